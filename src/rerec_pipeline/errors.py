@@ -1,0 +1,52 @@
+"""The errors that a user is meant to read: each says where, what, and what to do."""
+
+from __future__ import annotations
+
+
+class ReRecError(Exception):
+    """Base class of every error this project raises on purpose."""
+
+
+class BadInputError(ReRecError):
+    """A file, record or field that cannot be used as it stands.
+
+    Args:
+        source: The file (or table) at fault, as the user knows it.
+        problem: What is wrong, in words.
+        record: The line number or record id inside ``source``, if there is one.
+        field: The field inside the record, if there is one.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(
+        self,
+        source: object,
+        problem: str,
+        *,
+        record: object | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.source = str(source)
+        self.problem = problem
+        self.record = record
+        self.field = field
+        self.remedy = remedy
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        where = self.source
+        if self.record is not None:
+            where += f", {self.record}"
+        if self.field is not None:
+            where += f", field '{self.field}'"
+        message = f"{where}: {self.problem}"
+        return f"{message}. {self.remedy}" if self.remedy else message
+
+
+class BadParameterError(ReRecError):
+    """A parameter that is unknown, of the wrong type, or inconsistent with another."""
+
+
+class MissingStageError(ReRecError):
+    """An input of a pipeline that no run has made yet; names the command that makes it."""

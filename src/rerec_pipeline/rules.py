@@ -1,0 +1,63 @@
+"""Blocks of settings: checked when they are made, and not changed afterwards.
+
+A rule stands beside its algorithm, except where that module needs torch: those stand here, so
+that a wrong parameter is reported before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scale = Literal["group", "batch", "none"]
+
+
+class Rule(BaseModel):
+    """A validated, immutable block of settings.
+
+    A rule has no defaults in code: they stand in ``conf/base``, once, with their reasons. An
+    unknown key is an error, so a misspelt setting cannot be ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AdvantageRule(Rule):
+    """How advantages are estimated.
+
+    Attributes:
+        w_penalty: Share of the reward that penalised paragraphs lose; 0 is plain GRPO.
+        scale: Divide by the reward's std within the group, the batch, or not at all.
+    """
+
+    w_penalty: float = Field(ge=0, le=1)
+    scale: Scale
+
+
+class LightGCNRule(Rule):
+    """Hyper-parameters; the defaults in ``conf`` are those of the LightGCN paper.
+
+    Attributes:
+        dim: Size of an embedding.
+        layers: Number of propagations.
+        lr: Learning rate of Adam.
+        l2: Weight of the L2 term, 0.5 * squared norm per occurrence in a batch.
+        batch_size: Interactions in a batch.
+        epochs: Most epochs.
+        evaluate_every: Epochs between two validations.
+        patience: Validations without improvement after which training stops.
+        k: Length of the ranked list in validation.
+        seed: Initialisation, order and negatives.
+    """
+
+    dim: int = Field(ge=1)
+    layers: int = Field(ge=0)
+    lr: float = Field(gt=0)
+    l2: float = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    k: int = Field(ge=1)
+    seed: int = Field(ge=0)
