@@ -1,0 +1,138 @@
+"""The choice put to the policy: one right item among negatives, in a seeded order."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
+from rerec_pipeline.recbench.records import Query
+from rerec_pipeline.recbench.splits import Need
+from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.rules import Rule
+
+
+class CandidateRule(Rule):
+    """How candidates are drawn.
+
+    Attributes:
+        size: Number of candidates, the right item included (20 in the paper).
+        hard: Up to this many negatives share some, but not all, of what is asked.
+        traps: Up to this many negatives satisfy what a misinformed query falsely states.
+        seed: Choice of the right item, of the negatives and of their order.
+    """
+
+    size: int = Field(ge=2)
+    hard: int = Field(ge=0)
+    traps: int = Field(ge=0)
+    seed: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One query's candidates as item indices; ``truth`` is one of them."""
+
+    truth: int
+    candidates: tuple[int, ...]
+
+
+class CandidateDrawer:
+    """Draws candidates; the result for a query does not depend on the other queries' order.
+
+    A negative is never a known right item of the query or of another query with the same need,
+    never an item that satisfies all conditions by the attribute graph, never an item that the
+    query names and never one of the user's history.
+
+    Args:
+        catalogue: All items.
+        graph: The attribute graph over the same items.
+        known_truths: need -> ids of all items known to be right for it.
+        rule: How to draw.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        graph: AttributeGraph,
+        known_truths: Mapping[Need, set[int]],
+        rule: CandidateRule,
+    ):
+        self.catalogue = catalogue
+        self.graph = graph
+        self.known_truths = known_truths
+        self.rule = rule
+
+    def draw(self, query: Query, need: Need, mentioned: Iterable[int]) -> Choice:
+        """Draws the candidates of one query.
+
+        Args:
+            query: The query.
+            need: What it asks for.
+            mentioned: Indices of the items its text names.
+
+        Returns:
+            The right item and all candidates, as item indices.
+
+        Raises:
+            BadInputError: If too few items are left to be negatives.
+        """
+        rng = np.random.default_rng([self.rule.seed, zlib.crc32(query.query_id.encode())])
+        truths = self.catalogue.indices(query.truth_ids)
+        truth = truths[int(rng.integers(len(truths)))]
+        free = np.ones(len(self.catalogue), dtype=bool)
+        free[self._barred(query, need, mentioned)] = False
+        chosen: list[int] = []
+        for pool, count in (
+            (self._traps(query), self.rule.traps),
+            (self._sharing(query, truth), self.rule.hard),
+            (np.arange(len(self.catalogue)), self.rule.size - 1),
+        ):
+            pool = pool[free[pool]]
+            room = min(count, self.rule.size - 1 - len(chosen), len(pool))
+            picked = rng.choice(pool, size=room, replace=False)
+            free[picked] = False
+            chosen += picked.tolist()
+        if len(chosen) < self.rule.size - 1:
+            raise BadInputError(
+                "queries",
+                f"only {len(chosen)} items can be negatives, {self.rule.size - 1} are needed",
+                record=query.query_id,
+                remedy="Lower data.candidates.size or use a larger catalogue",
+            )
+        candidates = rng.permutation([truth, *chosen])
+        return Choice(truth, tuple(int(c) for c in candidates))
+
+    def _barred(self, query: Query, need: Need, mentioned: Iterable[int]) -> list[int]:
+        barred = set(self.catalogue.indices(query.truth_ids))
+        barred.update(self.catalogue.indices(self.known_truths.get(need, ())))
+        barred.update(self.catalogue.indices(query.history))
+        barred.update(mentioned)
+        if query.conditions:
+            barred.update(self.graph.satisfying(query.conditions).tolist())
+        return sorted(barred)
+
+    def _traps(self, query: Query) -> np.ndarray:
+        """Items that satisfy a false statement of the query."""
+        false = {(claim.relation, claim.value) for claim in query.claims}
+        return self._with_any(false)
+
+    def _sharing(self, query: Query, truth: int) -> np.ndarray:
+        """Items that share an asked attribute or, where none is known, one of the truth's."""
+        return self._with_any(set(query.conditions) or self.graph.attributes_of(truth))
+
+    def _with_any(self, attributes: Iterable[Attribute]) -> np.ndarray:
+        found = [self.graph.items_with(a) for a in sorted(attributes)]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+
+
+def truths_by_need(queries: Sequence[Query], needs: Sequence[Need]) -> dict[Need, set[int]]:
+    """Collects, for every need, the ids of all items some record calls right for it."""
+    known: dict[Need, set[int]] = {}
+    for query, need in zip(queries, needs, strict=True):
+        known.setdefault(need, set()).update(query.truth_ids)
+    return known

@@ -1,0 +1,83 @@
+"""The raw files of a data set on disk: made (the sample) or found (the published benchmark)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.records import QUERY_FILES
+
+Manifest = dict[str, dict[str, str | int]]
+"""file name -> path, bytes and sha256."""
+
+
+def data_folder(raw_dir: str | Path, domain: str) -> Path:
+    """The folder of a domain inside a raw folder, as published: ``dataset/<domain>``."""
+    return Path(raw_dir) / "dataset" / domain
+
+
+def write_raw_files(folder: Path, files: dict[str, str]) -> None:
+    """Writes files that are missing or differ, each beside its place and then renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        data = content.encode("utf-8")
+        target = folder / name
+        if target.is_file() and target.read_bytes() == data:
+            continue
+        beside = folder / f".{name}.partial"
+        beside.write_bytes(data)
+        os.replace(beside, target)
+
+
+def find_raw_files(folder: Path, domain: str) -> Manifest:
+    """Lists the raw files of a domain and takes their fingerprints.
+
+    Args:
+        folder: ``.../dataset/<domain>``.
+        domain: ``movie`` or ``book``.
+
+    Returns:
+        The files found: items, ratings, attributes, users and queries, as far as they exist.
+
+    Raises:
+        BadInputError: If the folder, the items file, the interactions or every query file is
+            missing.
+    """
+    if not folder.is_dir():
+        raise BadInputError(
+            folder,
+            "there is no such folder",
+            remedy="Set raw_dir to the folder that holds dataset/<domain>",
+        )
+    required = [f"{domain}s.dat", "ratings.dat"]
+    optional = ["users.dat", "item_attributes.csv"]
+    missing = [name for name in required if not (folder / name).is_file()]
+    if missing:
+        raise BadInputError(
+            folder / missing[0],
+            "the file is missing",
+            remedy=f"A {domain} data set needs {', '.join(required)} and at least one query file",
+        )
+    queries = [name for name in QUERY_FILES.values() if (folder / name).is_file()]
+    if not queries:
+        raise BadInputError(
+            folder, f"there is no query file (any of {', '.join(QUERY_FILES.values())})"
+        )
+    present = required + [name for name in optional if (folder / name).is_file()] + queries
+    return {name: _fingerprint(folder / name) for name in present}
+
+
+def _fingerprint(path: Path) -> dict[str, str | int]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def manifest_hash(manifest: Manifest) -> str:
+    """One hash of all raw files, whatever folder they lie in."""
+    lines = sorted(f"{name} {entry['sha256']}" for name, entry in manifest.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,192 @@
+"""Reading the raw files of the published layout into plain rows.
+
+Each function takes the text of a file and its name; none touches the disk. A malformed line
+stops the reading with the file, the line and the field.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.titles import split_year
+
+SEPARATOR = "::"
+
+
+def decode(data: bytes) -> str:
+    """Decodes a raw file: UTF-8 (with or without a byte-order mark), else Latin-1.
+
+    MovieLens publishes Latin-1, the benchmark's release UTF-8; a Latin-1 text with accents is
+    never valid UTF-8 by accident in practice, so the order of the attempts decides correctly.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _dat_lines(text: str, source: object, fields: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.rstrip("\r")
+        if not line.strip():
+            continue
+        parts = line.split(SEPARATOR)
+        if len(parts) != len(fields):
+            raise BadInputError(
+                source,
+                f"expected {len(fields)} fields ({SEPARATOR.join(fields)}), found {len(parts)}",
+                record=f"line {number}",
+            )
+        yield f"line {number}", parts
+
+
+def _integer(value: str, source: object, record: str, field: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise BadInputError(
+            source, f"expected a whole number, found '{value}'", record=record, field=field
+        ) from None
+
+
+def read_items(text: str, source: object) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Reads ``ItemID::Title::Kind|Kind`` lines (movies.dat, books.dat).
+
+    Args:
+        text: Content of the file.
+        source: Its name, for errors.
+
+    Returns:
+        Items as rows (item_id, title, year or None, kinds as a list of texts).
+
+    Raises:
+        BadInputError: At a malformed line or an id that occurs twice.
+    """
+    items: list[dict[str, Any]] = []
+    kinds: list[dict[str, Any]] = []
+    first_seen: dict[int, str] = {}
+    for record, (item, title, names) in _dat_lines(text, source, ("ItemID", "Title", "Kinds")):
+        item_id = _integer(item, source, record, "ItemID")
+        if item_id in first_seen:
+            raise BadInputError(
+                source,
+                f"the id {item_id} was already used in {first_seen[item_id]}",
+                record=record,
+                field="ItemID",
+            )
+        if not title.strip():
+            raise BadInputError(source, "the title is empty", record=record, field="Title")
+        first_seen[item_id] = record
+        items.append({"item_id": item_id, "title": title.strip(), "year": split_year(title)[1]})
+        kinds += [{"item_id": item_id, "kind": k.strip()} for k in names.split("|") if k.strip()]
+    if not items:
+        raise BadInputError(source, "the file has no items")
+    return items, kinds
+
+
+def read_users(text: str, source: object) -> list[dict[str, Any]]:
+    """Reads ``UserID::Gender::Age::Occupation::Zip`` lines (users.dat).
+
+    Raises:
+        BadInputError: At a malformed line or an id that occurs twice.
+    """
+    rows, seen = [], set()
+    fields = ("UserID", "Gender", "Age", "Occupation", "Zip-code")
+    for record, (user, gender, age, occupation, _zip) in _dat_lines(text, source, fields):
+        if user in seen:
+            raise BadInputError(
+                source, f"the id {user} occurs twice", record=record, field="UserID"
+            )
+        seen.add(user)
+        rows.append(
+            {
+                "user_id": user,
+                "gender": gender,
+                "age": _integer(age, source, record, "Age"),
+                "occupation": _integer(occupation, source, record, "Occupation"),
+            }
+        )
+    return rows
+
+
+def read_ratings(text: str, source: object, known_items: set[int]) -> list[dict[str, Any]]:
+    """Reads ``UserID::ItemID::Rating::Timestamp`` lines (ratings.dat).
+
+    Raises:
+        BadInputError: At a malformed line, an unknown item or a pair that occurs twice.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[str, int]] = set()
+    fields = ("UserID", "ItemID", "Rating", "Timestamp")
+    for record, (user, item, rating, timestamp) in _dat_lines(text, source, fields):
+        item_id = _integer(item, source, record, "ItemID")
+        if item_id not in known_items:
+            raise BadInputError(
+                source, f"item {item_id} is not in the items file", record=record, field="ItemID"
+            )
+        if (user, item_id) in seen:
+            raise BadInputError(
+                source, f"user {user} rates item {item_id} twice", record=record, field="ItemID"
+            )
+        seen.add((user, item_id))
+        rows.append(
+            {
+                "user_id": user,
+                "item_id": item_id,
+                "rating": _integer(rating, source, record, "Rating"),
+                "timestamp": _integer(timestamp, source, record, "Timestamp"),
+            }
+        )
+    return rows
+
+
+def read_attributes(text: str, source: object, known_items: set[int]) -> list[dict[str, Any]]:
+    """Reads an edge list ``item,relation,value`` with a header line (item_attributes.csv).
+
+    Raises:
+        BadInputError: At a malformed line, an unknown item or an unknown relation.
+    """
+    lines = csv.reader(io.StringIO(text))
+    header = next(lines, None)
+    if header is None or len(header) != 3:
+        raise BadInputError(
+            source, "expected a header of three columns (item, relation, value)", record="line 1"
+        )
+    rows = []
+    for parts in lines:
+        record = f"line {lines.line_num}"
+        if not parts:
+            continue
+        if len(parts) != 3:
+            raise BadInputError(source, f"expected 3 fields, found {len(parts)}", record=record)
+        item_id = _integer(parts[0], source, record, header[0])
+        if item_id not in known_items:
+            raise BadInputError(
+                source, f"item {item_id} is not in the items file", record=record, field=header[0]
+            )
+        relation = canonical_relation(parts[1], source=source, record=record)
+        value = parts[2].strip()
+        if not value:
+            raise BadInputError(source, "the value is empty", record=record, field=header[2])
+        rows.append({"item_id": item_id, "relation": relation, "value": value})
+    return rows
+
+
+def read_json(text: str, source: object) -> Any:
+    """Parses a JSON file.
+
+    Raises:
+        BadInputError: If it is not JSON, with the line and column.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise BadInputError(
+            source, f"not valid JSON ({exc.msg})", record=f"line {exc.lineno}, column {exc.colno}"
+        ) from None

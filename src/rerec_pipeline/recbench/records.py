@@ -1,0 +1,309 @@
+"""Queries as plain records, and the reading of the benchmark's five published layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.graphs.attributes import Attribute
+from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.titles import Catalogue
+
+#: query type -> file of the published layout
+QUERY_FILES: dict[str, str] = {
+    "explicit": "ExplicitQuery.json",
+    "implicit": "ImplicitQuery.json",
+    "misinformed": "MisinformedQuery.json",
+    "interest": "InterestBasedQuery.json",
+    "demographics": "DemographicsBasedQuery.json",
+}
+PROFILE_TYPES = ("interest", "demographics")
+QUERY_TYPES = tuple(QUERY_FILES)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A statement about an item by its title: "``title`` has ``relation`` ``value``"."""
+
+    title: str
+    relation: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request of a user, with what is known to answer it.
+
+    Attributes:
+        query_id: Unique within the data set, e.g. ``explicit-29`` or ``interest-22-0``.
+        query_type: One of ``QUERY_TYPES``.
+        text: What the user says.
+        truth_ids: Data-set ids of the known right items, at least one.
+        conditions: The attributes asked for, where the record states them.
+        multihop: Facts through which an implicit or misinformed query points at a condition.
+        claims: What a misinformed query states falsely, as the user states it.
+        user_id: Whose history the query was made from.
+        group: For demographics queries, the group of users it speaks for.
+        label_complete: Whether ``truth_ids`` is the whole set of right items.
+        history: Items the user has seen, newest last.
+    """
+
+    query_id: str
+    query_type: str
+    text: str
+    truth_ids: tuple[int, ...]
+    conditions: tuple[Attribute, ...] = ()
+    multihop: tuple[Fact, ...] = ()
+    claims: tuple[Fact, ...] = ()
+    user_id: str | None = None
+    group: str | None = None
+    label_complete: bool = True
+    history: tuple[int, ...] = ()
+
+
+@dataclass
+class Exclusions:
+    """Records left out, counted by reason; a reason is a sentence a user can act on."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, reason: str) -> None:
+        """Counts one more record left out for this reason."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+class RecordReader:
+    """Turns the records of one published query file into queries.
+
+    A record that is malformed stops the reading with the file, the record and the field. A
+    record that is well-formed but cannot be used (an empty inner record; truths that fit two
+    items) is counted in ``exclusions``.
+
+    Args:
+        query_type: One of ``QUERY_TYPES``.
+        catalogue: The items, to resolve truths.
+        source: The file, for errors.
+        exclusions: Where records left out are counted.
+    """
+
+    def __init__(
+        self, query_type: str, catalogue: Catalogue, source: object, exclusions: Exclusions
+    ):
+        if query_type not in QUERY_TYPES:
+            raise BadInputError(
+                source,
+                f"unknown query type '{query_type}'",
+                remedy=f"Known query types: {', '.join(QUERY_TYPES)}",
+            )
+        self.query_type = query_type
+        self.catalogue = catalogue
+        self.source = source
+        self.exclusions = exclusions
+        self._seen: set[str] = set()
+
+    def read(self, records: object) -> Iterator[Query]:
+        """Reads all records of the file.
+
+        Args:
+            records: The parsed JSON: a list of objects.
+
+        Yields:
+            One query per usable record (or inner record of a profile-based one).
+
+        Raises:
+            BadInputError: At the first malformed record.
+        """
+        if not isinstance(records, list):
+            raise BadInputError(self.source, "expected a JSON list of records")
+        for position, record in enumerate(records):
+            name = f"record {position}"
+            if not isinstance(record, dict):
+                raise BadInputError(self.source, "expected an object", record=name)
+            if self.query_type in PROFILE_TYPES:
+                yield from self._read_profile(record, name)
+            else:
+                yield from self._read_condition(record, name)
+
+    # -- the two layouts -----------------------------------------------------------------
+
+    def _read_condition(self, record: dict[str, Any], name: str) -> Iterator[Query]:
+        query_id = self._query_id(record, name)
+        name = f"{name} (data_idx {record['data_idx']})"
+        text_field = "query" if self.query_type == "misinformed" else "situational_description_query"
+        truths = self._truths(record, name, ("movieSubset", "bookSubset"), ids="movieSubsetId")
+        if truths is None:
+            return
+        yield Query(
+            query_id=query_id,
+            query_type=self.query_type,
+            text=self._text(record, text_field, name),
+            truth_ids=truths,
+            conditions=self._conditions(record, name),
+            multihop=self._facts(record, "multihop_info", name),
+            claims=self._facts(record, "misinformed", name),
+            user_id=self._optional_text(record, "source_user", name),
+            label_complete=bool(record.get("label_complete", True)),
+            history=self._history(record, name),
+        )
+
+    def _read_profile(self, record: dict[str, Any], name: str) -> Iterator[Query]:
+        outer_id = self._query_id(record, name)
+        name = f"{name} (data_idx {record['data_idx']})"
+        inner_records = record.get("query & ground true")
+        if not isinstance(inner_records, list):
+            raise BadInputError(
+                self.source, "expected a list", record=name, field="query & ground true"
+            )
+        kept = 0
+        for inner in inner_records:
+            if not isinstance(inner, dict):
+                raise BadInputError(
+                    self.source, "expected objects", record=name, field="query & ground true"
+                )
+            if not inner:
+                self.exclusions.add(f"{self.query_type}: empty inner record")
+                continue
+            truths = self._truths(inner, name, ("movie subset", "book subset"), ids=None)
+            if truths is not None:
+                yield Query(
+                    query_id=f"{outer_id}-{kept}",
+                    query_type=self.query_type,
+                    text=self._text(inner, "query", name),
+                    truth_ids=truths,
+                    group=self._optional_text(record, "group", name),
+                )
+            kept += 1
+
+    # -- fields --------------------------------------------------------------------------
+
+    def _query_id(self, record: dict[str, Any], name: str) -> str:
+        if not isinstance(record.get("data_idx"), int | str):
+            raise BadInputError(
+                self.source, "expected a number or a text", record=name, field="data_idx"
+            )
+        query_id = f"{self.query_type}-{record['data_idx']}"
+        if query_id in self._seen:
+            raise BadInputError(
+                self.source,
+                f"the id {record['data_idx']} occurs twice",
+                record=name,
+                field="data_idx",
+                remedy="Ids must be unique within a query file",
+            )
+        self._seen.add(query_id)
+        return query_id
+
+    def _text(self, record: dict[str, Any], key: str, name: str) -> str:
+        value = record.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise BadInputError(
+                self.source, f"expected a text, found {value!r}", record=name, field=key
+            )
+        return value.strip()
+
+    def _optional_text(self, record: dict[str, Any], key: str, name: str) -> str | None:
+        value = record.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str | int):
+            raise BadInputError(
+                self.source, f"expected a text or null, found {value!r}", record=name, field=key
+            )
+        return str(value)
+
+    def _truths(
+        self, record: dict[str, Any], name: str, keys: tuple[str, ...], ids: str | None
+    ) -> tuple[int, ...] | None:
+        """Resolves the truths; None (and counted) where a title fits two items."""
+        if ids is not None and record.get(ids) is not None:
+            return self._truth_ids(record[ids], name, ids)
+        key = next((k for k in keys if k in record), None)
+        titles = record.get(key) if key else None
+        if not isinstance(titles, list) or not titles:
+            raise BadInputError(
+                self.source, "expected a non-empty list of titles", record=name, field=keys[0]
+            )
+        indices = [self._truth_index(title, name, str(key)) for title in titles]
+        if any(index is None for index in indices):
+            self.exclusions.add(f"{self.query_type}: a ground-truth title fits two items")
+            return None
+        return tuple(dict.fromkeys(self.catalogue.item_ids[i] for i in indices if i is not None))
+
+    def _truth_ids(self, value: object, name: str, key: str) -> tuple[int, ...]:
+        if not value:
+            raise BadInputError(
+                self.source, "expected a non-empty list of ids", record=name, field=key
+            )
+        return tuple(dict.fromkeys(self._item_ids(value, name, key)))
+
+    def _item_ids(self, value: object, name: str, key: str) -> Iterator[int]:
+        """Checks a list of data-set ids one by one."""
+        if not isinstance(value, list):
+            raise BadInputError(self.source, "expected a list of ids", record=name, field=key)
+        for item in value:
+            if type(item) is not int or item not in self.catalogue.index_of_id:
+                raise BadInputError(
+                    self.source,
+                    f"item {item!r} is not in the catalogue",
+                    record=name,
+                    field=key,
+                    remedy="Every item of a query must be in the items file",
+                )
+            yield item
+
+    def _truth_index(self, title: object, name: str, key: str) -> int | None:
+        if not isinstance(title, str):
+            raise BadInputError(
+                self.source, f"expected a title, found {title!r}", record=name, field=key
+            )
+        index = self.catalogue.resolve(title)
+        if index is None and not self.catalogue.is_ambiguous(title):
+            raise BadInputError(
+                self.source,
+                f"the ground truth '{title}' is not in the catalogue",
+                record=name,
+                field=key,
+                remedy="Every item of a query must be in the items file",
+            )
+        return index
+
+    def _conditions(self, record: dict[str, Any], name: str) -> tuple[Attribute, ...]:
+        pairs = record.get("sharedRelationships", [])
+        if not isinstance(pairs, list) or not all(
+            isinstance(p, list | tuple) and len(p) == 2 for p in pairs
+        ):
+            raise BadInputError(
+                self.source,
+                "expected a list of [relation, value]",
+                record=name,
+                field="sharedRelationships",
+            )
+        return tuple(
+            (canonical_relation(str(r), source=self.source, record=name), str(v)) for r, v in pairs
+        )
+
+    def _facts(self, record: dict[str, Any], key: str, name: str) -> tuple[Fact, ...]:
+        entries = record.get(key) or []
+        if not isinstance(entries, list):
+            raise BadInputError(self.source, "expected a list", record=name, field=key)
+        facts = []
+        for entry in entries:
+            try:
+                title = str(entry.get("movie", entry.get("book")) or "")
+                relation, value = str(entry["relation"]), str(entry["person"])
+            except (AttributeError, KeyError, TypeError) as exc:
+                raise BadInputError(
+                    self.source,
+                    "expected objects with movie (or book), relation and person",
+                    record=name,
+                    field=key,
+                ) from exc
+            relation = canonical_relation(relation, source=self.source, record=name)
+            facts.append(Fact(title, relation, value))
+        return tuple(facts)
+
+    def _history(self, record: dict[str, Any], name: str) -> tuple[int, ...]:
+        items = record.get("history_movie_ids") or record.get("history_book_ids") or []
+        return tuple(self._item_ids(items, name, "history_movie_ids"))

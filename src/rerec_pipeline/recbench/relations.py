@@ -1,0 +1,95 @@
+"""The relations of the item-attribute graph: one name each, however a file spells it.
+
+The canonical names are those of the benchmark's own schemas (``movie-schema.json``,
+``book-schema.json``); DBpedia-style names (``director``) and spelling variants map to them.
+An attribute is always the pair (relation, value): a person who directed a film is not the
+same attribute as the same person starring in it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rerec_pipeline.errors import BadInputError
+
+#: canonical relation -> other spellings found in released files
+RELATION_ALIASES: dict[str, tuple[str, ...]] = {
+    "Directed_by": ("director", "directors"),
+    "Starring": ("actor", "actors", "cast"),
+    "Written_by": ("writer", "writers", "author", "story_by"),
+    "Screenplay_by": ("screenplay",),
+    "Produced_by": (
+        "producer",
+        "producers",
+        "production_company",
+        "production_companies",
+        "productioncompany",
+        "productioncompanies",
+    ),
+    "Distributed_by": ("distributor", "distributors"),
+    "Music_by": ("music_composer", "composer", "theme_music_composer"),
+    "Cinematography": ("cinematographer",),
+    "Edited_by": ("editing", "editor"),
+    "Narrated_by": ("narrator",),
+    "Based_on": (),
+    "Color_process": (),
+    "Language": ("languages",),
+    "Production_Country": ("country", "countries"),
+    "Genre": ("genres",),
+    "Belongs_to": ("category", "categories"),
+}
+
+#: relation -> phrases that announce one of its values in running text
+RELATION_PHRASES: dict[str, tuple[str, ...]] = {
+    "Directed_by": ("directed by", "director"),
+    "Starring": ("starring", "stars", "cast includes"),
+    "Written_by": ("written by", "author"),
+    "Screenplay_by": ("screenplay by",),
+    "Produced_by": ("produced by",),
+    "Distributed_by": ("distributed by",),
+    "Music_by": ("music by", "composed by"),
+    "Cinematography": ("cinematography by", "shot by"),
+    "Edited_by": ("edited by",),
+    "Narrated_by": ("narrated by",),
+}
+
+#: relations whose values are kinds rather than names, stated without an announcing phrase
+KIND_RELATIONS: tuple[str, ...] = ("Genre", "Belongs_to")
+
+
+def _spelling_key(name: str) -> str:
+    return re.sub(r"[\s_]+", "_", name.strip().replace("(s)", "s")).casefold()
+
+
+_CANONICAL: dict[str, str] = {
+    _spelling_key(spelling): relation
+    for relation, aliases in RELATION_ALIASES.items()
+    for spelling in (relation, *aliases)
+}
+
+
+def canonical_relation(name: str, *, source: object, record: object | None = None) -> str:
+    """Gives the one name of a relation.
+
+    Args:
+        name: A relation as a file spells it.
+        source: File the name was read from, for the error.
+        record: Line or record it was read from, for the error.
+
+    Returns:
+        A key of ``RELATION_ALIASES``.
+
+    Raises:
+        BadInputError: If the relation is not known.
+    """
+    try:
+        return _CANONICAL[_spelling_key(name)]
+    except KeyError:
+        raise BadInputError(
+            source,
+            f"unknown relation '{name}'",
+            record=record,
+            field="relation",
+            remedy=f"Known relations: {', '.join(RELATION_ALIASES)}. "
+            "Rename it in the file, or add an alias in recbench/relations.py",
+        ) from None

@@ -1,0 +1,1 @@
+"""The fabricated worlds: films and books, users and queries that no licence protects."""

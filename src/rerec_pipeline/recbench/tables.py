@@ -1,0 +1,133 @@
+"""Queries and examples as tables, and back: the form in which the catalog keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
+from rerec_pipeline.recbench.candidates import Choice
+from rerec_pipeline.recbench.records import Fact, Query
+from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.recbench.titles import Catalogue
+
+QUERY_COLUMNS = (
+    "query_id", "query_type", "text", "truth_ids", "conditions", "multihop", "claims", "user_id",
+    "group", "label_complete", "history",
+)  # fmt: skip
+
+
+def write_attribute(attribute: Attribute) -> str:
+    """An attribute as one readable text: ``Starring: Zoë Kovács``."""
+    return f"{attribute[0]}: {attribute[1]}"
+
+
+def read_attribute(text: str) -> Attribute:
+    """The attribute behind ``write_attribute``; a relation's name holds no colon."""
+    relation, _, value = text.partition(": ")
+    return relation, value
+
+
+def queries_to_table(queries: Iterable[Query]) -> pd.DataFrame:
+    """One row a query; lists stay lists, facts become records."""
+    rows = []
+    for query in queries:
+        row = asdict(query)
+        row["truth_ids"], row["history"] = list(query.truth_ids), list(query.history)
+        row["conditions"] = [write_attribute(c) for c in query.conditions]
+        row["multihop"], row["claims"] = list(row["multihop"]), list(row["claims"])
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(QUERY_COLUMNS))
+    return table.astype({"user_id": "str", "group": "str"})
+
+
+def queries_from_table(table: pd.DataFrame) -> list[Query]:
+    """The queries behind ``queries_to_table``."""
+    return [
+        Query(
+            query_id=row["query_id"],
+            query_type=row["query_type"],
+            text=row["text"],
+            truth_ids=tuple(int(i) for i in row["truth_ids"]),
+            conditions=tuple(read_attribute(c) for c in row["conditions"]),
+            multihop=tuple(Fact(**fact) for fact in row["multihop"]),
+            claims=tuple(Fact(**fact) for fact in row["claims"]),
+            user_id=_text_or_none(row["user_id"]),
+            group=_text_or_none(row["group"]),
+            label_complete=bool(row["label_complete"]),
+            history=tuple(int(i) for i in row["history"]),
+        )
+        for row in table.to_dict("records")
+    ]
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None or pd.isna(value) else str(value)
+
+
+def catalogue_from_table(items: pd.DataFrame) -> Catalogue:
+    """The catalogue of a table of items (item_id, title)."""
+    return Catalogue(items["item_id"].tolist(), items["title"].tolist())
+
+
+def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGraph:
+    """The attribute graph of a table of edges (item_id, relation, value)."""
+    indices = edges["item_id"].map(catalogue.index_of_id)
+    return AttributeGraph(
+        len(catalogue), zip(indices, edges["relation"], edges["value"], strict=True)
+    )
+
+
+def prompt_rows(
+    queries: Sequence[Query],
+    splits: Sequence[str],
+    choices: Sequence[Choice],
+    mentioned: Sequence[frozenset[int]],
+    messages: Sequence[list[dict[str, str]]],
+    catalogue: Catalogue,
+) -> pd.DataFrame:
+    """One row for each prompt, with everything training and evaluation need."""
+    ids = catalogue.item_ids
+    rows = [
+        {
+            "query_id": query.query_id,
+            "query_type": query.query_type,
+            "n_conditions": len(query.conditions),
+            "split": split,
+            "system": prompt[0]["content"],
+            "user": prompt[1]["content"],
+            "text": query.text,
+            "truth_id": ids[choice.truth],
+            "truth": catalogue.titles[choice.truth],
+            "candidate_ids": [ids[c] for c in choice.candidates],
+            "conditions": [write_attribute(c) for c in query.conditions],
+            "mentioned_ids": sorted(ids[m] for m in names),
+        }
+        for query, split, choice, names, prompt in zip(
+            queries, splits, choices, mentioned, messages, strict=True
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
+def examples_from_table(prompts: pd.DataFrame, catalogue: Catalogue) -> list[Example]:
+    """The examples behind a table of prompts."""
+    index = catalogue.index_of_id
+    return [
+        Example(
+            query_id=row["query_id"],
+            query_type=row["query_type"],
+            messages=[
+                {"role": "system", "content": row["system"]},
+                {"role": "user", "content": row["user"]},
+            ],
+            truth=index[row["truth_id"]],
+            candidates=tuple(index[int(c)] for c in row["candidate_ids"]),
+            conditions=tuple(read_attribute(c) for c in row["conditions"]),
+            mentioned=frozenset(index[int(m)] for m in row["mentioned_ids"]),
+        )
+        for row in prompts.to_dict("records")
+    ]

@@ -1,0 +1,218 @@
+"""The RecBench+ task: one object that owns prompt, answer parsing, resolution and scoring.
+
+Training and evaluation ask the same ``RecTask``, so what is rewarded is what is measured.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import field_validator
+
+from rerec_pipeline.graphs.attributes import Attribute
+from rerec_pipeline.recbench.answers import Answer, read_answer
+from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
+from rerec_pipeline.recbench.titles import Catalogue, split_year
+from rerec_pipeline.rules import Rule
+
+Messages = list[dict[str, str]]
+
+
+class PromptWording(Rule):
+    """The texts around a query, in one place.
+
+    Attributes:
+        system: The system message.
+        user: The user message with ``{query}`` and ``{candidates}``, and ``{history}`` where the
+            history sentence goes.
+        history: The sentence that ``{history}`` becomes when there is one, with ``{titles}``.
+        separator: What stands between titles in a list.
+    """
+
+    system: str
+    user: str
+    history: str
+    separator: str
+
+    @field_validator("user")
+    @classmethod
+    def _user_has_places(cls, value: str) -> str:
+        missing = [place for place in ("{query}", "{candidates}") if place not in value]
+        if missing:
+            raise ValueError(f"must contain {' and '.join(missing)}")
+        return value
+
+    @field_validator("history")
+    @classmethod
+    def _history_has_place(cls, value: str) -> str:
+        if "{titles}" not in value:
+            raise ValueError("must contain {titles}")
+        return value
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query with its candidates: what the policy is asked, and what is right.
+
+    Attributes:
+        query_id: Id of the query.
+        query_type: One of the published query types.
+        messages: The prompt as chat messages.
+        truth: The one right candidate, as an item index.
+        candidates: All candidates, as item indices in prompt order.
+        conditions: The attributes asked for, where known.
+        mentioned: Indices of the items that the query names.
+    """
+
+    query_id: str
+    query_type: str
+    messages: Messages
+    truth: int
+    candidates: tuple[int, ...]
+    conditions: tuple[Attribute, ...] = ()
+    mentioned: frozenset[int] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What a batch of completions answers.
+
+    Attributes:
+        answers: The parsed answers, N of them.
+        ranked: Answered items (N, R), best first, int64; -1 where a place holds no candidate.
+        truths: Right items (N, 1), int64.
+        boxed: Whether each completion boxes an answer, (N,).
+        correct: Whether the first answer is right (the accuracy of the paper), (N,).
+    """
+
+    answers: list[Answer]
+    ranked: NDArray[np.int64]
+    truths: NDArray[np.int64]
+    boxed: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
+
+
+class RecTask:
+    """The task over one catalogue.
+
+    Args:
+        catalogue: All items.
+        wording: The texts of the prompt.
+    """
+
+    def __init__(self, catalogue: Catalogue, wording: PromptWording):
+        self.catalogue = catalogue
+        self.wording = wording
+
+    # -- asking --------------------------------------------------------------------------
+
+    def messages(self, query: str, candidates: Sequence[int], history: Sequence[int]) -> Messages:
+        """The prompt as chat messages.
+
+        Args:
+            query: What the user says.
+            candidates: Item indices in the order they are listed.
+            history: Item indices the user has seen, oldest first; empty leaves the sentence out.
+        """
+        titles = self.catalogue.titles
+        join = self.wording.separator.join
+        seen = self.wording.history.replace("{titles}", join(titles[i] for i in history))
+        user = (
+            self.wording.user.replace("{history}", seen if history else "")
+            .replace("{candidates}", join(titles[i] for i in candidates))
+            .replace("{query}", query)
+        )
+        return [
+            {"role": "system", "content": self.wording.system},
+            {"role": "user", "content": user},
+        ]
+
+    # -- reading answers -----------------------------------------------------------------
+
+    def rank(self, answer: Answer, candidates: Sequence[int]) -> list[int]:
+        """The answered items, best first, each once.
+
+        A title that is unknown, fits two items or is no candidate keeps its rank as -1: it is
+        a wrong answer and never replaced by something else.
+        """
+        titles = answer.titles
+        if len(titles) > 1 and answer.content is not None:
+            # A title may itself contain the separator.
+            whole = self.catalogue.resolve(answer.content)
+            titles = titles if whole is None else (answer.content,)
+        ranked: dict[object, int] = {}
+        for title in titles:
+            index = self.catalogue.resolve(title)
+            known = index is not None and index in candidates
+            ranked.setdefault(index if known else title, index if known and index is not None else -1)
+        return list(ranked.values())
+
+    def grade(self, completions: Sequence[str], examples: Sequence[Example]) -> Graded:
+        """Reads and scores one completion for each example.
+
+        Args:
+            completions: What the policy wrote, N texts.
+            examples: What it was asked, N examples.
+        """
+        answers = [read_answer(text) for text in completions]
+        ranks = [self.rank(a, e.candidates) for a, e in zip(answers, examples, strict=True)]
+        width = max(1, max((len(r) for r in ranks), default=1))
+        ranked = np.full((len(ranks), width), -1, dtype=np.int64)
+        for row, items in enumerate(ranks):
+            ranked[row, : len(items)] = items
+        truths = np.array([[e.truth] for e in examples], dtype=np.int64).reshape(-1, 1)
+        boxed = np.array([answer.boxed for answer in answers], dtype=bool)
+        return Graded(answers, ranked, truths, boxed, ranked[:, 0] == truths[:, 0])
+
+    # -- reasoning that led astray ---------------------------------------------------------
+
+    def penalised_paragraphs(
+        self, paragraphs: Sequence[str], answer: Answer, index: int
+    ) -> list[int]:
+        r"""Paragraphs that bring up the wrongly recommended item (RAAE).
+
+        The paragraph of the answer itself is left aside (official). An item is brought up by its
+        whole title, as the catalogue or the answer writes it.
+
+        Args:
+            paragraphs: Texts of the completion's paragraphs.
+            answer: The completion's answer.
+            index: The recommended item, -1 if it is not a candidate.
+
+        Returns:
+            Positions of the penalised paragraphs; empty if nothing was boxed.
+        """
+        if not answer.titles:
+            return []
+        known = index if index >= 0 else self.catalogue.resolve(answer.titles[0])
+        finder, key = self._finder(answer.titles[0], known)
+        name = split_year(answer.titles[0])[0] or answer.titles[0]
+        needle = max(words(name), key=len)
+        boxes = [n for n, text in enumerate(paragraphs) if "\\boxed{" in text]
+        return [
+            n
+            for n, text in enumerate(paragraphs)
+            if n not in boxes[-1:]
+            # Most paragraphs lack even the longest word of the title: do not search those.
+            and needle in unicodedata.normalize("NFC", text).casefold()
+            and any(key in mention.keys for mention in finder.find(text))
+        ]
+
+    def _finder(self, title: str, known: int | None) -> tuple[PhraseIndex, object]:
+        """What to search with, and the key to look for.
+
+        A catalogue title is searched among all titles, so that a longer one around it wins.
+        """
+        if known is not None:
+            return self.title_index, known
+        return PhraseIndex((form, title, open_) for form, open_ in title_forms(title)), title
+
+    @cached_property
+    def title_index(self) -> PhraseIndex:
+        """All titles of the catalogue, to be found in running text; keys are item indices."""
+        return title_index(self.catalogue)

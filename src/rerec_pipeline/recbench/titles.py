@@ -1,0 +1,137 @@
+"""Titles: one resolver from text to item, used by reward, advantage and evaluation alike.
+
+A title is looked up exactly first and then by its normal form: case, white space, ``_`` for a
+space, Unicode composition and quote marks do not matter, "Harbor, The (1999)" equals
+"The Harbor (1999)", and the year may be missing where that leaves one item only. A title that
+fits two items resolves to none: nothing is ever replaced by a guess.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from rerec_pipeline.errors import BadInputError
+
+ARTICLES = (
+    "the", "a", "an", "le", "la", "les", "l'", "il", "lo", "gli", "el", "los", "las",
+    "un", "une", "una", "der", "die", "das", "ein", "eine", "o", "os", "as", "en", "det",
+)  # fmt: skip
+
+_YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
+_SPACE = re.compile(r"[\s_]+")
+_QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "`": "'"})
+_TRAILING_ARTICLE = re.compile(
+    r"^(?P<rest>.+), (?P<article>" + "|".join(re.escape(a) for a in ARTICLES) + r")$",
+    re.IGNORECASE,
+)
+
+
+def split_year(title: str) -> tuple[str, int | None]:
+    """Splits "Title (1999)" into ("Title", 1999); the year is None where there is none."""
+    match = _YEAR.search(title)
+    if match is None:
+        return title.strip(), None
+    return title[: match.start()].strip(), int(match.group(1))
+
+
+def natural_order(title: str) -> str:
+    """Moves a trailing article to the front: "Harbor, The (1999)" -> "The Harbor (1999)"."""
+    name, year = split_year(title)
+    match = _TRAILING_ARTICLE.match(name)
+    if match is not None:
+        article, rest = match.group("article"), match.group("rest")
+        name = f"{article}{rest}" if article.endswith("'") else f"{article} {rest}"
+    return name if year is None else f"{name} ({year})"
+
+
+def tidy(text: str) -> str:
+    """One spelling of quotes, composition and white space; case is kept."""
+    return _SPACE.sub(" ", unicodedata.normalize("NFC", text).translate(_QUOTES)).strip()
+
+
+def normal_form(title: str) -> tuple[str, int | None]:
+    """The key under which two spellings of one title meet: (folded name, year or None)."""
+    name, year = split_year(natural_order(tidy(title)))
+    return name.casefold(), year
+
+
+class Catalogue:
+    """All items with their titles; resolves text to an item and back.
+
+    Items are addressed by their position 0..N-1 ("index") everywhere in the algorithms, so that
+    a table, the attribute graph and the embeddings share one order; ``item_ids`` maps back.
+
+    Args:
+        item_ids: Ids as the data set has them, N distinct integers.
+        titles: Titles in the same order, as the data set writes them.
+
+    Raises:
+        BadInputError: If an id occurs twice, or two items have the very same title.
+    """
+
+    def __init__(self, item_ids: Sequence[int], titles: Sequence[str], source: str = "items"):
+        self.item_ids = [int(i) for i in item_ids]
+        self.titles = list(titles)
+        self.index_of_id = {item: index for index, item in enumerate(self.item_ids)}
+        if len(self.index_of_id) != len(self.item_ids):
+            raise BadInputError(source, "an item id occurs twice", field="item_id")
+        self._exact = self._index_exact(source)
+        self._normal, self._yearless = self._index_normal()
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def _index_exact(self, source: str) -> dict[str, int]:
+        exact: dict[str, int] = {}
+        for index, title in enumerate(self.titles):
+            if title in exact:
+                raise BadInputError(
+                    source,
+                    f"items {self.item_ids[exact[title]]} and {self.item_ids[index]} "
+                    f"have the same title '{title}'",
+                    field="title",
+                    remedy="Merge them or tell them apart (a year, a suffix) before ingestion",
+                )
+            exact[title] = index
+        return exact
+
+    def _index_normal(self) -> tuple[dict[tuple[str, int | None], int | None], dict[str, int | None]]:
+        normal: dict[tuple[str, int | None], int | None] = {}
+        yearless: dict[str, int | None] = {}
+        for index, title in enumerate(self.titles):
+            name, year = normal_form(title)
+            normal[name, year] = None if (name, year) in normal else index
+            yearless[name] = None if name in yearless else index
+        return normal, yearless
+
+    def resolve(self, title: str) -> int | None:
+        """Finds the item a title means.
+
+        Args:
+            title: Text as a person or a model writes it.
+
+        Returns:
+            The item's index, or None if no item or more than one fits.
+        """
+        if title in self._exact:
+            return self._exact[title]
+        name, year = normal_form(title)
+        if (name, year) in self._normal:
+            return self._normal[name, year]
+        # Only a title *without* a year may stand for one with a year: a wrong year is wrong.
+        return self._yearless.get(name) if year is None else None
+
+    def is_ambiguous(self, title: str) -> bool:
+        """Whether a title fits several items (and therefore resolves to none)."""
+        name, year = normal_form(title)
+        if title in self._exact:
+            return False
+        if (name, year) in self._normal:
+            return self._normal[name, year] is None
+        return year is None and name in self._yearless and self._yearless[name] is None
+
+    def indices(self, item_ids: Iterable[int]) -> list[int]:
+        """Positions of data-set ids; a KeyError names an id that is not in the catalogue."""
+        return [self.index_of_id[int(item)] for item in item_ids]

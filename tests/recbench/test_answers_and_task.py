@@ -1,0 +1,135 @@
+"""Answers and grading: boxes that are missing, nested, repeated; titles off the list."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerec_pipeline.recbench.answers import read_answer
+from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
+from rerec_pipeline.recbench.titles import Catalogue
+
+TITLES = ["Toy Story (1995)", "Toy Story 2 (1999)", "Harbor, The (1987)", "Sex; Lies (1989)", "Off (1970)"]
+WORDING = PromptWording(
+    system="S", user="Q: {query}\n{candidates}\n{history}", history="Seen: {titles}.", separator="; "
+)
+TASK = RecTask(Catalogue(range(len(TITLES)), TITLES), WORDING)
+EXAMPLE = Example("e-0", "explicit", [], truth=0, candidates=(3, 0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (r"so \boxed{Toy Story (1995)}", "Toy Story (1995)"),
+        (r"\boxed{A} no, \boxed{B}", "B"),  # the last one counts
+        (r"\boxed{A} and \boxed{B", "A"),  # the last complete one
+        (r"\boxed{\text{A {x} B}}", "A {x} B"),
+        (r"\boxed{ }", None),
+        (r"\boxed{A}\boxed{}", "A"),
+        ("Toy Story (1995)", None),
+        ("", None),
+        (r"\boxed{line" + "\n" + "break}", "line\nbreak"),
+    ],
+)
+def test_boxes(text, content):
+    answer = read_answer(text)
+    assert answer.content == content
+    assert answer.boxed == (content is not None)
+
+
+@given(st.text(alphabet="\\boxed{}AB;\n ", max_size=60))
+def test_any_completion_is_read(text):
+    answer = read_answer(text)
+    assert answer.content is None or answer.content.strip() == answer.content != ""
+    TASK.rank(answer, EXAMPLE.candidates)
+
+
+@pytest.mark.parametrize(
+    ("text", "ranked", "correct"),
+    [
+        (r"\boxed{Toy Story (1995)}", [0], True),
+        (r"\boxed{toy story}", [0], True),  # without its year, any case
+        (r"\boxed{Toy Story 2 (1999)}", [1], False),
+        (r"\boxed{The Harbor; Toy Story}", [2, 0], False),  # order is kept
+        (r"\boxed{Toy Story; The Harbor; toy story (1995)}", [0, 2], True),  # once each
+        (r"\boxed{Sex; Lies (1989)}", [3], False),  # a title with the separator in it
+        (r"\boxed{Nonsense; Toy Story}", [-1, 0], False),  # an unknown title keeps its rank
+        (r"\boxed{Off (1970)}", [-1], False),  # in the catalogue, not on the list
+        (r"no box", [], False),
+    ],
+)
+def test_grading(text, ranked, correct):
+    assert TASK.rank(read_answer(text), EXAMPLE.candidates) == ranked
+    graded = TASK.grade([text], [EXAMPLE])
+    assert graded.correct.tolist() == [correct]
+    assert graded.boxed.tolist() == ["box{" in text.replace("ed", "")]
+
+
+def test_several_completions_are_padded():
+    graded = TASK.grade([r"\boxed{Toy Story; The Harbor}", "nothing"], [EXAMPLE, EXAMPLE])
+    assert graded.ranked.tolist() == [[0, 2], [-1, -1]]
+    assert graded.truths.tolist() == [[0], [0]]
+
+
+def test_order_of_candidates_does_not_change_the_grade():
+    text = r"\boxed{The Harbor; Toy Story}"
+    other = Example("e-0", "explicit", [], truth=0, candidates=(0, 1, 2, 3))
+    assert TASK.grade([text], [EXAMPLE]).ranked.tolist() == TASK.grade([text], [other]).ranked.tolist()
+
+
+def test_messages():
+    system, user = TASK.messages("why {candidates}?", [1, 0], [2])
+    assert system == {"role": "system", "content": "S"}
+    # what a user types is never taken for a place of ours
+    assert user["content"] == (
+        "Q: why {candidates}?\nToy Story 2 (1999); Toy Story (1995)\nSeen: Harbor, The (1987)."
+    )
+    assert "Seen" not in TASK.messages("q", [0], [])[1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "missing"),
+    [("user", "no places", "query"), ("user", "{query}", "candidates"), ("history", "x", "titles")],
+)
+def test_wording_needs_its_places(field, text, missing):
+    with pytest.raises(ValueError, match=missing):
+        PromptWording(**{**WORDING.model_dump(), field: text})
+
+
+class TestPenalisedParagraphs:
+    def penalised(self, *paragraphs, candidates=EXAMPLE.candidates):
+        answer = read_answer("\n".join(paragraphs))
+        ranked = TASK.rank(answer, candidates)
+        return TASK.penalised_paragraphs(paragraphs, answer, ranked[0] if ranked else -1)
+
+    def test_paragraphs_that_bring_up_the_wrong_item(self):
+        assert self.penalised(
+            "Wanted: toys.",
+            "Toy Story 2 (1999): toys. Fits.",
+            "Toy Story (1995): toys.",
+            "So Toy Story 2 it is.",
+            r"\boxed{Toy Story 2 (1999)}",
+        ) == [1, 3]
+
+    def test_a_shorter_title_is_not_found_inside_a_longer_one(self):
+        assert self.penalised(
+            "Toy Story 2 fits.", "Toy Story fits.", r"\boxed{Toy Story}"
+        ) == [1]
+
+    def test_the_answers_own_paragraph_is_left_aside(self):
+        assert self.penalised(r"Toy Story 2 fits: \boxed{Toy Story 2}") == []
+
+    def test_only_the_last_box_is_the_answer(self):
+        assert self.penalised(
+            r"First \boxed{Toy Story 2}", r"\boxed{Toy Story 2}"
+        ) == [0]
+
+    def test_an_unknown_title_is_followed_as_written(self):
+        assert self.penalised(
+            "Great Voyage might do.", "Toy Story.", r"\boxed{Great Voyage}"
+        ) == [0]
+
+    def test_an_item_off_the_list(self):
+        assert self.penalised("'Off' fits.", "Off we go.", r"\boxed{Off (1970)}") == [0]
+
+    def test_nothing_boxed_nothing_penalised(self):
+        assert self.penalised("Toy Story 2 fits.") == []

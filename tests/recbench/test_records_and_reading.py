@@ -1,0 +1,230 @@
+"""Reading raw files and records: every malformed input is an error that says where."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerec_pipeline.errors import BadInputError, ReRecError
+from rerec_pipeline.recbench import reading
+from rerec_pipeline.recbench.records import QUERY_TYPES, Exclusions, Fact, RecordReader
+from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.titles import Catalogue
+
+CATALOGUE = Catalogue([1, 2, 3, 4], ["A (1990)", "B, The (1991)", "R (1950)", "R (1999)"])
+
+
+def read(query_type, records, exclusions=None):
+    reader = RecordReader(query_type, CATALOGUE, "file.json", exclusions or Exclusions())
+    return list(reader.read(records))
+
+
+EXPLICIT = {
+    "data_idx": 7,
+    "source_user": "12",
+    "condition_num": 1,
+    "movieSubset": ["A (1990)"],
+    "movieSubsetId": [1],
+    "sharedRelationships": [["Directed_by", "Ann"]],
+    "situational_description_query": " Something by Ann? ",
+}
+PROFILE = {
+    "data_idx": 3,
+    "group": "25-34",
+    "query & ground true": [
+        {},
+        {"query": "First?", "movie subset": ["The B (1991)"]},
+        {"query": "Second?", "movie subset": ["A", "B, The (1991)", "A (1990)"]},
+    ],
+}
+
+
+class TestRecords:
+    def test_explicit(self):
+        (query,) = read("explicit", [EXPLICIT])
+        assert query.query_id == "explicit-7"
+        assert query.text == "Something by Ann?"
+        assert query.truth_ids == (1,)
+        assert query.conditions == (("Directed_by", "Ann"),)
+        assert (query.user_id, query.label_complete, query.history) == ("12", True, ())
+
+    def test_misinformed_keeps_what_is_claimed(self):
+        record = {
+            **EXPLICIT,
+            "query": "Bob directed A. More?",
+            "multihop_info": [{"movie": "A_(1990)", "relation": "director", "person": "Ann"}],
+            "misinformed": [
+                {"movie": "A (1990)", "relation": "Directed_by", "original person": "Ann", "person": "Bob"}
+            ],
+        }
+        (query,) = read("misinformed", [record])
+        assert query.text == "Bob directed A. More?"
+        assert query.multihop == (Fact("A_(1990)", "Directed_by", "Ann"),)
+        assert query.claims == (Fact("A (1990)", "Directed_by", "Bob"),)
+
+    def test_profile_records_are_numbered_among_the_non_empty_ones(self):
+        exclusions = Exclusions()
+        first, second = read("demographics", [PROFILE], exclusions)
+        assert (first.query_id, second.query_id) == ("demographics-3-0", "demographics-3-1")
+        assert (first.truth_ids, second.truth_ids) == ((2,), (1, 2))
+        assert first.group == "25-34"
+        assert exclusions.counts == {"demographics: empty inner record": 1}
+
+    def test_books(self):
+        record = {**EXPLICIT, "bookSubset": ["A (1990)"], "sharedRelationships": [["WRITTEN_BY", "X"]]}
+        del record["movieSubset"], record["movieSubsetId"]
+        assert read("explicit", [record])[0].conditions == (("Written_by", "X"),)
+
+    def test_a_truth_that_fits_two_items_is_counted_not_guessed(self):
+        exclusions = Exclusions()
+        record = {**EXPLICIT, "movieSubset": ["R"], "movieSubsetId": None}
+        assert read("explicit", [record], exclusions) == []
+        assert exclusions.counts == {"explicit: a ground-truth title fits two items": 1}
+
+    @pytest.mark.parametrize(
+        ("change", "field", "problem"),
+        [
+            ({"data_idx": None}, "data_idx", None),
+            ({"movieSubsetId": [99]}, "movieSubsetId", "item 99 is not in the catalogue"),
+            ({"movieSubsetId": []}, "movieSubsetId", "non-empty"),
+            ({"movieSubsetId": None, "movieSubset": ["Z"]}, "movieSubset", "'Z' is not in the catalogue"),
+            ({"movieSubsetId": None, "movieSubset": []}, "movieSubset", "non-empty"),
+            ({"movieSubsetId": None, "movieSubset": [5]}, "movieSubset", "expected a title"),
+            ({"situational_description_query": ""}, "situational_description_query", "expected a text"),
+            ({"sharedRelationships": [["Directed_by"]]}, "sharedRelationships", "[relation, value]"),
+            ({"sharedRelationships": [["Hairdresser", "X"]]}, "relation", "unknown relation"),
+            ({"multihop_info": [{"movie": "A"}]}, "multihop_info", "relation and person"),
+            ({"source_user": []}, "source_user", "a text or null"),
+            ({"history_movie_ids": [1, 77]}, "history_movie_ids", "77 is not in the catalogue"),
+        ],
+    )
+    def test_malformed(self, change, field, problem):
+        record = {**EXPLICIT, **change}
+        if change == {"data_idx": None}:
+            del record["data_idx"]
+        with pytest.raises(BadInputError) as caught:
+            read("explicit", [{**EXPLICIT, "data_idx": 1}, record])
+        assert caught.value.field == field
+        assert "file.json, record 1" in str(caught.value)
+        assert problem is None or problem in str(caught.value)
+
+    def test_duplicate_id(self):
+        with pytest.raises(BadInputError, match="the id 7 occurs twice"):
+            read("explicit", [EXPLICIT, EXPLICIT])
+
+    def test_unknown_query_type_names_the_known_ones(self):
+        with pytest.raises(BadInputError, match="Known query types: explicit"):
+            read("riddle", [])
+
+    @pytest.mark.parametrize("records", [{"a": 1}, [1], "x", None])
+    def test_not_a_list_of_objects(self, records):
+        with pytest.raises(BadInputError):
+            read("explicit", records)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(QUERY_TYPES),
+    st.dictionaries(st.sampled_from(sorted({*EXPLICIT, *PROFILE, "multihop_info", "label_complete"})), JSON),
+    st.booleans(),
+)
+def test_fuzzed_records_never_crash_with_anything_but_our_own_error(query_type, changes, profile):
+    record = {**(PROFILE if profile else EXPLICIT), **changes}
+    try:
+        for query in read(query_type, [record]):
+            assert query.truth_ids
+            assert query.text
+    except ReRecError as error:
+        assert "file.json" in str(error)
+
+
+class TestFiles:
+    def test_items(self):
+        items, kinds = reading.read_items("1::A (1990)::Drama|War\r\n\n2::B, The::\n", "movies.dat")
+        assert items == [
+            {"item_id": 1, "title": "A (1990)", "year": 1990},
+            {"item_id": 2, "title": "B, The", "year": None},
+        ]
+        assert [k["kind"] for k in kinds] == ["Drama", "War"]
+
+    @pytest.mark.parametrize(
+        ("text", "where", "problem"),
+        [
+            ("1::A", "line 1", "expected 3 fields"),
+            ("1::A::x\nx::B::y", "line 2, field 'ItemID'", "expected a whole number, found 'x'"),
+            ("1::A::x\n1::B::y", "line 2, field 'ItemID'", "already used in line 1"),
+            ("1:: ::x", "line 1, field 'Title'", "empty"),
+            ("", "movies.dat", "no items"),
+        ],
+    )
+    def test_malformed_items(self, text, where, problem):
+        with pytest.raises(BadInputError) as caught:
+            reading.read_items(text, "movies.dat")
+        assert "movies.dat" in str(caught.value)
+        assert where in str(caught.value)
+        assert problem in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("1::9::5::0", "item 9 is not in the items file"),
+            ("1::1::5::0\n1::1::4::0", "rates item 1 twice"),
+            ("1::1::five::0", "found 'five'"),
+            ("1::1::5", "expected 4 fields"),
+        ],
+    )
+    def test_malformed_ratings(self, text, problem):
+        with pytest.raises(BadInputError, match=problem):
+            reading.read_ratings(text, "ratings.dat", {1})
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("1::F::old::3::0", "found 'old'"),
+            ("1::F::25::3::0\n1::M::25::3::0", "occurs twice"),
+        ],
+    )
+    def test_malformed_users(self, text, problem):
+        with pytest.raises(BadInputError, match=problem):
+            reading.read_users(text, "users.dat")
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("", "header"),
+            ("item,relation\n", "header"),
+            ("item,relation,value\n1,director", "expected 3 fields"),
+            ("item,relation,value\n9,director,X", "not in the items file"),
+            ("item,relation,value\n1,hairdresser,X", "unknown relation 'hairdresser'"),
+            ("item,relation,value\n1,director, ", "empty"),
+        ],
+    )
+    def test_malformed_attributes(self, text, problem):
+        with pytest.raises(BadInputError, match=problem):
+            reading.read_attributes(text, "item_attributes.csv", {1})
+
+    def test_relations_have_one_name(self):
+        rows = reading.read_attributes('movie_id,relation,name\n1,director,"X, Y"\n', "f", {1})
+        assert rows == [{"item_id": 1, "relation": "Directed_by", "value": "X, Y"}]
+        for spelling in ("Genre", "genres", "Genre(s)", "GENRE"):
+            assert canonical_relation(spelling, source="f") == "Genre"
+
+    def test_broken_json_names_the_line(self):
+        with pytest.raises(BadInputError, match="line 2, column"):
+            reading.read_json('{"a": 1,\n oops}', "q.json")
+
+    def test_encodings(self):
+        assert reading.decode("Señor".encode()) == "Señor"
+        assert reading.decode("Señor".encode("latin-1")) == "Señor"
+        assert reading.decode(b"\xef\xbb\xbf" + json.dumps("é").encode()) == json.dumps("é")
+        # a Latin-1 title may hold a byte that Unicode calls a line break
+        items, _ = reading.read_items(reading.decode(b"1::A\x85B (1990)::x"), "movies.dat")
+        assert len(items) == 1
