@@ -1,0 +1,1 @@
+"""The two graphs of the reward: item attributes, and user-item interactions."""

@@ -1,0 +1,159 @@
+"""LightGCN (He et al. 2020) with BPR, on PyTorch Geometric's model.
+
+Only the propagation is changed: on a symmetric adjacency the gradient of a propagation is the
+propagation of the gradient, so neither pass has to transpose or sort anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.nn import LightGCN
+from tqdm import tqdm
+
+from rerec_pipeline.graphs.interactions import InteractionGraph
+from rerec_pipeline.graphs.ranking import rank_all
+from rerec_pipeline.rules import LightGCNRule
+
+
+class _SymmetricPropagation(torch.autograd.Function):
+    r""":math:`\sum_l \alpha_l A^l x` by Horner's rule; the operator is its own transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, adjacency: Tensor, alpha: tuple[float, ...]) -> Tensor:
+        ctx.adjacency, ctx.alpha = adjacency, alpha
+        return _horner(x, adjacency, alpha)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _horner(grads[0], ctx.adjacency, ctx.alpha), None, None
+
+
+def _horner(x: Tensor, adjacency: Tensor, alpha: tuple[float, ...]) -> Tensor:
+    result = alpha[-1] * x
+    for weight in reversed(alpha[:-1]):
+        result = torch.addmm(x, adjacency, result, beta=weight)
+    return result
+
+
+class SymmetricLightGCN(LightGCN):
+    """PyG's LightGCN on a normalised symmetric CSR adjacency (see ``InteractionGraph``)."""
+
+    def reset_parameters(self) -> None:
+        """Draws embeddings from N(0, 0.1), as the reference implementation does."""
+        torch.nn.init.normal_(self.embedding.weight, std=0.1)
+
+    def get_embedding(self, edge_index: Tensor, edge_weight: Any = None) -> Tensor:
+        """Propagated embeddings of all nodes.
+
+        Args:
+            edge_index: The normalised adjacency, sparse CSR (N, N), symmetric.
+            edge_weight: Must be None; the weights are in the adjacency.
+        """
+        alpha = tuple(self.alpha.tolist())
+        return _SymmetricPropagation.apply(self.embedding.weight, edge_index, alpha)
+
+
+@dataclass(frozen=True)
+class LightGCNResult:
+    """Embeddings of the best validated epoch, and how training went.
+
+    Attributes:
+        users: Propagated user embeddings, float32 (U, D).
+        items: Propagated item embeddings, float32 (I, D).
+        best_epoch: The epoch they are from.
+        best: Validation recall and NDCG at k of that epoch.
+        history: One row per validation: epoch, loss, recall, ndcg.
+    """
+
+    users: Tensor
+    items: Tensor
+    best_epoch: int
+    best: dict[str, float]
+    history: list[dict[str, float]]
+
+
+class LightGCNTrainer:
+    """Trains LightGCN by BPR with early stopping on validation recall.
+
+    Args:
+        train: Interactions to learn from.
+        validation: Interactions to be found, for model selection.
+        rule: Hyper-parameters.
+    """
+
+    def __init__(self, train: InteractionGraph, validation: InteractionGraph, rule: LightGCNRule):
+        self.train_graph = train
+        self.validation_graph = validation
+        self.rule = rule
+        self.rng = np.random.default_rng(rule.seed)
+        torch.manual_seed(rule.seed)
+        self.model = SymmetricLightGCN(train.n_users + train.n_items, rule.dim, rule.layers)
+        self.adjacency = train.adjacency()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, fused=True)
+
+    def fit(self, on_validation: Callable[[dict[str, float]], None] = lambda row: None) -> LightGCNResult:
+        """Trains until the epochs are used up or validation recall stops improving.
+
+        Args:
+            on_validation: Called with every row of the history as it comes.
+        """
+        history: list[dict[str, float]] = []
+        best: tuple[float, int, Tensor, Tensor] | None = None
+        with tqdm(total=self.rule.epochs, desc="LightGCN", unit="epoch") as progress:
+            for epoch in range(1, self.rule.epochs + 1):
+                loss = self.train_epoch()
+                progress.update()
+                if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
+                    continue
+                users, items = self.embeddings()
+                scores = rank_all(users, items, self.train_graph, self.validation_graph, self.rule.k)
+                history.append({"epoch": float(epoch), "loss": loss, **scores})
+                on_validation(history[-1])
+                progress.set_postfix(loss=f"{loss:.4f}", recall=f"{scores['recall']:.4f}")
+                if best is None or scores["recall"] > best[0]:
+                    best = scores["recall"], len(history) - 1, users, items
+                elif len(history) - 1 - best[1] >= self.rule.patience:
+                    break
+        assert best is not None
+        row = history[best[1]]
+        metrics = {"recall": row["recall"], "ndcg": row["ndcg"]}
+        return LightGCNResult(best[2], best[3], int(row["epoch"]), metrics, history)
+
+    def train_epoch(self) -> float:
+        """One pass over all interactions in a random order; returns the mean loss."""
+        order = self.rng.permutation(len(self.train_graph))
+        users = self.train_graph.users[order]
+        positives = self.train_graph.items[order]
+        negatives = self.train_graph.sample_negatives(users, self.rng)
+        triples = torch.from_numpy(np.stack([users, positives, negatives]))
+        losses = [self.step(batch) for batch in triples.split(self.rule.batch_size, dim=1)]
+        return float(np.mean(losses))
+
+    def step(self, triples: Tensor) -> float:
+        """One optimizer step on (user, positive item, negative item) rows, int64 (3, B)."""
+        offsets = torch.tensor([[0], [self.train_graph.n_users], [self.train_graph.n_users]])
+        nodes = triples + offsets
+        self.optimizer.zero_grad(set_to_none=True)
+        embedding = self.model.get_embedding(self.adjacency)
+        user, positive, negative = embedding[nodes]
+        loss = self.model.recommendation_loss(
+            (user * positive).sum(dim=-1),
+            (user * negative).sum(dim=-1),
+            node_id=nodes.flatten(),
+            lambda_reg=0.5 * self.rule.l2,
+        )
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    @torch.no_grad()
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """Propagated (user, item) embeddings as they are now."""
+        embedding = self.model.get_embedding(self.adjacency)
+        return embedding[: self.train_graph.n_users], embedding[self.train_graph.n_users :]
