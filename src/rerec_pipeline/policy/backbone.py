@@ -1,0 +1,178 @@
+"""Loading and saving causal language models: any Hugging Face name or folder, full or LoRA."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.task import Example
+
+logger = logging.getLogger(__name__)
+
+# Bars for reading and writing weights would interrupt those that tell something.
+disable_progress_bar()
+
+ADAPTER_FILE = "adapter_config.json"
+
+#: A backbone that was pretrained on our own data says here on which splits of it.
+MADE_BY = "made_by.json"
+
+
+@dataclass
+class Backbone:
+    """A causal language model with its tokenizer.
+
+    Attributes:
+        model: The model; for a LoRA policy, the adapted model.
+        tokenizer: A fast tokenizer with a chat template, padding on the left.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_backbone(name_or_path: str, dtype: str = "float32") -> Backbone:
+    """Loads a causal language model and its tokenizer.
+
+    Args:
+        name_or_path: A Hugging Face name, or a folder written by ``save_pretrained``. A folder
+            with a LoRA adapter is loaded onto the base model that the adapter names.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        BadInputError: If the folder is missing or the tokenizer has no chat template.
+    """
+    tokenizer = load_tokenizer(name_or_path)
+    if (Path(name_or_path) / ADAPTER_FILE).is_file():
+        adapter = LoraConfig.from_pretrained(name_or_path)
+        base = AutoModelForCausalLM.from_pretrained(
+            adapter.base_model_name_or_path, dtype=getattr(torch, dtype)
+        )
+        model = PeftModel.from_pretrained(base, name_or_path)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=getattr(torch, dtype))
+    return Backbone(model.eval(), tokenizer)
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """Loads a tokenizer, padding on the left.
+
+    Raises:
+        BadInputError: If the folder is missing or the tokenizer has no chat template.
+    """
+    folder = Path(name_or_path)
+    # An absolute path or one that starts with a dot cannot be a Hugging Face name.
+    if (folder.is_absolute() or name_or_path.startswith(".")) and not folder.is_dir():
+        raise BadInputError(
+            name_or_path,
+            "there is no such model folder",
+            remedy="Give a folder written by save_pretrained, or a Hugging Face name",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left")
+    if tokenizer.chat_template is None:
+        raise BadInputError(
+            name_or_path,
+            "the tokenizer has no chat template",
+            remedy="Use an instruction-tuned model, or set tokenizer.chat_template and save it",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
+    """Refuses a backbone that was pretrained on our data unless it held out these very queries.
+
+    Args:
+        name_or_path: The backbone; one without a record is not ours and is taken as it is.
+        dataset: Name of the data set.
+        splits: Fingerprint of its splits, see ``split_fingerprint``.
+
+    Raises:
+        BadInputError: If the backbone has not read this data set, or held out other queries.
+    """
+    record = Path(name_or_path) / MADE_BY
+    if not record.is_file():
+        return
+    known = json.loads(record.read_text(encoding="utf-8"))["splits"]
+    if dataset not in known:
+        raise BadInputError(
+            record,
+            f"this backbone only reads {' and '.join(known)}, not {dataset}",
+            field="splits",
+            remedy="Choose another backbone, e.g. --params backbone=qwen2.5-3b",
+        )
+    if known[dataset] != splits:
+        raise BadInputError(
+            record,
+            f"this backbone was pretrained while other queries of {dataset} were held out, so it "
+            "may know answers that are asked for",
+            field="splits",
+            remedy="Make it again with: kedro run --pipelines base_policy",
+        )
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+) -> list[list[int]]:
+    """Token ids of the prompts, chat template and generation prompt included."""
+    return tokenizer.apply_chat_template(
+        [example.messages for example in examples],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+    )["input_ids"]
+
+
+def too_long(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], limit: int, on_long: str
+) -> list[str]:
+    """Finds prompts with more tokens than a backbone is given.
+
+    Args:
+        tokenizer: The backbone's tokenizer.
+        examples: What will be asked.
+        limit: Most tokens a prompt may have.
+        on_long: ``error`` or ``exclude``.
+
+    Returns:
+        Ids of the queries to leave out; a prompt is never cut.
+
+    Raises:
+        BadInputError: If there are any and ``on_long`` is ``error``.
+    """
+    lengths = [len(ids) for ids in prompt_ids(tokenizer, examples)]
+    logger.info(
+        "%d prompts, %.0f tokens on average, %d at most",
+        len(lengths), sum(lengths) / len(lengths), max(lengths),
+    )  # fmt: skip
+    long = [e.query_id for e, length in zip(examples, lengths, strict=True) if length > limit]
+    if long and on_long == "error":
+        raise BadInputError(
+            "prompts",
+            f"{len(long)} of {len(lengths)} prompts have more than {limit} tokens (the longest "
+            f"{max(lengths)})",
+            record=long[0],
+            remedy="Raise rft.generation.max_prompt_tokens, or set "
+            "rft.generation.on_long_prompt=exclude to leave them out",
+        )
+    if long:
+        logger.warning("%d prompts have more than %d tokens and are left out", len(long), limit)
+    return long

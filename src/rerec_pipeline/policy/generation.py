@@ -1,0 +1,71 @@
+"""Batched answers of a policy, for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+from rerec_pipeline.policy.backbone import Backbone, prompt_ids
+from rerec_pipeline.recbench.task import Example
+
+
+@torch.no_grad()
+def answer(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    max_new_tokens: int,
+    batch_size: int,
+    label: str,
+) -> list[list[int]]:
+    """Lets a policy answer greedily.
+
+    Args:
+        backbone: The policy.
+        examples: What it is asked, N examples.
+        max_new_tokens: Most tokens of a completion.
+        batch_size: Prompts at once; memory, not results, depends on it.
+        label: Words before the progress bar.
+
+    Returns:
+        Completion tokens of each example, up to and including the end token.
+    """
+    tokenizer, model = backbone.tokenizer, backbone.model
+    ids = prompt_ids(tokenizer, examples)
+    # Similar lengths together: less padding; the order of the results is restored below.
+    order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
+    completions: list[list[int]] = [[] for _ in ids]
+    stops = _stop_ids(backbone)
+    with tqdm(total=len(ids), desc=label, unit="query") as progress:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = tokenizer.pad({"input_ids": [ids[n] for n in rows]}, return_tensors="pt")
+            batch = batch.to(model.device)
+            output = model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=stops,
+            )
+            for n, row in zip(rows, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+                completions[n] = _until_stop(row, stops)
+            progress.update(len(rows))
+    return completions
+
+
+def _stop_ids(backbone: Backbone) -> list[int]:
+    """Every id that ends a completion: the tokenizer's and those the model declares."""
+    declared = backbone.model.generation_config.eos_token_id
+    stops = declared if isinstance(declared, list) else [declared]
+    return sorted({s for s in [*stops, backbone.tokenizer.eos_token_id] if s is not None})
+
+
+def _until_stop(tokens: list[int], stops: list[int]) -> list[int]:
+    end = next((n for n, token in enumerate(tokens) if token in stops), len(tokens) - 1)
+    return tokens[: end + 1]

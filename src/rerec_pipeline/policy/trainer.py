@@ -1,0 +1,168 @@
+"""TRL's GRPO trainer with ReRec's three ideas put in.
+
+A narrow subclass of the pinned TRL: where prompts come from (the curriculum), what a completion
+is worth (the dual-graph reward) and token-level advantages (RAAE). Generation, loss, KL,
+clipping, logging and distribution stay TRL's. TRL does not promise the methods overridden here;
+``tests/test_trl_contract.py`` fails loudly when one of them moves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig, GRPOTrainer
+
+from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
+from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
+from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
+
+CURRICULUM_FILE = "curriculum.json"
+
+
+class ReRecTrainer(GRPOTrainer):
+    """GRPO on the RecBench+ task with reward shaping, RAAE and the online curriculum.
+
+    Args:
+        examples: The training queries; the curriculum addresses them by position.
+        scorer: Turns completion tokens into rewards and penalised paragraphs.
+        advantage: Estimates token-level advantages from rewards and penalised tokens.
+        curriculum: What to visit next; its batch size is the number of prompts of one
+            generation over all processes.
+        difficulty: Whether difficulty is 1 - reward (paper) or 1 - NDCG (official).
+        args: TRL's configuration; ``max_steps`` must be set, it is the budget.
+        **kwargs: Passed on to ``GRPOTrainer``.
+    """
+
+    _tag_names = ["trl", "grpo", "rerec"]
+
+    def __init__(
+        self,
+        *,
+        examples: Sequence[Example],
+        scorer: RolloutScorer,
+        advantage: ReasoningAwareAdvantage,
+        curriculum: Curriculum,
+        difficulty: Literal["reward", "ndcg"],
+        args: GRPOConfig,
+        **kwargs: Any,
+    ):
+        self.examples = list(examples)
+        self.scorer = scorer
+        self.advantage = advantage
+        self.curriculum = curriculum
+        self.difficulty = difficulty
+        self._scored: ScoredRollouts | None = None
+        self._terms: torch.Tensor | None = None
+        args.reward_weights = [float(w) for w in scorer.reward.weights.values()]
+        args.scale_rewards = advantage.rule.scale
+        # The curriculum owns the data: the trainer's own data set only counts off the budget.
+        slots = curriculum.batch_size * max(1, args.max_steps)
+        super().__init__(
+            args=args,
+            reward_funcs=[self._term_function(name) for name in scorer.reward.weights],
+            train_dataset=Dataset.from_dict({"prompt": [""] * slots}),
+            **kwargs,
+        )
+        prompts = self.args.generation_batch_size // self.num_generations
+        if prompts != curriculum.batch_size:
+            raise ValueError(
+                f"a generation has {prompts} prompts, the curriculum serves {curriculum.batch_size}"
+            )
+
+    # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
+
+    def _term_function(self, name: str) -> Callable[..., list[float]]:
+        def term(**_: Any) -> list[float]:
+            assert self._scored is not None
+            return self._scored.scored.terms[name].tolist()
+
+        term.__name__ = name
+        return term
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> torch.Tensor:
+        asked = [self.examples[row["query"]] for row in inputs]
+        self._scored = self.scorer.score(completion_ids_list, asked)
+        self._terms = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        return self._terms
+
+    # -- curriculum and advantage ------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        batch = self.curriculum.next_batch()
+        output = super()._generate_and_score_completions(self._local_rows(batch, len(inputs)))
+        terms = self._terms
+        assert terms is not None
+        rewards = (terms * self.reward_weights.to(terms.device)).nansum(dim=1)
+        output["advantages"] = self._token_advantages(rewards, output["completion_ids"])
+        self._record(batch, rewards, terms)
+        return output
+
+    def _local_rows(self, batch: list[int], count: int) -> list[dict[str, Any]]:
+        """This process's share of the batch, each query repeated for its group."""
+        rows = [
+            {"prompt": self.examples[query].messages, "query": query}
+            for query in batch
+            for _ in range(self.num_generations)
+        ]
+        start = self.accelerator.process_index * count
+        return rows[start : start + count]
+
+    def _token_advantages(
+        self, rewards: torch.Tensor, completion_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """RAAE advantages (B, T) of this process's completions, from all processes' rewards."""
+        assert self._scored is not None
+        count, width = completion_ids.shape
+        start = self.accelerator.process_index * count
+        mask = torch.from_numpy(self._scored.penalised_tokens(width)).to(rewards.device)
+        everywhere = torch.zeros((len(rewards), width), dtype=torch.bool, device=rewards.device)
+        everywhere[start : start + count] = mask
+        return self.advantage(rewards, everywhere, self.num_generations)[start : start + count]
+
+    def _record(self, batch: list[int], rewards: torch.Tensor, terms: torch.Tensor) -> None:
+        """Tells the curriculum how hard the queries were, and logs what ReRec adds."""
+        assert self._scored is not None
+        names = list(self.scorer.reward.weights)
+        basis = rewards if self.difficulty == "reward" else terms[:, names.index("ndcg")]
+        hard = difficulties(basis.cpu().numpy(), self.num_generations)
+        self.curriculum.record(batch, hard.tolist())
+        plan = self.curriculum.plans[-1]
+        tokens = sum(len(c.lengths) for c in self._scored.completions)
+        marked = self._scored.penalised_tokens(max(len(c.lengths) for c in self._scored.completions))
+        local = torch.tensor(
+            [float(self._scored.graded.correct.mean()), float(marked.sum()) / max(tokens, 1)],
+            device=rewards.device,
+        )
+        accuracy, share = self.accelerator.gather(local).view(-1, 2).mean(dim=0).tolist()
+        metrics = self._metrics["train"]
+        metrics["accuracy"].append(accuracy)
+        metrics["raae/penalised_token_share"].append(share)
+        metrics["curriculum/epoch"].append(float(plan.epoch))
+        metrics["curriculum/active"].append(float(plan.active))
+        metrics["curriculum/batch_difficulty"].append(float(hard.mean()))
+
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial))
+            folder = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            (folder / CURRICULUM_FILE).write_text(json.dumps(self.curriculum.state_dict()))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            state = json.loads((Path(checkpoint) / CURRICULUM_FILE).read_text())
+            self.curriculum.load_state_dict(state)
