@@ -1,0 +1,18 @@
+"""Catalog data sets: atomic versions of the usual ones, tensors, and language models."""
+
+from rerec_pipeline.datasets.atomic import (
+    AtomicJSONDataset,
+    AtomicParquetDataset,
+    AtomicPlotlyDataset,
+    AtomicTextDataset,
+)
+from rerec_pipeline.datasets.models import PolicyDataset, TensorsDataset
+
+__all__ = [
+    "AtomicJSONDataset",
+    "AtomicParquetDataset",
+    "AtomicPlotlyDataset",
+    "AtomicTextDataset",
+    "PolicyDataset",
+    "TensorsDataset",
+]

@@ -1,0 +1,51 @@
+"""Kedro data sets that are never half-written: they write beside their file, then rename."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import ParquetDataset
+from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
+from kedro_datasets.text import TextDataset
+
+
+class WriteBeside:
+    """Mix-in for file data sets: a reader sees the old file or the new one, nothing between."""
+
+    _beside: Path | None = None
+
+    def _get_save_path(self) -> PurePosixPath:
+        if self._beside is not None:
+            return PurePosixPath(self._beside.as_posix())
+        return super()._get_save_path()  # type: ignore[misc]
+
+    def save(self, data: Any) -> None:
+        """Writes a hidden file next to the target and renames it when it is complete."""
+        target = Path(super()._get_save_path())  # type: ignore[misc]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._beside = target.with_name(f".{target.name}.partial")
+        try:
+            super().save(data)  # type: ignore[misc]
+            os.replace(self._beside, target)
+        finally:
+            self._beside.unlink(missing_ok=True)
+            self._beside = None
+
+
+class AtomicParquetDataset(WriteBeside, ParquetDataset):
+    """A pandas table as Parquet."""
+
+
+class AtomicJSONDataset(WriteBeside, JSONDataset):
+    """Plain values as JSON."""
+
+
+class AtomicPlotlyDataset(WriteBeside, PlotlyJSONDataset):
+    """A Plotly figure as JSON, drawn by kedro viz."""
+
+
+class AtomicTextDataset(WriteBeside, TextDataset):
+    """A text file (HTML, Markdown)."""

@@ -1,0 +1,91 @@
+"""Catalog data sets for tensors (safetensors) and causal language models (Hugging Face)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from kedro.io import AbstractDataset, DatasetError
+from safetensors.torch import load_file, save_file
+
+from rerec_pipeline.policy.backbone import Backbone, load_backbone
+
+
+class TensorsDataset(AbstractDataset[dict[str, torch.Tensor], dict[str, torch.Tensor]]):
+    """Named tensors in one safetensors file.
+
+    Args:
+        filepath: The file.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None):
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, torch.Tensor]:
+        """Reads all tensors."""
+        return load_file(str(self._filepath))
+
+    def save(self, data: dict[str, torch.Tensor]) -> None:
+        """Writes beside the file, then renames."""
+        target = Path(self._filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.partial")
+        save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))
+        os.replace(beside, target)
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class PolicyDataset(AbstractDataset[Backbone, Backbone]):
+    """A causal language model with its tokenizer, as a Hugging Face folder.
+
+    What is saved can be loaded anywhere with ``AutoModelForCausalLM.from_pretrained`` (a LoRA
+    policy with ``peft.AutoPeftModelForCausalLM``).
+
+    Args:
+        filepath: The folder.
+        dtype: Precision to load in.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(
+        self, *, filepath: str, dtype: str = "float32", metadata: dict[str, Any] | None = None
+    ):
+        self._filepath = PurePosixPath(filepath)
+        self._dtype = dtype
+        self.metadata = metadata
+
+    def load(self) -> Backbone:
+        """Loads model and tokenizer."""
+        return load_backbone(str(self._filepath), self._dtype)
+
+    def save(self, data: Backbone) -> None:
+        """Writes a folder beside the target and swaps it in when it is complete."""
+        target = Path(self._filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        data.model.save_pretrained(beside)
+        data.tokenizer.save_pretrained(beside)
+        if not any(beside.iterdir()):
+            raise DatasetError(f"nothing was written for {target}")
+        replaced = target.with_name(f".{target.name}.replaced")
+        if target.exists():
+            target.rename(replaced)
+        beside.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def _exists(self) -> bool:
+        return (Path(self._filepath) / "tokenizer_config.json").is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "dtype": self._dtype}

@@ -1,0 +1,1 @@
+"""What a person looks at: accuracies with intervals, faithfulness, plots, transcripts."""

@@ -1,0 +1,104 @@
+"""Plots of a run, as Plotly figures: interactive in kedro viz and MLflow, small as JSON.
+
+Two colours mean the same everywhere: grey is before fine-tuning, blue is after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+BEFORE, AFTER, ACCENT, QUIET = "#9aa5b1", "#2563eb", "#d97706", "#cbd5e1"
+
+
+def _figure(title: str, x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white",
+        title=title,
+        xaxis_title=x,
+        yaxis_title=y,
+        font={"family": "Inter, Helvetica, Arial, sans-serif", "size": 14},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        margin={"l": 70, "r": 30, "t": 90, "b": 60},
+    )
+    return figure
+
+
+def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
+    """Validation recall and NDCG of LightGCN over the epochs."""
+    figure = _figure("LightGCN on validation interactions", "epoch", "score")
+    for column, colour in (("recall", AFTER), ("ndcg", ACCENT)):
+        figure.add_scatter(
+            x=history["epoch"], y=history[column], name=column, mode="lines", line_color=colour
+        )
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def learning_curve(log: pd.DataFrame, rollouts_per_step: float, window: int) -> go.Figure:
+    """Accuracy of the rollouts over the budget: every step, and a moving mean."""
+    figure = _figure("Rollout accuracy on training queries", "rollouts", "share right")
+    rollouts = (log.index + 1) * rollouts_per_step
+    column = "accuracy" if "accuracy" in log else "mean_token_accuracy"
+    figure.add_scatter(
+        x=rollouts, y=log[column], name="each step", mode="markers",
+        marker={"color": QUIET, "size": 5},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=rollouts, y=log[column].rolling(window, min_periods=1).mean(),
+        name=f"mean of {window} steps", mode="lines", line={"color": AFTER, "width": 3},
+    )  # fmt: skip
+    figure.update_yaxes(range=[0, 1])
+    return figure
+
+
+def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
+    """Test accuracy by query type, before and after, with intervals."""
+    figure = _figure("Accuracy on the test split", "", "share right")
+    for name, colour in (("before", BEFORE), ("after", AFTER)):
+        rows = {"overall": metrics[name], **metrics[name]["by_type"]}
+        values = [row["accuracy"] for row in rows.values()]
+        figure.add_bar(
+            x=[f"{kind}<br>n={row['n']}" for kind, row in rows.items()],
+            y=values,
+            name=f"{name} fine-tuning",
+            marker_color=colour,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [r["interval"][1] - r["accuracy"] for r in rows.values()],
+                "arrayminus": [r["accuracy"] - r["interval"][0] for r in rows.values()],
+                "color": "#475569",
+                "thickness": 1.2,
+            },
+        )
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(range=[0, 1])
+    return figure
+
+
+def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
+    """Queries that each epoch visits, and how hard they were when it began."""
+    figure = _figure("Curriculum", "epoch", "queries")
+    for column, name, colour in (
+        ("active", "still to be learned", AFTER),
+        ("mastered", "mastered, set aside", QUIET),
+        ("reviewed", "looked at again", ACCENT),
+    ):
+        figure.add_bar(x=epochs["epoch"], y=epochs[column], name=name, marker_color=colour)
+    figure.add_scatter(
+        x=epochs["epoch"], y=epochs["mean_difficulty"], name="mean difficulty", yaxis="y2",
+        mode="lines+markers", line_color="#111827",
+    )  # fmt: skip
+    figure.update_layout(
+        barmode="group",
+        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1], "title": "mean difficulty",
+                "showgrid": False},
+        margin={"r": 70},
+    )  # fmt: skip
+    figure.update_xaxes(dtick=1)
+    return figure
