@@ -1,0 +1,190 @@
+"""Hooks: inputs that are missing or stale, MLflow, and where a run's results are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from pydantic import BaseModel
+
+from rerec_pipeline import provenance
+from rerec_pipeline.errors import MissingStageError
+from rerec_pipeline.parameters import CHOICES
+from rerec_pipeline.recbench.raw import manifest_hash
+from rerec_pipeline.tracking import flat_numbers, git_commit
+
+logger = logging.getLogger(__name__)
+
+#: Reports whose numbers become MLflow metrics -> the prefix they get.
+REPORTED = {"data_report": "data", "lightgcn_report": "lightgcn", "metrics": "test"}
+
+#: The stage that makes a data set, in the order in which stages are run.
+STAGES = ("data_engineering", "graph_modeling", "rft", "evaluation", "base_policy")
+
+
+def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {key: parameters[key] for key in (*CHOICES, "seed")}
+
+
+class ProvenanceHooks:
+    """Stops a run whose inputs are missing or were made with other parameters."""
+
+    def __init__(self) -> None:
+        self._root = Path()
+        self._parameters: dict[str, Any] = {}
+        self._catalog: DataCatalog | None = None
+        self._whole: Pipeline | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Validates all parameters before anything else is done."""
+        self._root = Path(context.project_path)
+        self._parameters = dict(context.config_loader["parameters"])
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Checks every input that this run does not make itself."""
+        self._catalog = catalog
+        self._whole = pipelines["__default__"] + pipelines["base_policy"]
+        for name in sorted(pipeline.inputs()):
+            if not name.startswith("params:") and name != "parameters":
+                self._check(name, catalog)
+        if run_params.get("only_missing_outputs"):
+            self._set_stale_aside(pipeline, catalog)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Stamps an output with the parameters it was made with."""
+        path = self._path(dataset_name)
+        if path is not None:
+            provenance.write_stamp(path, self._stamp(dataset_name))
+
+    def _check(self, name: str, catalog: DataCatalog) -> None:
+        if not catalog.exists(name):
+            raise MissingStageError(
+                f"'{name}' has not been made yet for this choice of data set, backbone and "
+                f"variant. Make it with: {self._command(name)}"
+            )
+        path = self._path(name)
+        changed = provenance.differences(path, self._stamp(name)) if path else []
+        if changed:
+            raise MissingStageError(
+                f"'{name}' ({path}) was made with other parameters: {'; '.join(changed)}. "
+                f"Make it again with: {self._command(name)}"
+            )
+
+    def _set_stale_aside(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """With --only-missing-outputs, an output made with other parameters counts as missing."""
+        for name in sorted(pipeline.all_outputs()):
+            path = self._path(name)
+            if path is None or not path.exists():
+                continue
+            changed = provenance.differences(path, self._stamp(name))
+            if changed:
+                logger.warning("'%s' is stale (%s) and is made again", name, "; ".join(changed))
+                path.rename(path.with_name(f"{path.name}.stale"))
+
+    def _stamp(self, name: str) -> provenance.Stamp:
+        assert self._whole is not None
+        behind = provenance.parameters_behind(self._whole, name)
+        return provenance.make_stamp(behind, self._parameters, self._root)
+
+    def _path(self, name: str) -> Path | None:
+        """File or folder of a data set that a pipeline makes; None for the rest."""
+        assert self._catalog is not None and self._whole is not None
+        if name not in self._whole.all_outputs() or name not in self._catalog:
+            return None
+        filepath = getattr(self._catalog.get(name), "_filepath", None)
+        return Path(filepath) if filepath is not None else None
+
+    def _command(self, name: str) -> str:
+        stage = _stage_of(name)
+        chosen = ",".join(f"{k}={v}" for k, v in _choices(self._parameters).items())
+        return f"kedro run --pipelines {stage} --params {chosen}"
+
+
+def _stage_of(name: str) -> str:
+    """The smallest registered pipeline that makes a data set."""
+    return next((s for s in STAGES if name in pipelines[s].all_outputs()), "__default__")
+
+
+class MlflowHooks(MlflowHook):
+    """kedro-mlflow, told our parameters flat, our tags and the numbers of our reports."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Starts the run and tags it with all that tells it from others."""
+        super().before_pipeline_run(run_params, pipeline, catalog)
+        if self._is_mlflow_enabled:
+            chosen = _choices(catalog.load("parameters"))
+            mlflow.set_tags({k: str(v) for k, v in chosen.items()})
+            mlflow.set_tag("git_commit", git_commit(Path(run_params["project_path"])))
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
+    ) -> None:
+        """Logs a node's parameters; validated ones as plain values, so that they are flattened."""
+        plain = {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in inputs.items()
+            if name.startswith("params:")
+        }
+        super().before_node_run(node, catalog, plain, is_async)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Turns the numbers of a report into metrics, and the raw files' hash into a tag."""
+        if mlflow.active_run() is None:
+            return
+        if dataset_name == "raw_manifest":
+            mlflow.set_tag("data_sha256", manifest_hash(data))
+        if dataset_name in REPORTED:
+            mlflow.log_metrics(flat_numbers(data, REPORTED[dataset_name]))
+
+
+class SummaryHooks:
+    """Says at the end of a run where its results are."""
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Prints accuracy and paths, as far as this run made them."""
+        made = pipeline.all_outputs()
+        lines = []
+        if "metrics" in made:
+            metrics = catalog.load("metrics")
+            before, after = metrics["before"], metrics["after"]
+            low, high = after["interval"]
+            lines.append(
+                f"Test accuracy {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
+                f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
+            )
+        root = Path(run_params["project_path"])
+        for name, label in (
+            ("metrics", "Report"),
+            ("transcripts_page", "Transcripts"),
+            ("policy", "Policy"),
+        ):
+            if name in made:
+                path = Path(catalog.get(name)._filepath)
+                lines.append(f"{label:<12} {path.relative_to(root)}")
+        run = mlflow.last_active_run()
+        if run is not None and lines:
+            lines.append(f"{'MLflow run':<12} {run.info.run_id} (make ui)")
+        for line in lines:
+            logger.info(line)

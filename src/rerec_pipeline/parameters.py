@@ -1,0 +1,464 @@
+"""All parameters of a run, validated before anything runs, and the three choices behind them.
+
+Data set, backbone and variant are independent choices on the command line. Each names a block
+under ``conf/base/parameters/`` that is laid over the defaults:
+
+    defaults <- data set <- backbone <- variant <- ``--params``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.recbench.candidates import CandidateRule
+from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS
+from rerec_pipeline.recbench.sample.reasoner import Habits
+from rerec_pipeline.recbench.sample.world import DOMAINS, WorldSize
+from rerec_pipeline.recbench.task import PromptWording
+from rerec_pipeline.rerec.curriculum import CurriculumRule
+from rerec_pipeline.rerec.reward import TERMS
+from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
+
+#: The choices, and the key that holds the blocks they name.
+CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
+
+
+class SplitRule(Rule):
+    """Shares of the queries, and the seed that deals them."""
+
+    train: float = Field(gt=0, lt=1)
+    validation: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> SplitRule:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train, validation and test must sum to 1, they sum to {total}")
+        return self
+
+
+class DataParameters(Rule):
+    """Where the data comes from and how it becomes a task.
+
+    Attributes:
+        source: ``fabricated`` writes the built-in sample, ``published`` reads files that exist.
+        domain: ``movie`` or ``book``.
+        world: Size and seed of the fabricated world; null for published data.
+        split: Train, validation and test.
+        candidates: How the list of candidates is drawn.
+        history: Whether the prompt names what the user has seen.
+        prompt: The texts around a query.
+    """
+
+    source: Literal["fabricated", "published"]
+    domain: Literal["movie", "book"]
+    world: WorldSize | None
+    split: SplitRule
+    candidates: CandidateRule
+    history: bool
+    prompt: PromptWording
+
+    @model_validator(mode="after")
+    def _a_fabricated_world_has_a_size(self) -> DataParameters:
+        if self.source == "fabricated" and self.world is None:
+            raise ValueError("world must be given when source is 'fabricated'")
+        if self.world is not None:
+            wanted = set(DOMAINS[self.domain].people)
+            if set(self.world.people) != wanted:
+                raise ValueError(f"world.people must give a number for each of {sorted(wanted)}")
+        return self
+
+
+class InteractionParameters(Rule):
+    """What of the interactions LightGCN is validated on.
+
+    Attributes:
+        validation_share: Share of each user's interactions that is held out.
+        seed: Which ones.
+    """
+
+    validation_share: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class LoraParameters(Rule):
+    """PEFT LoRA: what is trained instead of the whole model."""
+
+    r: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    target_modules: str | list[str]
+
+
+class BackboneParameters(Rule):
+    """The policy's starting point.
+
+    Attributes:
+        name_or_path: A Hugging Face name or a folder.
+        dtype: Precision of the weights.
+        lora: Null trains all weights.
+    """
+
+    name_or_path: str = Field(min_length=1)
+    dtype: Literal["float32", "bfloat16", "float16"]
+    lora: LoraParameters | None
+
+
+class RewardParameters(Rule):
+    """The dual-graph reward.
+
+    Attributes:
+        k: Ranks that count.
+        no_box_ndcg: What stands in for NDCG where nothing is boxed.
+        weights: Term -> weight (``w1`` and ``w2`` of the paper are ``qas`` and ``pas``). A term
+            of weight 0 is still measured.
+    """
+
+    k: int = Field(ge=1)
+    no_box_ndcg: float
+    weights: dict[str, float]
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_name_terms(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(TERMS))
+        if unknown:
+            raise ValueError(f"unknown terms {unknown}; there are {sorted(TERMS)}")
+        if "ndcg" not in value:
+            raise ValueError("ndcg must have a weight (0 keeps it as a measure)")
+        return value
+
+
+class BudgetParameters(Rule):
+    """What training may spend, and in which portions.
+
+    Attributes:
+        rollouts: Completions generated in all; spent to the last one.
+        prompts: Prompts of one generation, over all processes.
+        group_size: Completions of each prompt (``G``).
+        updates: Optimizer steps on one generation.
+        micro_batch: Completions in memory at once, per process.
+    """
+
+    rollouts: int = Field(ge=1)
+    prompts: int = Field(ge=1)
+    group_size: int = Field(ge=2)
+    updates: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _portions_fit(self) -> BudgetParameters:
+        per_generation = self.prompts * self.group_size
+        if self.rollouts % per_generation:
+            lower = self.rollouts // per_generation * per_generation
+            raise ValueError(
+                f"rollouts={self.rollouts} is not a multiple of prompts x group_size = "
+                f"{per_generation}; use {lower or per_generation} or {lower + per_generation}"
+            )
+        if per_generation % (self.updates * self.micro_batch):
+            raise ValueError(
+                f"prompts x group_size = {per_generation} is not a multiple of "
+                f"updates x micro_batch = {self.updates * self.micro_batch}"
+            )
+        return self
+
+
+class OptimizerParameters(Rule):
+    """The GRPO objective and its optimizer.
+
+    Attributes:
+        lr: Learning rate.
+        schedule: A Hugging Face schedule name.
+        warmup_steps: Optimizer steps of linear warm-up.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradient clipping.
+        beta: Coefficient of the KL term to the backbone (k3 estimator); 0 leaves it out.
+        epsilon: Clipping of the probability ratio.
+        gradient_checkpointing: Saves memory, costs time.
+    """
+
+    lr: float = Field(gt=0)
+    schedule: str
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    beta: float = Field(ge=0)
+    epsilon: float = Field(gt=0)
+    gradient_checkpointing: bool
+
+
+class GenerationParameters(Rule):
+    """How rollouts are generated.
+
+    Attributes:
+        max_prompt_tokens: A longer prompt stops the run, or is left out and counted.
+        on_long_prompt: ``error`` or ``exclude``.
+        max_completion_tokens: A completion is cut there.
+        temperature: Of the sampling.
+        vllm: Whether vLLM generates (a GPU is needed).
+    """
+
+    max_prompt_tokens: int = Field(ge=1)
+    on_long_prompt: Literal["error", "exclude"]
+    max_completion_tokens: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    vllm: bool
+
+
+class SFTParameters(Rule):
+    """The supervised control: cross-entropy on the right answers of the training queries.
+
+    Attributes:
+        token_passes: Compute to spend, in forward passes of one token (a backward counts two).
+        batch_size: Examples in an optimizer step.
+        lr: Learning rate.
+    """
+
+    token_passes: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class RFTParameters(Rule):
+    """Fine-tuning of the policy.
+
+    Attributes:
+        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say) or ``sft``.
+        backbone: What is fine-tuned.
+        reward: The dual-graph reward.
+        advantage: RAAE.
+        curriculum: What to visit next.
+        difficulty: Difficulty is 1 - reward (paper) or 1 - NDCG (official).
+        budget: What may be spent.
+        optimizer: The objective.
+        generation: The rollouts.
+        sft: The supervised control.
+        checkpoint_every: Optimizer steps between checkpoints.
+        checkpoint_dir: Where checkpoints of unfinished runs are.
+    """
+
+    algorithm: Literal["grpo", "sft"]
+    backbone: BackboneParameters
+    reward: RewardParameters
+    advantage: AdvantageRule
+    curriculum: CurriculumRule
+    difficulty: Literal["reward", "ndcg"]
+    budget: BudgetParameters
+    optimizer: OptimizerParameters
+    generation: GenerationParameters
+    sft: SFTParameters
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_dir: str
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_between_generations(self) -> RFTParameters:
+        if self.checkpoint_every % self.budget.updates:
+            raise ValueError(
+                f"checkpoint_every={self.checkpoint_every} is not a multiple of "
+                f"budget.updates={self.budget.updates}: a generation would be cut in two"
+            )
+        return self
+
+
+class EvaluationParameters(Rule):
+    """Evaluation on the held-out test split.
+
+    Attributes:
+        batch_size: Prompts at once.
+        bootstrap_samples: Resamples of the queries for an interval.
+        confidence: Of the intervals.
+        seed: Of the bootstrap and of which transcripts are shown.
+        transcripts_per_type: Transcripts shown for each query type.
+    """
+
+    batch_size: int = Field(ge=1)
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    transcripts_per_type: int = Field(ge=1)
+
+
+class StageParameters(Rule):
+    """One stage of pretraining the base policy.
+
+    Attributes:
+        batches: Number of batches.
+        list_sizes: Candidates in a list at the beginning and at the end of the stage.
+        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
+        documents: Kind of document -> share.
+    """
+
+    batches: int = Field(ge=1)
+    list_sizes: tuple[int, int]
+    verdict_weight: float = Field(gt=0)
+    documents: dict[str, float]
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(DOCUMENT_KINDS))
+        if unknown or not value:
+            raise ValueError(f"unknown kinds {unknown}; there are {list(DOCUMENT_KINDS)}")
+        return value
+
+
+class ArchitectureParameters(Rule):
+    """Size of the base policy, a Qwen2 model from scratch."""
+
+    hidden: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp: int = Field(ge=8)
+    init_std: float = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+
+
+class BasePolicyParameters(Rule):
+    """How the sample's base policy is pretrained.
+
+    Attributes:
+        worlds: Data set -> share of the documents that are about it.
+        data: Data set -> its parameters; filled in from the data sets' blocks.
+        raw_dir: Data set -> its raw folder; filled in.
+        habits: How well the naive reasoner decides.
+        architecture: The model.
+        stages: What it reads, in order.
+        tokens_per_batch: Upper bound, padding included.
+        lr: Peak learning rate (cosine, with warm-up).
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Of AdamW.
+        checkpoint_every: Steps between checkpoints.
+        checkpoint_dir: Where checkpoints of an unfinished pretraining are.
+        seed: Of documents, initial weights and order.
+    """
+
+    worlds: dict[str, float]
+    data: dict[str, DataParameters]
+    raw_dir: dict[str, str]
+    habits: Habits
+    architecture: ArchitectureParameters
+    stages: list[StageParameters] = Field(min_length=1)
+    tokens_per_batch: int = Field(ge=256)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_dir: str
+    seed: int = Field(ge=0)
+
+
+class Parameters(Rule):
+    """All parameters of a run.
+
+    Attributes:
+        dataset, backbone, variant: The three choices.
+        seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
+        raw_dir: Folder that holds ``dataset/<domain>/...``.
+    """
+
+    dataset: str
+    backbone: str
+    variant: str
+    seed: int = Field(ge=0)
+    raw_dir: str
+    data: DataParameters
+    interactions: InteractionParameters
+    lightgcn: LightGCNRule
+    rft: RFTParameters
+    evaluation: EvaluationParameters
+    base_policy: BasePolicyParameters
+
+
+def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays nested mappings over one another; later ones win, key by key."""
+    result = deepcopy(dict(base))
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+                result[key] = overlay(result[key], value)
+            else:
+                result[key] = deepcopy(value)
+    return result
+
+
+def compose(
+    defaults: Mapping[str, Any], runtime: Mapping[str, Any], project_root: Path
+) -> dict[str, Any]:
+    """Lays the three chosen blocks and the command line over the defaults, and validates.
+
+    Args:
+        defaults: Everything under ``conf/base/parameters*``, the blocks of choices included.
+        runtime: What ``--params`` said.
+        project_root: Folder that relative raw folders are in.
+
+    Returns:
+        The parameters of the run by their top-level names, blocks as validated rules.
+
+    Raises:
+        BadParameterError: If a choice names no block, or a parameter is unknown or wrong.
+    """
+    plain = {key: value for key, value in defaults.items() if key not in CHOICES.values()}
+    layers = [_block(defaults, choice, runtime.get(choice, plain[choice])) for choice in CHOICES]
+    composed = overlay(plain, *layers, runtime)
+    composed["raw_dir"] = _raw_dir(composed["raw_dir"], composed["dataset"], project_root)
+    # The base policy is pretrained on several data sets at once: they get their blocks here.
+    worlds = composed["base_policy"]["worlds"]
+    composed["base_policy"]["data"] = {
+        name: overlay(plain["data"], _block(defaults, "dataset", name)["data"]) for name in worlds
+    }
+    composed["base_policy"]["raw_dir"] = {
+        name: _raw_dir(None, name, project_root) for name in worlds
+    }
+    return dict(validate(composed))
+
+
+def _block(defaults: Mapping[str, Any], choice: str, name: str) -> dict[str, Any]:
+    key = CHOICES[choice]
+    blocks = defaults.get(key) or {}
+    if name not in blocks:
+        raise BadParameterError(
+            f"{choice}={name} names no block; conf/base/parameters/{key}.yml has "
+            f"{', '.join(blocks)}"
+        )
+    return blocks[name] or {}
+
+
+def _raw_dir(given: str | None, dataset: str, project_root: Path) -> str:
+    folder = Path("data/01_raw") / dataset if given is None else Path(given)
+    return (project_root / folder).resolve().as_posix()
+
+
+def validate(parameters: Mapping[str, Any]) -> Parameters:
+    """Checks all parameters.
+
+    Raises:
+        BadParameterError: Naming every key that is unknown, missing or wrong.
+    """
+    try:
+        return Parameters.model_validate(dict(parameters))
+    except ValidationError as exc:
+        lines = [f"  {_key(e['loc'])}: {_reason(dict(e))}" for e in exc.errors()]
+        raise BadParameterError(
+            "these parameters cannot be used:\n" + "\n".join(lines)
+        ) from None
+
+
+def _key(location: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _reason(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such parameter"
+    if error["type"] == "missing":
+        return "is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if error["type"] == "value_error" else f"{message}, got {error['input']!r}"

@@ -1,0 +1,25 @@
+"""Project pipelines."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from rerec_pipeline.pipelines import base_policy, data_engineering, evaluation, graph_modeling, rft
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Names the pipelines that ``kedro run --pipelines`` knows.
+
+    They are built explicitly: ``find_pipelines()`` gives only the one that is asked for, and
+    ``rft`` is registered together with the stages it needs, so that it runs on a fresh clone.
+    """
+    upstream = data_engineering.create_pipeline() + graph_modeling.create_pipeline()
+    tuned = upstream + rft.create_pipeline()
+    return {
+        "__default__": tuned + evaluation.create_pipeline(),
+        "data_engineering": data_engineering.create_pipeline(),
+        "graph_modeling": graph_modeling.create_pipeline(),
+        "rft": tuned,
+        "evaluation": evaluation.create_pipeline(),
+        "base_policy": base_policy.create_pipeline(),
+    }

@@ -1,0 +1,1 @@
+"""Wiring only: what happens is in the packages below, nodes and pipelines say in which order."""

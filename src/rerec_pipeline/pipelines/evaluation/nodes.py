@@ -1,0 +1,144 @@
+"""Nodes of the evaluation pipeline: the policy before and after, on the held-out test split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from rerec_pipeline.parameters import EvaluationParameters, RFTParameters
+from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone, select_prompts
+from rerec_pipeline.policy.backbone import Backbone, load_tokenizer
+from rerec_pipeline.policy.generation import answer
+from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
+from rerec_pipeline.policy.token_bytes import TokenBytes
+from rerec_pipeline.recbench.tables import examples_from_table, graph_from_table
+from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.reporting import plots, transcripts
+from rerec_pipeline.reporting.faithfulness import StatementReader
+from rerec_pipeline.reporting.report import report_policy
+from rerec_pipeline.rerec.reward import Reward
+
+
+def select_test_prompts(
+    prompts: pd.DataFrame, task: RecTask, rft: RFTParameters, dataset: str
+) -> pd.DataFrame:
+    """Test prompts: nothing was trained or selected on them."""
+    return select_prompts(prompts, "test", task, rft, dataset)
+
+
+def answer_before(
+    test_prompts: pd.DataFrame, task: RecTask, rft: RFTParameters, evaluation: EvaluationParameters
+) -> pd.DataFrame:
+    """Answers of the backbone as it is before fine-tuning."""
+    untrained = load_policy_backbone(rft.backbone)
+    return _answer(untrained, test_prompts, task, rft, evaluation, "Answering, before")
+
+
+def answer_after(
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    policy: Backbone,
+    rft: RFTParameters,
+    evaluation: EvaluationParameters,
+) -> pd.DataFrame:
+    """Answers of the fine-tuned policy."""
+    return _answer(policy, test_prompts, task, rft, evaluation, "Answering, after")
+
+
+def _answer(
+    policy: Backbone,
+    prompts: pd.DataFrame,
+    task: RecTask,
+    rft: RFTParameters,
+    evaluation: EvaluationParameters,
+    label: str,
+) -> pd.DataFrame:
+    examples = examples_from_table(prompts, task.catalogue)
+    length = rft.generation.max_completion_tokens
+    token_ids = answer(policy, examples, length, evaluation.batch_size, label)
+    table = TokenBytes(policy.tokenizer)
+    texts = [table.read(ids).text for ids in token_ids]
+    return pd.DataFrame(
+        {"query_id": prompts["query_id"], "completion": texts, "token_ids": token_ids}
+    )
+
+
+def score_answers(
+    answers_before: pd.DataFrame,
+    answers_after: pd.DataFrame,
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    reward: Reward,
+    rft: RFTParameters,
+) -> dict[str, ScoredRollouts]:
+    """Scores both sets of answers with the very object that scored the rollouts."""
+    examples = examples_from_table(test_prompts, task.catalogue)
+    table = TokenBytes(load_tokenizer(rft.backbone.name_or_path))
+    scorer = RolloutScorer(task, reward, table)
+    return {
+        name: scorer.score([[int(i) for i in ids] for ids in answers["token_ids"]], examples)
+        for name, answers in (("before", answers_before), ("after", answers_after))
+    }
+
+
+def report_metrics(
+    scored: dict[str, ScoredRollouts],
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    attribute_graph: pd.DataFrame,
+    training_summary: dict[str, Any],
+    evaluation: EvaluationParameters,
+    parameters: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The machine-readable report, once for this run's folder and once as the latest."""
+    examples = examples_from_table(test_prompts, task.catalogue)
+    statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
+    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
+    report: dict[str, Any] = {
+        name: report_policy(answers, examples, statements, *bootstrap)
+        for name, answers in scored.items()
+    }
+    report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
+    report["training"] = training_summary
+    report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
+    return report, report
+
+
+def plot_accuracy(metrics: dict[str, Any]) -> go.Figure:
+    """Accuracy by query type, before and after."""
+    return plots.accuracy_by_type(metrics)
+
+
+def plot_learning(training_log: pd.DataFrame, training_summary: dict[str, Any]) -> go.Figure:
+    """Accuracy of the rollouts over the budget."""
+    per_step = training_summary["rollouts"] / training_summary["steps"]
+    return plots.learning_curve(training_log, per_step, window=20)
+
+
+def plot_curriculum(curriculum_log: pd.DataFrame) -> go.Figure:
+    """Size and difficulty of the curriculum in each epoch."""
+    return plots.curriculum_by_epoch(curriculum_log)
+
+
+def tell_transcripts(
+    scored: dict[str, ScoredRollouts],
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    evaluation: EvaluationParameters,
+    parameters: dict[str, Any],
+) -> tuple[pd.DataFrame, str]:
+    """Sample transcripts as a table and as a page, penalised paragraphs marked."""
+    examples = examples_from_table(test_prompts, task.catalogue)
+    rows = transcripts.pick(examples, evaluation.transcripts_per_type, evaluation.seed)
+    shown = (
+        examples,
+        test_prompts["text"].tolist(),
+        scored["before"],
+        scored["after"],
+        task.catalogue,
+        rows,
+    )
+    title = "Transcripts: {dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
+    return transcripts.transcript_table(*shown), transcripts.transcript_page(*shown, title)

@@ -1,0 +1,83 @@
+"""Policy before and after -> answers on the test split -> report, plots, transcripts."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines.evaluation import nodes
+from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+
+
+def create_pipeline() -> Pipeline:
+    """The evaluation pipeline."""
+    return create_task_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.select_test_prompts,
+                ["prompts", "task", "params:rft", "params:dataset"],
+                "test_prompts",
+                name="select_test_prompts",
+            ),
+            Node(
+                nodes.answer_before,
+                ["test_prompts", "task", "params:rft", "params:evaluation"],
+                "answers_before",
+                name="answer_before",
+            ),
+            Node(
+                nodes.answer_after,
+                ["test_prompts", "task", "policy", "params:rft", "params:evaluation"],
+                "answers_after",
+                name="answer_after",
+            ),
+            Node(
+                nodes.score_answers,
+                [
+                    "answers_before",
+                    "answers_after",
+                    "test_prompts",
+                    "task",
+                    "reward",
+                    "params:rft",
+                ],
+                "scored_answers",
+                name="score_answers",
+            ),
+            Node(
+                nodes.report_metrics,
+                [
+                    "scored_answers",
+                    "test_prompts",
+                    "task",
+                    "attribute_graph",
+                    "training_summary",
+                    "params:evaluation",
+                    "parameters",
+                ],
+                ["metrics", "latest_metrics"],
+                name="report_metrics",
+            ),
+            Node(nodes.plot_accuracy, "metrics", "accuracy_plot", name="plot_accuracy"),
+            Node(
+                nodes.plot_learning,
+                ["training_log", "training_summary"],
+                "learning_plot",
+                name="plot_learning",
+            ),
+            Node(
+                nodes.plot_curriculum, "curriculum_log", "curriculum_plot", name="plot_curriculum"
+            ),
+            Node(
+                nodes.tell_transcripts,
+                [
+                    "scored_answers",
+                    "test_prompts",
+                    "task",
+                    "params:evaluation",
+                    "parameters",
+                ],
+                ["transcripts", "transcripts_page"],
+                name="tell_transcripts",
+            ),
+        ]
+    )

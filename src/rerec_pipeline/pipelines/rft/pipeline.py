@@ -1,0 +1,69 @@
+"""Reward, advantage and curriculum -> a fine-tuned policy."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines.rft import nodes
+
+
+def create_task_pipeline() -> Pipeline:
+    """Task and reward, which fine-tuning and evaluation share."""
+    return Pipeline(
+        [
+            Node(nodes.build_task, ["items", "params:data"], "task", name="build_task"),
+            Node(
+                nodes.build_reward,
+                ["task", "attribute_graph", "lightgcn_embeddings", "params:rft.reward"],
+                "reward",
+                name="build_reward",
+            ),
+        ]
+    )
+
+
+def create_pipeline() -> Pipeline:
+    """The RFT pipeline."""
+    return create_task_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.build_advantage,
+                "params:rft.advantage",
+                "advantage",
+                name="build_advantage",
+            ),
+            Node(
+                nodes.select_training_prompts,
+                ["prompts", "task", "params:rft", "params:dataset"],
+                "training_prompts",
+                name="select_training_prompts",
+            ),
+            Node(
+                nodes.build_curriculum,
+                ["training_prompts", "params:rft"],
+                "curriculum",
+                name="build_curriculum",
+            ),
+            Node(
+                nodes.load_policy_backbone,
+                "params:rft.backbone",
+                "backbone",
+                name="load_backbone",
+            ),
+            Node(
+                nodes.fine_tune,
+                [
+                    "backbone",
+                    "training_prompts",
+                    "task",
+                    "reward",
+                    "advantage",
+                    "curriculum",
+                    "params:rft",
+                    "params:seed",
+                ],
+                ["policy", "training_log", "curriculum_log", "training_summary"],
+                name="fine_tune",
+            ),
+        ]
+    )

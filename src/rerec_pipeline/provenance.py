@@ -1,0 +1,84 @@
+"""Which parameters an output was made with, so that a stale one is noticed and not used.
+
+Beside every output stands a stamp, ``.stamps/<name>.json``: the values of all parameters that any
+step on the way to it reads. Before a pipeline reads an output of an earlier run, its stamp is
+compared with the parameters of this run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline
+from pydantic import BaseModel
+
+Stamp = dict[str, Any]
+
+_PREFIX = "params:"
+
+
+def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
+    """Names of the parameters that any node on the way to a data set reads."""
+    nodes = pipeline.to_outputs(dataset).nodes
+    return {
+        name.removeprefix(_PREFIX)
+        for node in nodes
+        for name in node.inputs
+        if name.startswith(_PREFIX)
+    }
+
+
+def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> Stamp:
+    """Values of some parameters, flat, with the project's own folder left out of paths."""
+    stamp: Stamp = {}
+    for name in sorted(names):
+        value: Any = parameters
+        for part in name.split("."):
+            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+        _flatten(name, value, stamp, root.as_posix())
+    return stamp
+
+
+def _flatten(name: str, value: Any, stamp: Stamp, root: str) -> None:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, stamp, root)
+    else:
+        stamp[name] = value.replace(root, ".") if isinstance(value, str) else value
+
+
+def stamp_path(output: Path) -> Path:
+    """Where the stamp of an output stands."""
+    return output.parent / ".stamps" / f"{output.name}.json"
+
+
+def write_stamp(output: Path, stamp: Stamp) -> None:
+    """Writes the stamp of an output that has just been saved."""
+    target = stamp_path(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.partial")
+    beside.write_text(json.dumps(stamp, indent=1, sort_keys=True))
+    os.replace(beside, target)
+
+
+def differences(output: Path, stamp: Stamp) -> list[str]:
+    """What an output was made with that is different now; empty if nothing is.
+
+    An output without a stamp was not made by this project and is taken as it is.
+    """
+    target = stamp_path(output)
+    if not target.is_file():
+        return []
+    made_with = json.loads(target.read_text())
+    now = json.loads(json.dumps(stamp))
+    return [
+        f"{key} was {made_with.get(key, '(unset)')!r}, is {now.get(key, '(unset)')!r}"
+        for key in sorted(set(made_with) | set(now))
+        if made_with.get(key, "(unset)") != now.get(key, "(unset)")
+    ]

@@ -1,0 +1,19 @@
+"""Project settings, read by Kedro."""
+
+from rerec_pipeline.config_loader import ChoicesConfigLoader
+from rerec_pipeline.hooks import MlflowHooks, ProvenanceHooks, SummaryHooks
+
+# kedro-mlflow's hook is registered as a subclass of ours, so not by the plug-in itself.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
+
+# The last one is called first: parameters and inputs are checked before MLflow starts a run.
+HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks())
+
+CONFIG_LOADER_CLASS = ChoicesConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"mlflow": ["mlflow*"]},
+    # Without these, one key in conf/local would replace a whole block of conf/base.
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
+}
