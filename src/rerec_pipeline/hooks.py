@@ -41,6 +41,7 @@ class ProvenanceHooks:
     def __init__(self) -> None:
         self._root = Path()
         self._parameters: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
         self._catalog: DataCatalog | None = None
         self._whole: Pipeline | None = None
 
@@ -49,6 +50,7 @@ class ProvenanceHooks:
         """Validates all parameters before anything else is done."""
         self._root = Path(context.project_path)
         self._parameters = dict(context.config_loader["parameters"])
+        self._asked = dict(context.config_loader.runtime_params or {})
 
     @hook_impl
     def before_pipeline_run(
@@ -109,9 +111,18 @@ class ProvenanceHooks:
         return Path(filepath) if filepath is not None else None
 
     def _command(self, name: str) -> str:
-        stage = _stage_of(name)
-        chosen = ",".join(f"{k}={v}" for k, v in _choices(self._parameters).items())
-        return f"kedro run --pipelines {stage} --params {chosen}"
+        asked = {**_choices(self._parameters), **flat_parameters(self._asked)}
+        chosen = ",".join(f"{key}={value}" for key, value in asked.items())
+        return f"kedro run --pipelines {_stage_of(name)} --params {chosen}"
+
+
+def flat_parameters(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters as they are written after ``--params``: names with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        inner = flat_parameters(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+        flat.update({f"{prefix}{key}": value} if inner is None else inner)
+    return flat
 
 
 def _stage_of(name: str) -> str:

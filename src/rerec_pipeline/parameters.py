@@ -328,6 +328,7 @@ class BasePolicyParameters(Rule):
         worlds: Data set -> share of the documents that are about it.
         data: Data set -> its parameters; filled in from the data sets' blocks.
         raw_dir: Data set -> its raw folder; filled in.
+        hold_out: Splits whose (need, item) pairs no document may tell.
         habits: How well the naive reasoner decides.
         architecture: The model.
         stages: What it reads, in order.
@@ -343,6 +344,7 @@ class BasePolicyParameters(Rule):
     worlds: dict[str, float]
     data: dict[str, DataParameters]
     raw_dir: dict[str, str]
+    hold_out: list[Literal["train", "validation", "test"]]
     habits: Habits
     architecture: ArchitectureParameters
     stages: list[StageParameters] = Field(min_length=1)
@@ -353,6 +355,13 @@ class BasePolicyParameters(Rule):
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
     seed: int = Field(ge=0)
+
+    @field_validator("hold_out")
+    @classmethod
+    def _evaluation_is_held_out(cls, value: list[str]) -> list[str]:
+        if missing := sorted({"validation", "test"} - set(value)):
+            raise ValueError(f"must name {missing}: a backbone that was told them measures nothing")
+        return value
 
 
 class Parameters(Rule):

@@ -59,10 +59,10 @@ class TestContract:
         assert "rewards_per_func = self._calculate_rewards(" in source
 
 
-def rft_parameters(backbone, tmp_path, **changes):
+def rft_parameters(name_or_path, tmp_path, **changes):
     values = {
         "algorithm": "grpo",
-        "backbone": {"name_or_path": backbone, "dtype": "float32", "lora": None},
+        "backbone": {"name_or_path": name_or_path, "dtype": "float32", "lora": None},
         "reward": {"k": 1, "no_box_ndcg": -0.5, "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1}},
         "advantage": {"w_penalty": 0.3, "scale": "group"},
         "curriculum": {"enabled": True, "tau": 0.1, "review_after": 2, "seed": 0},

@@ -166,7 +166,7 @@ class TestLeakage:
         )
         assert len(heldout) > 50
         world = fabricate_world(DOMAINS["movie"], data.world)
-        habits = Habits(looks=3, spots=0.5, commits=0.5, true_verdicts=1.0, misled=0.5, misreads=0.5)
+        habits = Habits(looks=3, spots=0.5, follows=2.0, commits=0.5, true_verdicts=1.0, misled=0.5, misreads=0.5)
         told = []
 
         class Spy(CorpusWriter):
@@ -189,7 +189,7 @@ class TestLeakage:
         person = world.items[0].values("Directed_by")[0]
         key = frozenset([("Directed_by", person)])
         heldout = {(key, item.item_id) for item in world.items}
-        habits = Habits(looks=5, spots=0.5, commits=0.5, true_verdicts=1.0, misled=1.0, misreads=1.0)
+        habits = Habits(looks=5, spots=0.5, follows=2.0, commits=0.5, true_verdicts=1.0, misled=1.0, misreads=1.0)
         writer = CorpusWriter(world, lambda q, titles: q, heldout, habits, seed=0)
         traces = [writer.write("trace", 20).turns[0][1] for _ in range(1500)]
         misread = [t for t in traces if t.startswith(f"Wanted: directed by {person}.")]

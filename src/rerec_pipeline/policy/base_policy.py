@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -19,12 +20,11 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from rerec_pipeline.parameters import ArchitectureParameters, BasePolicyParameters, StageParameters
 from rerec_pipeline.policy.backbone import Backbone
 from rerec_pipeline.policy.phrase_tokenizer import ASSISTANT, EOS, USER
-from rerec_pipeline.policy.progress import show_progress
+from rerec_pipeline.policy.progress import show_progress, train_or_resume
 from rerec_pipeline.recbench.sample.corpus import CorpusWriter, Document
 from rerec_pipeline.recbench.sample.reasoner import DOES_NOT_FIT, FITS
 
@@ -103,15 +103,18 @@ def write_batches(
         Batches of documents of similar length.
     """
     rng = np.random.default_rng(seed)
-    for stage in stages:
-        written = 0
-        while written < stage.batches:
-            size = _list_size(stage, written)
-            documents = _portion(writers, shares, encoder, stage, size, rng)
-            batches = _cut(documents, tokens_per_batch)
-            for n in rng.permutation(len(batches))[: stage.batches - written]:
-                written += 1
-                yield batches[n]
+    total = sum(stage.batches for stage in stages)
+    with tqdm(total=total, desc="Writing documents", unit="batch") as progress:
+        for stage in stages:
+            written = 0
+            while written < stage.batches:
+                size = _list_size(stage, written)
+                documents = _portion(writers, shares, encoder, stage, size, rng)
+                batches = _cut(documents, tokens_per_batch)
+                for n in rng.permutation(len(batches))[: stage.batches - written]:
+                    written += 1
+                    progress.update()
+                    yield batches[n]
 
 
 def _list_size(stage: StageParameters, written: int) -> int:
@@ -257,7 +260,6 @@ def pretrain(
         ),
     )
     show_progress(trainer, "loss")
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    train_or_resume(trainer, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return Backbone(model.eval(), tokenizer)

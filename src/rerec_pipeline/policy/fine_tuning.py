@@ -13,12 +13,11 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import Trainer, TrainerCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from rerec_pipeline.parameters import LoraParameters, RFTParameters
 from rerec_pipeline.policy.backbone import Backbone
-from rerec_pipeline.policy.progress import show_progress
+from rerec_pipeline.policy.progress import show_progress, train_or_resume
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.trainer import ReRecTrainer
 from rerec_pipeline.recbench.task import Example
@@ -252,8 +251,7 @@ def _processes() -> int:
 def _train(trainer: Trainer, folder: Path) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
     show_progress(trainer, "loss", "reward", "accuracy", "mean_token_accuracy")
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return float(trainer.train(resume_from_checkpoint=checkpoint).metrics["train_runtime"])
+    return train_or_resume(trainer, folder)
 
 
 def _policy(trainer: Trainer, backbone: Backbone) -> Backbone:

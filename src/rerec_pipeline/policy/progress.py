@@ -1,11 +1,15 @@
-"""One progress bar for training, with the numbers that say whether it learns."""
+"""What every training shares: one progress bar with a few numbers, and resuming."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+import shutil
 from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import get_last_checkpoint
 
 
 class TrainingProgress(ProgressCallback):
@@ -31,3 +35,20 @@ def show_progress(trainer: Trainer, *shown: str) -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress(shown))
+
+
+def train_or_resume(trainer: Trainer, folder: Path) -> float:
+    """Trains, from the last complete checkpoint if there is one.
+
+    Args:
+        trainer: What trains.
+        folder: Where its checkpoints are. One that was cut off while it was written is removed.
+
+    Returns:
+        Seconds it took, of this call alone.
+    """
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    while last is not None and not (Path(last) / TRAINER_STATE_NAME).is_file():
+        shutil.rmtree(last)
+        last = get_last_checkpoint(str(folder))
+    return float(trainer.train(resume_from_checkpoint=last).metrics["train_runtime"])

@@ -3,7 +3,7 @@
 A narrow subclass of the pinned TRL: where prompts come from (the curriculum), what a completion
 is worth (the dual-graph reward) and token-level advantages (RAAE). Generation, loss, KL,
 clipping, logging and distribution stay TRL's. TRL does not promise the methods overridden here;
-``tests/test_trl_contract.py`` fails loudly when one of them moves.
+``tests/policy/test_trainer.py`` fails loudly when one of them moves.
 """
 
 from __future__ import annotations
@@ -155,11 +155,13 @@ class ReRecTrainer(GRPOTrainer):
     # -- checkpoints -------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        # First, because the trainer's own state, written last, is what makes a checkpoint complete.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial))
             folder = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / CURRICULUM_FILE).write_text(json.dumps(self.curriculum.state_dict()))
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

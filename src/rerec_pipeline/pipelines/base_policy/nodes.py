@@ -21,7 +21,6 @@ from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.recbench.sample.reasoner import phrases_of
 from rerec_pipeline.recbench.sample.world import DOMAINS, World, fabricate_world
-from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import Catalogue
@@ -35,10 +34,7 @@ _WORD_SAMPLES = 1500
 def hold_out(
     base_policy: BasePolicyParameters, *tables: pd.DataFrame
 ) -> tuple[HeldOut, dict[str, str]]:
-    """Collects the pairs no document may tell: those of all queries of all worlds.
-
-    Pairs of training queries are held out too, so that fine-tuning has as much to find out about
-    them as evaluation has about the test split.
+    """Collects the pairs no document may tell: those that the held-out splits ask for.
 
     Args:
         base_policy: Names the worlds, in order.
@@ -50,7 +46,7 @@ def hold_out(
     pairs, fingerprints = {}, {}
     for n, world in enumerate(base_policy.worlds):
         prompts, queries, items = tables[3 * n : 3 * n + 3]
-        pairs[world] = held_out_pairs(prompts, queries, items, SPLITS)
+        pairs[world] = held_out_pairs(prompts, queries, items, base_policy.hold_out)
         fingerprints[world] = split_fingerprint(prompts)
     return pairs, fingerprints
 
@@ -175,8 +171,8 @@ fine-tuning can be watched on a laptop. It knows nothing of the real world and r
 text than requests of these two worlds.
 
 Made from random weights by `kedro run --pipelines base_policy`; every setting and the hash of
-what it read is in `{MADE_BY}`. No document it read tells a (need, item) pair that any query of
-the samples asks for, training queries included.
+what it read is in `{MADE_BY}`. No document it read tells a (need, item) pair that a query of
+these splits asks for: {", ".join(sorted(record["settings"]["hold_out"]))}.
 
 Tokens are whole phrases: a title or a name is one token, so copying is easy. That is a
 simplification; real backbones spell titles out.

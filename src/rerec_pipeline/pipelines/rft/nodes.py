@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rerec_pipeline.policy.backbone import (
     load_tokenizer,
     too_long,
 )
-from rerec_pipeline.policy.fine_tuning import FineTuned, fine_tune_grpo, fine_tune_sft
+from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.heldout import split_fingerprint
@@ -117,10 +118,7 @@ def fine_tune(
         tuned = fine_tune_grpo(
             backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
         )
-    return _outputs(tuned)
-
-
-def _outputs(tuned: FineTuned) -> tuple[Backbone, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    shutil.rmtree(folder, ignore_errors=True)  # only an unfinished run is resumed
     return tuned.policy, tuned.log, tuned.epochs, tuned.summary
 
 

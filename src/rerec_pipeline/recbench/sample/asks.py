@@ -63,6 +63,10 @@ class Asker:
             for relation in world.domain.people
         }
 
+    def people(self) -> list[str]:
+        """Everyone in the world, once."""
+        return sorted({name for names in self._people.values() for name in names})
+
     def ask(self, query_type: str, n_conditions: int = 1) -> Ask | None:
         """Draws one request from what a user has seen; None where the item does not lend itself.
 

@@ -1,8 +1,8 @@
 """Documents from which the sample's base policy learns what it knows.
 
 Some are traces of the naive reasoner; the rest teach single skills with true answers: the facts
-of an item, the need behind a query, whether an item fits a need, copying from a list, and which
-item of a list fits. No document tells a (need, item) pair that validation or test asks for.
+of an item, the need behind a query, whether an item fits a need, whether a person is among some,
+copying from a list, and which item of a list fits. No document tells a held-out (need, item) pair.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rerec_pipeline.recbench.sample.world import Item, Need, World
 HeldOut = Collection[tuple[Hashable, int]]
 """(need key, item id) pairs that must not be told."""
 
-DocumentKind = Literal["facts", "need", "judge", "recite", "session", "trace"]
+DocumentKind = Literal["facts", "need", "judge", "among", "recite", "session", "trace"]
 DOCUMENT_KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 #: Questions that the task never asks; they tell the skills from the task.
@@ -78,6 +78,7 @@ class CorpusWriter:
             "facts": self._facts,
             "need": self._need,
             "judge": self._judge,
+            "among": self._among,
             "recite": self._recite,
             "session": self._session,
             "trace": self._trace,
@@ -122,6 +123,14 @@ class CorpusWriter:
         facts = self.reasoner.facts(item, self.reasoner.asked_relations(ask.need))
         question = f"{self.reasoner.need_line(ask.need)}\n{item.title}\n\n{JUDGE}"
         return Document("judge", ((question, f"{item.title}: {facts}. {verdict}"),))
+
+    def _among(self, _: int) -> Document:
+        """Whether a person is among a few: the comparison inside every verdict, by itself."""
+        people = self.asker.people()
+        few = [people[n] for n in self.rng.permutation(len(people))[: 2 + self._below(3)]]
+        asked = few.pop() if self.rng.random() < 0.5 else few[self._below(len(few) - 1)]
+        question = f"{asked}\n{' and '.join(few)}\n\n{JUDGE}"
+        return Document("among", ((question, FITS if asked in few else DOES_NOT_FIT),))
 
     def _recite(self, size: int) -> Document:
         """Titles of a list, in any order: nothing but copying."""

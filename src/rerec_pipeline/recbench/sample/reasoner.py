@@ -98,6 +98,7 @@ class Habits(Rule):
     Attributes:
         looks: Mean number of candidates it considers (at least 1, at most 5).
         spots: Chance that a look goes to the right item rather than to a popular one.
+        follows: How much popularity attracts the other looks (0: not at all).
         commits: Chance to answer an item it judged to fit; else any it considered.
         true_verdicts: Share of its verdicts that are true.
         misled: Chance to believe the false statement of a misinformed query.
@@ -106,6 +107,7 @@ class Habits(Rule):
 
     looks: float = Field(ge=1, le=5)
     spots: float = Field(ge=0, le=1)
+    follows: float = Field(ge=0)
     commits: float = Field(ge=0, le=1)
     true_verdicts: float = Field(ge=0, le=1)
     misled: float = Field(ge=0, le=1)
@@ -157,7 +159,7 @@ def _look(
     looks = min(len(left), 1 + min(4, int(rng.poisson(habits.looks - 1))))
     considered: list[Item] = []
     for _ in range(looks):
-        weights = np.array([c.popularity for c in left]) ** 2
+        weights = np.array([c.popularity for c in left], dtype=float) ** habits.follows
         pick = left[int(rng.choice(len(left), p=weights / weights.sum()))]
         if truth in left and rng.random() < habits.spots:
             pick = truth

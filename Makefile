@@ -1,0 +1,71 @@
+# Everything a user runs. Each target makes .venv first, from requirements.lock, and only once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# An index to take torch from, e.g. https://download.pytorch.org/whl/cpu for a build without CUDA.
+TORCH_INDEX ?=
+PARAMS ?=
+SEEDS ?= 0,1,2
+
+# One thread pool that does not spin while it waits: two processes then share two cores fairly.
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow test-gpu evidence base-policy viz ui pictures lint format lock clean
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed ## make .venv with the pinned versions
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_book,variant=grpo")
+	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
+
+test: setup ## the test suite
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup ## tests that take minutes: the whole sample, and that the policy learns
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup ## tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+evidence: setup ## three seeds of rerec, grpo and equal-compute sft -> docs/results.md
+	$(BIN)/kedro evidence --seeds $(SEEDS)
+
+base-policy: setup ## make the shipped base policy again (up to 30 minutes)
+	$(BIN)/kedro run --pipelines base_policy
+
+viz: setup ## the pipelines in a browser
+	$(BIN)/kedro viz run
+
+ui: setup ## the runs in a browser
+	$(BIN)/kedro mlflow ui
+
+pictures: setup ## docs/images from the last finished run of the sample
+	$(BIN)/python docs/pictures.py
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup ## write requirements.lock from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean: ## remove what runs have made, MLflow's records included; the base policy stays
+	rm -rf data/0[1-5]_* data/07_* data/08_* mlflow.db mlartifacts
+	find data/06_models -mindepth 1 -maxdepth 1 ! -name base_policy -exec rm -rf {} +

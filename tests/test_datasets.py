@@ -1,0 +1,74 @@
+"""Catalog data sets: nothing is ever half-written."""
+
+import json
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import torch
+from kedro.io import DatasetError
+
+from rerec_pipeline.datasets import (
+    AtomicJSONDataset,
+    AtomicParquetDataset,
+    AtomicPlotlyDataset,
+    AtomicTextDataset,
+    PolicyDataset,
+    TensorsDataset,
+)
+from rerec_pipeline.policy.backbone import load_backbone
+
+
+class TestAtomicFiles:
+    @pytest.mark.parametrize(
+        ("kind", "value"),
+        [
+            (AtomicJSONDataset, {"a": [1, None, "é"]}),
+            (AtomicTextDataset, "Amélie\n"),
+        ],
+    )
+    def test_what_is_saved_is_loaded(self, kind, value, tmp_path):
+        dataset = kind(filepath=(tmp_path / "deep" / "file").as_posix())
+        dataset.save(value)
+        assert dataset.load() == value
+        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["file"]
+
+    def test_tables_and_figures(self, tmp_path):
+        table = pd.DataFrame({"title": ["Amélie (2001)"], "ids": [[1, 2]]})
+        stored = AtomicParquetDataset(filepath=(tmp_path / "t.parquet").as_posix())
+        stored.save(table)
+        assert stored.load()["title"].tolist() == ["Amélie (2001)"]
+        figure = AtomicPlotlyDataset(filepath=(tmp_path / "f.json").as_posix())
+        figure.save(go.Figure(go.Bar(y=[1, 2])))
+        assert list(figure.load().data[0].y) == [1, 2]
+
+    def test_a_save_that_fails_leaves_the_old_file_and_no_rest(self, tmp_path):
+        path = tmp_path / "report.json"
+        dataset = AtomicJSONDataset(filepath=path.as_posix())
+        dataset.save({"good": 1})
+        with pytest.raises(DatasetError):
+            dataset.save({"first": 1, "then": object()})
+        assert json.loads(path.read_text()) == {"good": 1}
+        assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+class TestModels:
+    def test_tensors(self, tmp_path):
+        dataset = TensorsDataset(filepath=(tmp_path / "e.safetensors").as_posix())
+        assert not dataset.exists()
+        items = torch.randn(5, 3).T  # not contiguous
+        dataset.save({"items": items})
+        assert torch.equal(dataset.load()["items"], items)
+
+    def test_a_policy_comes_back_with_its_tokenizer(self, tiny_backbone, tmp_path):
+        dataset = PolicyDataset(filepath=(tmp_path / "policy").as_posix())
+        policy = load_backbone(tiny_backbone)
+        dataset.save(policy)
+        dataset.save(policy)  # a second time over the first
+        loaded = dataset.load()
+        ids = loaded.tokenizer("Amélie 😀")["input_ids"]
+        assert ids == policy.tokenizer("Amélie 😀")["input_ids"]
+        assert torch.equal(
+            loaded.model(torch.tensor([ids])).logits, policy.model(torch.tensor([ids])).logits
+        )
+        assert [p.name for p in tmp_path.iterdir()] == ["policy"]

@@ -1,0 +1,99 @@
+"""Three independent choices, laid over defaults, and validated before anything runs."""
+
+from pathlib import Path
+
+import pytest
+
+from rerec_pipeline.config_loader import ChoicesConfigLoader
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.parameters import overlay
+
+PROJECT = Path(__file__).parents[1]
+VARIANTS = ["rerec", "grpo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft"]
+
+
+def parameters(**runtime):
+    loader = ChoicesConfigLoader(
+        str(PROJECT / "conf"),
+        base_env="base",
+        default_run_env="local",
+        runtime_params=runtime,
+        merge_strategy={"parameters": "soft", "globals": "soft"},
+    )
+    return loader["parameters"]
+
+
+class TestChoices:
+    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("dataset", ["sample_movie", "sample_book"])
+    def test_every_combination_is_valid(self, dataset, variant):
+        chosen = parameters(dataset=dataset, variant=variant)
+        assert (chosen["dataset"], chosen["variant"]) == (dataset, variant)
+        assert chosen["raw_dir"] == (PROJECT / "data/01_raw" / dataset).as_posix()
+
+    def test_a_variant_takes_away_only_its_part(self):
+        whole = parameters()["rft"]
+        assert parameters(variant="wo_raae")["rft"].advantage.w_penalty == 0
+        assert parameters(variant="wo_qas")["rft"].reward.weights == {
+            **whole.reward.weights, "qas": 0.0,
+        }  # fmt: skip
+        assert parameters(variant="wo_pas")["rft"].reward.weights["pas"] == 0
+        assert not parameters(variant="wo_curriculum")["rft"].curriculum.enabled
+        grpo = parameters(variant="grpo")["rft"]
+        assert (grpo.reward.weights["qas"], grpo.reward.weights["pas"]) == (0, 0)
+        assert grpo.reward.weights["ndcg"] == whole.reward.weights["ndcg"]
+        assert grpo.advantage.w_penalty == 0 and not grpo.curriculum.enabled
+        assert grpo.budget == whole.budget and grpo.optimizer == whole.optimizer
+
+    def test_the_command_line_comes_last(self):
+        chosen = parameters(variant="wo_qas", rft={"reward": {"weights": {"qas": 0.7}}})
+        assert chosen["rft"].reward.weights["qas"] == 0.7
+
+    @pytest.mark.parametrize("choice", ["dataset", "backbone", "variant"])
+    def test_an_unknown_name_lists_those_that_exist(self, choice):
+        with pytest.raises(BadParameterError, match=f"{choice}=nonsense names no block") as error:
+            parameters(**{choice: "nonsense"})
+        known = {"dataset": "sample_movie", "backbone": "tiny", "variant": "rerec"}[choice]
+        assert known in str(error.value)
+
+
+class TestValidation:
+    @pytest.mark.parametrize(
+        ("wrong", "key"),
+        [
+            ({"rft": {"advantage": {"w_penalty": 1.5}}}, "rft.advantage.w_penalty"),
+            ({"rft": {"advantage": {"w_penatly": 0.3}}}, "rft.advantage.w_penatly"),
+            ({"rft": {"advantage": {"scale": "groups"}}}, "rft.advantage.scale"),
+            ({"rft": {"reward": {"k": 0}}}, "rft.reward.k"),
+            ({"rft": {"reward": {"weights": {"qass": 1.0}}}}, "rft.reward.weights"),
+            ({"rft": {"budget": {"rollouts": "many"}}}, "rft.budget.rollouts"),
+            ({"rft": {"curriculum": {"tau": 2}}}, "rft.curriculum.tau"),
+            ({"data": {"split": {"test": 0.9}}}, "data.split"),
+            ({"data": {"candidates": {"size": 1}}}, "data.candidates.size"),
+            ({"data": {"prompt": {"user": "no place for the query"}}}, "data.prompt"),
+            ({"lightgcn": {"dim": -1}}, "lightgcn.dim"),
+            ({"base_policy": {"hold_out": ["validation"]}}, "base_policy.hold_out"),
+            ({"seed": -1}, "seed"),
+            ({"sed": 1}, "sed"),
+        ],
+    )
+    def test_a_wrong_one_is_named(self, wrong, key):
+        with pytest.raises(BadParameterError) as error:
+            parameters(**wrong)
+        assert key in str(error.value)
+
+    def test_all_wrong_ones_are_named_at_once(self):
+        with pytest.raises(BadParameterError) as error:
+            parameters(rft={"reward": {"k": 0}, "optimizer": {"lr": -1}})
+        assert "rft.reward.k" in str(error.value) and "rft.optimizer.lr" in str(error.value)
+
+    def test_a_budget_that_cannot_be_spent_to_the_last_rollout_is_refused(self):
+        with pytest.raises(BadParameterError, match="rft.budget"):
+            parameters(rft={"budget": {"rollouts": 12801}})
+
+
+def test_overlay_keeps_what_it_does_not_name():
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 2}
+    laid = overlay(base, {"a": {"y": [3]}}, {"c": 4})
+    assert laid == {"a": {"x": 1, "y": [3]}, "b": 2, "c": 4}
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 2}
