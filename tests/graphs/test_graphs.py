@@ -16,7 +16,16 @@ from rerec_pipeline.graphs.ranking import rank_all
 from rerec_pipeline.rules import LightGCNRule
 
 RULE = LightGCNRule(
-    dim=16, layers=3, lr=0.01, l2=1e-4, batch_size=64, epochs=60, evaluate_every=5, patience=4, k=5, seed=0
+    dim=16,
+    layers=3,
+    lr=0.01,
+    l2=1e-4,
+    batch_size=64,
+    epochs=60,
+    evaluate_every=5,
+    patience=4,
+    k=5,
+    seed=0,
 )
 
 
@@ -24,7 +33,8 @@ class TestAttributeGraph:
     @settings(max_examples=50, deadline=None)
     @given(
         st.lists(
-            st.tuples(st.integers(0, 5), st.sampled_from("RS"), st.integers(0, 80).map(str)), max_size=60
+            st.tuples(st.integers(0, 5), st.sampled_from("RS"), st.integers(0, 80).map(str)),
+            max_size=60,
         )
     )
     def test_against_sets(self, edges):
@@ -53,7 +63,12 @@ class TestInteractionGraph:
     GRAPH = InteractionGraph(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 2, 2]), 3, 4)
 
     def test_pairs_are_distinct_and_sorted(self):
-        assert list(zip(self.GRAPH.users, self.GRAPH.items, strict=True)) == [(0, 0), (0, 1), (1, 1), (1, 2)]
+        assert list(zip(self.GRAPH.users, self.GRAPH.items, strict=True)) == [
+            (0, 0),
+            (0, 1),
+            (1, 1),
+            (1, 2),
+        ]
 
     def test_adjacency_by_hand(self):
         dense = self.GRAPH.adjacency().to_dense()
@@ -132,7 +147,9 @@ class TestLightGCN:
         """Two tastes: users 0-9 like items 0-9, users 10-19 items 10-19."""
         rng = np.random.default_rng(0)
         users = np.repeat(np.arange(20), 7)
-        items = np.concatenate([10 * (u // 10) + rng.choice(10, 7, replace=False) for u in range(20)])
+        items = np.concatenate(
+            [10 * (u // 10) + rng.choice(10, 7, replace=False) for u in range(20)]
+        )
         held = hold_out(users, 0.2, rng)
         return [InteractionGraph(users[p], items[p], 20, 20) for p in (~held, held)]
 
@@ -185,6 +202,8 @@ class TestRanking:
         for user in np.unique(wanted.users):
             truth = set(wanted.items[wanted.users == user])
             barred = set(seen.items[seen.users == user])
-            ranked = sorted(set(range(8)) - barred, key=lambda i: -user_vectors[user] @ item_vectors[i])
+            ranked = sorted(
+                set(range(8)) - barred, key=lambda i: -user_vectors[user] @ item_vectors[i]
+            )
             recalls.append(len(set(ranked[:k]) & truth) / len(truth))
         assert fast["recall"] == pytest.approx(float(np.mean(recalls)))

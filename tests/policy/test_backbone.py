@@ -51,7 +51,9 @@ class TestLoading:
 
 
 class TestPromptLimit:
-    def test_a_prompt_at_the_limit_is_kept_and_one_above_stops_the_run(self, tiny_backbone, examples):
+    def test_a_prompt_at_the_limit_is_kept_and_one_above_stops_the_run(
+        self, tiny_backbone, examples
+    ):
         tokenizer = load_tokenizer(tiny_backbone)
         longest = max(len(ids) for ids in prompt_ids(tokenizer, examples))
         assert too_long(tokenizer, examples, longest, "error") == []

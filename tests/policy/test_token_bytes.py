@@ -15,18 +15,25 @@ from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.rerec.segments import penalised_tokens, split_paragraphs
 from tests.conftest import train_byte_level_bpe
 
-TEXTS = ["L'Été Immobile (1960)\nis 😀 fine.\n\nÇa va? Łukasz says “yes”.", "plain text\n", "日本語\nです"]
+TEXTS = [
+    "L'Été Immobile (1960)\nis 😀 fine.\n\nÇa va? Łukasz says “yes”.",
+    "plain text\n",
+    "日本語\nです",
+]
 
 
 def sentencepiece_like() -> PreTrainedTokenizerFast:
     """A BPE with metaspaces and byte fallback, as Llama 2 and Mistral have."""
     raw = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
-    raw.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    raw.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     raw.train_from_iterator(
         ["plain text is fine says va is\n"] * 3,
         trainers.BpeTrainer(
-            vocab_size=330, special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
+            vocab_size=330,
+            special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))],
         ),
     )
     state = json.loads(raw.to_str())
@@ -77,7 +84,9 @@ def test_any_ids_decode_as_the_tokenizer_decodes_them(bpe_tokenizer, ids):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    paragraphs=st.lists(st.text(alphabet="ab é日😀Ł. ", min_size=1, max_size=12), min_size=1, max_size=5),
+    paragraphs=st.lists(
+        st.text(alphabet="ab é日😀Ł. ", min_size=1, max_size=12), min_size=1, max_size=5
+    ),
     breaks=st.sampled_from(["\n", "\n\n"]),
     chosen=st.integers(0, 4),
 )
@@ -89,7 +98,9 @@ def test_penalised_tokens_are_exactly_those_of_the_paragraph(tokenizer, paragrap
     read = TokenBytes(tokenizer).read(ids)
     split = split_paragraphs(read.data)
     assert list(split.texts) == paragraphs
-    mask = penalised_tokens([read.lengths], [read.leading_breaks], [split.starts], [[chosen]], len(ids))
+    mask = penalised_tokens(
+        [read.lengths], [read.leading_breaks], [split.starts], [[chosen]], len(ids)
+    )
     marked = TokenBytes(tokenizer).read(np.array(ids)[mask[0]].tolist()).text
     assert marked.strip("\n") == paragraphs[chosen]
     assert not mask[0, -1]

@@ -15,7 +15,11 @@ from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft, grp
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.policy.trainer import ReRecTrainer
-from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table, graph_from_table
+from rerec_pipeline.recbench.tables import (
+    catalogue_from_table,
+    examples_from_table,
+    graph_from_table,
+)
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage, reasoning_aware_advantages
 from rerec_pipeline.rerec.curriculum import Curriculum
@@ -51,7 +55,9 @@ class TestContract:
 
     def test_the_loss_takes_token_level_advantages(self):
         source = inspect.getsource(GRPOTrainer._compute_loss)
-        assert "if advantages.dim() == 1:\n            advantages = advantages.unsqueeze(1)" in source
+        assert (
+            "if advantages.dim() == 1:\n            advantages = advantages.unsqueeze(1)" in source
+        )
 
     def test_advantages_come_from_generation_and_scoring(self):
         source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
@@ -63,7 +69,10 @@ def rft_parameters(name_or_path, tmp_path, **changes):
     values = {
         "algorithm": "grpo",
         "backbone": {"name_or_path": name_or_path, "dtype": "float32", "lora": None},
-        "reward": {"k": 1, "no_box_ndcg": -0.5, "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1}},
+        "reward": {
+            "k": 1, "no_box_ndcg": -0.5,
+            "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1},
+        },
         "advantage": {"w_penalty": 0.3, "scale": "group"},
         "curriculum": {"enabled": True, "tau": 0.1, "review_after": 2, "seed": 0},
         "difficulty": "reward",
@@ -145,7 +154,9 @@ UNTIMED = ["step_time"]
 
 
 class TestTraining:
-    def test_it_spends_the_whole_budget_and_moves_the_weights(self, material, warm_backbone, tmp_path):
+    def test_it_spends_the_whole_budget_and_moves_the_weights(
+        self, material, warm_backbone, tmp_path
+    ):
         rft = rft_parameters(warm_backbone, tmp_path)
         before = load_backbone(warm_backbone).model.state_dict()
         tuned = tune(material, warm_backbone, rft, tmp_path / "a")
@@ -158,11 +169,11 @@ class TestTraining:
         assert any(not torch.equal(before[name], after[name]) for name in before)
 
     def test_what_is_logged_is_what_happened(self, material, warm_backbone, tmp_path):
-        tuned = tune(material, warm_backbone, rft_parameters(warm_backbone, tmp_path), tmp_path / "a")
-        log = tuned.log
-        total = sum(
-            w * log[f"rewards/{t}/mean"] for t, w in material[1].weights.items()
+        tuned = tune(
+            material, warm_backbone, rft_parameters(warm_backbone, tmp_path), tmp_path / "a"
         )
+        log = tuned.log
+        total = sum(w * log[f"rewards/{t}/mean"] for t, w in material[1].weights.items())
         assert np.allclose(log["reward"], total, atol=1e-5)
         assert (log["accuracy"] <= log["rewards/ndcg/mean"] + 0.5).all()
         assert log["frac_reward_zero_std"].min() < 1
@@ -261,22 +272,30 @@ class TestAdvantagesInTheTrainer:
             texts = []
             for query in batch:
                 right = titles[examples[query].truth]
-                wrong = titles[next(c for c in examples[query].candidates if c != examples[query].truth)]
+                wrong = titles[
+                    next(c for c in examples[query].candidates if c != examples[query].truth)
+                ]
                 texts += [
                     f"{right}: good.\n\\boxed{{{right}}}",
                     f"Wanted.\n{wrong}: good.\n\\boxed{{{wrong}}}",
                     "nothing",
                     f"{right}: no.\n{wrong}: yes 😀.\n\\boxed{{{wrong}}}",
                 ]
-            ids = [[*encode(t, add_special_tokens=False)["input_ids"], encode.eos_token_id] for t in texts]
+            ids = [
+                [*encode(t, add_special_tokens=False)["input_ids"], encode.eos_token_id]
+                for t in texts
+            ]
             prompt_ids = [[5, 6]] * len(ids)
             completions = [[{"role": "assistant", "content": t}] for t in texts]
             return prompt_ids, ids, None, completions, None, {}, None, []
 
         monkeypatch.setattr(trainer, "_generate", generate)
 
-    def test_the_penalised_tokens_of_a_known_batch(self, material, tiny_backbone, tmp_path, monkeypatch):
+    def test_the_penalised_tokens_of_a_known_batch(
+        self, material, tiny_backbone, tmp_path, monkeypatch
+    ):
         trainer = self.trainer(material, tiny_backbone, tmp_path, w_penalty=0.3)
+        trainer.model.train()
         self.scripted(trainer, material, monkeypatch)
         output = trainer._generate_and_score_completions([{}] * (PROMPTS * GROUP))
         advantages, ids = output["advantages"], output["completion_ids"]
@@ -292,12 +311,17 @@ class TestAdvantagesInTheTrainer:
             if row % GROUP in (1, 3) and rewards[row] != 0:
                 wrong_paragraph = trainer._scored.paragraphs[row][1]
                 assert text == f"{wrong_paragraph}\n"
-                assert torch.allclose(advantages[row][marked], lower.expand(int(marked.sum())), atol=1e-4)
+                assert torch.allclose(
+                    advantages[row][marked], lower.expand(int(marked.sum())), atol=1e-4
+                )
             elif row % GROUP in (0, 2):
                 assert text == ""
 
-    def test_without_penalty_it_is_trls_own_advantage(self, material, tiny_backbone, tmp_path, monkeypatch):
+    def test_without_penalty_it_is_trls_own_advantage(
+        self, material, tiny_backbone, tmp_path, monkeypatch
+    ):
         trainer = self.trainer(material, tiny_backbone, tmp_path, w_penalty=0.0)
+        trainer.model.train()
         self.scripted(trainer, material, monkeypatch)
         kept = {}
         original = GRPOTrainer._generate_and_score_completions
@@ -313,7 +337,9 @@ class TestAdvantagesInTheTrainer:
         assert torch.equal(ours, kept["advantages"][:, None].expand_as(ours))
         assert kept["advantages"].abs().max() > 0.5
 
-    def test_each_process_serves_its_own_slice(self, material, tiny_backbone, tmp_path, monkeypatch):
+    def test_each_process_serves_its_own_slice(
+        self, material, tiny_backbone, tmp_path, monkeypatch
+    ):
         """Two processes of six rollouts each together hold the batch, groups unbroken."""
         trainer = self.trainer(material, tiny_backbone, tmp_path, 0.3)
         batch = trainer.curriculum.next_batch()
@@ -344,7 +370,10 @@ class TestAdvantagesInTheTrainer:
 
 def test_reasoning_aware_advantages_is_what_the_trainer_calls():
     rule = AdvantageRule(w_penalty=0.3, scale="batch")
-    rewards, mask = torch.tensor([1.0, 0.2, 0.4, 0.1]), torch.tensor([[True], [False], [True], [True]])
+    rewards, mask = (
+        torch.tensor([1.0, 0.2, 0.4, 0.1]),
+        torch.tensor([[True], [False], [True], [True]]),
+    )
     assert torch.equal(
         ReasoningAwareAdvantage(rule)(rewards, mask, 2),
         reasoning_aware_advantages(rewards, mask, 2, 0.3, "batch"),

@@ -8,9 +8,18 @@ from rerec_pipeline.recbench.answers import read_answer
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 
-TITLES = ["Toy Story (1995)", "Toy Story 2 (1999)", "Harbor, The (1987)", "Sex; Lies (1989)", "Off (1970)"]
+TITLES = [
+    "Toy Story (1995)",
+    "Toy Story 2 (1999)",
+    "Harbor, The (1987)",
+    "Sex; Lies (1989)",
+    "Off (1970)",
+]
 WORDING = PromptWording(
-    system="S", user="Q: {query}\n{candidates}\n{history}", history="Seen: {titles}.", separator="; "
+    system="S",
+    user="Q: {query}\n{candidates}\n{history}",
+    history="Seen: {titles}.",
+    separator="; ",
 )
 TASK = RecTask(Catalogue(range(len(TITLES)), TITLES), WORDING)
 EXAMPLE = Example("e-0", "explicit", [], truth=0, candidates=(3, 0, 1, 2))
@@ -73,7 +82,9 @@ def test_several_completions_are_padded():
 def test_order_of_candidates_does_not_change_the_grade():
     text = r"\boxed{The Harbor; Toy Story}"
     other = Example("e-0", "explicit", [], truth=0, candidates=(0, 1, 2, 3))
-    assert TASK.grade([text], [EXAMPLE]).ranked.tolist() == TASK.grade([text], [other]).ranked.tolist()
+    assert (
+        TASK.grade([text], [EXAMPLE]).ranked.tolist() == TASK.grade([text], [other]).ranked.tolist()
+    )
 
 
 def test_messages():
@@ -111,22 +122,18 @@ class TestPenalisedParagraphs:
         ) == [1, 3]
 
     def test_a_shorter_title_is_not_found_inside_a_longer_one(self):
-        assert self.penalised(
-            "Toy Story 2 fits.", "Toy Story fits.", r"\boxed{Toy Story}"
-        ) == [1]
+        assert self.penalised("Toy Story 2 fits.", "Toy Story fits.", r"\boxed{Toy Story}") == [1]
 
     def test_the_answers_own_paragraph_is_left_aside(self):
         assert self.penalised(r"Toy Story 2 fits: \boxed{Toy Story 2}") == []
 
     def test_only_the_last_box_is_the_answer(self):
-        assert self.penalised(
-            r"First \boxed{Toy Story 2}", r"\boxed{Toy Story 2}"
-        ) == [0]
+        assert self.penalised(r"First \boxed{Toy Story 2}", r"\boxed{Toy Story 2}") == [0]
 
     def test_an_unknown_title_is_followed_as_written(self):
-        assert self.penalised(
-            "Great Voyage might do.", "Toy Story.", r"\boxed{Great Voyage}"
-        ) == [0]
+        assert self.penalised("Great Voyage might do.", "Toy Story.", r"\boxed{Great Voyage}") == [
+            0
+        ]
 
     def test_an_item_off_the_list(self):
         assert self.penalised("'Off' fits.", "Off we go.", r"\boxed{Off (1970)}") == [0]

@@ -55,7 +55,12 @@ class TestRecords:
             "query": "Bob directed A. More?",
             "multihop_info": [{"movie": "A_(1990)", "relation": "director", "person": "Ann"}],
             "misinformed": [
-                {"movie": "A (1990)", "relation": "Directed_by", "original person": "Ann", "person": "Bob"}
+                {
+                    "movie": "A (1990)",
+                    "relation": "Directed_by",
+                    "original person": "Ann",
+                    "person": "Bob",
+                }
             ],
         }
         (query,) = read("misinformed", [record])
@@ -72,7 +77,11 @@ class TestRecords:
         assert exclusions.counts == {"demographics: empty inner record": 1}
 
     def test_books(self):
-        record = {**EXPLICIT, "bookSubset": ["A (1990)"], "sharedRelationships": [["WRITTEN_BY", "X"]]}
+        record = {
+            **EXPLICIT,
+            "bookSubset": ["A (1990)"],
+            "sharedRelationships": [["WRITTEN_BY", "X"]],
+        }
         del record["movieSubset"], record["movieSubsetId"]
         assert read("explicit", [record])[0].conditions == (("Written_by", "X"),)
 
@@ -88,11 +97,23 @@ class TestRecords:
             ({"data_idx": None}, "data_idx", None),
             ({"movieSubsetId": [99]}, "movieSubsetId", "item 99 is not in the catalogue"),
             ({"movieSubsetId": []}, "movieSubsetId", "non-empty"),
-            ({"movieSubsetId": None, "movieSubset": ["Z"]}, "movieSubset", "'Z' is not in the catalogue"),
+            (
+                {"movieSubsetId": None, "movieSubset": ["Z"]},
+                "movieSubset",
+                "'Z' is not in the catalogue",
+            ),
             ({"movieSubsetId": None, "movieSubset": []}, "movieSubset", "non-empty"),
             ({"movieSubsetId": None, "movieSubset": [5]}, "movieSubset", "expected a title"),
-            ({"situational_description_query": ""}, "situational_description_query", "expected a text"),
-            ({"sharedRelationships": [["Directed_by"]]}, "sharedRelationships", "[relation, value]"),
+            (
+                {"situational_description_query": ""},
+                "situational_description_query",
+                "expected a text",
+            ),
+            (
+                {"sharedRelationships": [["Directed_by"]]},
+                "sharedRelationships",
+                "[relation, value]",
+            ),
             ({"sharedRelationships": [["Hairdresser", "X"]]}, "relation", "unknown relation"),
             ({"multihop_info": [{"movie": "A"}]}, "multihop_info", "relation and person"),
             ({"source_user": []}, "source_user", "a text or null"),
@@ -125,7 +146,9 @@ class TestRecords:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -133,7 +156,9 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(QUERY_TYPES),
-    st.dictionaries(st.sampled_from(sorted({*EXPLICIT, *PROFILE, "multihop_info", "label_complete"})), JSON),
+    st.dictionaries(
+        st.sampled_from(sorted({*EXPLICIT, *PROFILE, "multihop_info", "label_complete"})), JSON
+    ),
     st.booleans(),
 )
 def test_fuzzed_records_never_crash_with_anything_but_our_own_error(query_type, changes, profile):

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.parameters import InteractionParameters
+from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench.candidates import CandidateDrawer, CandidateRule
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.mentions import title_index, words
@@ -39,7 +39,9 @@ BOOKS = data_parameters(
 class TestWorld:
     def test_a_seed_makes_one_world(self):
         assert fabricate_files("movie", small_world()) == fabricate_files("movie", small_world())
-        assert fabricate_files("movie", small_world()) != fabricate_files("movie", small_world(seed=4))
+        assert fabricate_files("movie", small_world()) != fabricate_files(
+            "movie", small_world(seed=4)
+        )
 
     def test_it_is_written_in_the_published_layout(self):
         files = fabricate_files("movie", small_world())
@@ -47,11 +49,25 @@ class TestWorld:
             "movies.dat", "users.dat", "ratings.dat", "item_attributes.csv", *QUERY_FILES.values()
         }  # fmt: skip
         misinformed = json.loads(files["MisinformedQuery.json"])[0]
-        assert set(misinformed["misinformed"][0]) == {"movie", "relation", "person", "original person"}
-        assert misinformed["multihop_info"][0]["person"] == misinformed["misinformed"][0]["original person"]
+        assert set(misinformed["misinformed"][0]) == {
+            "movie",
+            "relation",
+            "person",
+            "original person",
+        }
+        assert (
+            misinformed["multihop_info"][0]["person"]
+            == misinformed["misinformed"][0]["original person"]
+        )
         implicit = json.loads(files["ImplicitQuery.json"])[0]
-        assert {"direct_description_query", "situational_description_query", "data_idx"} <= set(implicit)
-        assert any(q == {} for r in json.loads(files["InterestBasedQuery.json"]) for q in r["query & ground true"])
+        assert {"direct_description_query", "situational_description_query", "data_idx"} <= set(
+            implicit
+        )
+        assert any(
+            q == {}
+            for r in json.loads(files["InterestBasedQuery.json"])
+            for q in r["query & ground true"]
+        )
 
     def test_titles_have_what_makes_titles_hard(self):
         titles = [item.title for item in fabricate_world(DOMAINS["movie"], small_world()).items]
@@ -64,7 +80,9 @@ class TestWorld:
 
     def test_some_people_are_in_two_relations(self):
         world = fabricate_world(DOMAINS["movie"], small_world())
-        people = {r: {v for i in world.items for v in i.values(r)} for r in ("Directed_by", "Starring")}
+        people = {
+            r: {v for i in world.items for v in i.values(r)} for r in ("Directed_by", "Starring")
+        }
         assert people["Directed_by"] & people["Starring"]
 
     def test_users_watch_within_their_taste(self):
@@ -88,7 +106,9 @@ class TestTables:
 
         queries = queries_from_table(pd.read_parquet(tmp_path / "q.parquet"))
         assert queries == queries_from_table(tables["queries"])
-        assert queries_to_table(queries).equals(queries_to_table(queries_from_table(tables["queries"])))
+        assert queries_to_table(queries).equals(
+            queries_to_table(queries_from_table(tables["queries"]))
+        )
 
     def test_the_truth_satisfies_and_no_other_candidate_does(self, tables):
         catalogue = catalogue_from_table(tables["items"])
@@ -110,7 +130,10 @@ class TestTables:
             assert not named & set(candidates)
 
     def test_the_place_of_the_truth_says_nothing(self, tables):
-        places = [list(r["candidate_ids"]).index(r["truth_id"]) for r in tables["candidates"].to_dict("records")]
+        places = [
+            list(r["candidate_ids"]).index(r["truth_id"])
+            for r in tables["candidates"].to_dict("records")
+        ]
         assert max(Counter(places).values()) < 0.2 * len(places)
         assert len(set(places)) == 20
 
@@ -135,14 +158,23 @@ class TestLeakage:
                 assert seen.setdefault((need, truth), split) == split
 
     def test_every_split_has_every_type_in_proportion(self, tables):
-        counts = tables["queries"].merge(tables["splits"], on="query_id").groupby(["query_type", "split"]).size()
+        counts = (
+            tables["queries"]
+            .merge(tables["splits"], on="query_id")
+            .groupby(["query_type", "split"])
+            .size()
+        )
         for kind in counts.index.get_level_values(0).unique():
             total = counts[kind].sum()
             assert abs(counts[kind]["test"] / total - 0.3) < 0.15
             assert abs(counts[kind]["train"] / total - 0.5) < 0.15
 
     def test_the_attribute_graph_owes_nothing_to_queries(self, tables):
-        assert set(tables["attributes"]["source"]) <= {"movies.dat", "books.dat", "item_attributes.csv"}
+        assert set(tables["attributes"]["source"]) <= {
+            "movies.dat",
+            "books.dat",
+            "item_attributes.csv",
+        }
 
     def test_lightgcn_never_sees_what_is_asked_for(self, tables):
         graph = de.build_interaction_graph(
@@ -166,7 +198,15 @@ class TestLeakage:
         )
         assert len(heldout) > 50
         world = fabricate_world(DOMAINS["movie"], data.world)
-        habits = Habits(looks=3, spots=0.5, follows=2.0, commits=0.5, true_verdicts=1.0, misled=0.5, misreads=0.5)
+        habits = Habits(
+            looks=3,
+            spots=0.5,
+            follows=2.0,
+            commits=0.5,
+            true_verdicts=1.0,
+            misled=0.5,
+            misreads=0.5,
+        )
         told = []
 
         class Spy(CorpusWriter):
@@ -189,7 +229,15 @@ class TestLeakage:
         person = world.items[0].values("Directed_by")[0]
         key = frozenset([("Directed_by", person)])
         heldout = {(key, item.item_id) for item in world.items}
-        habits = Habits(looks=5, spots=0.5, follows=2.0, commits=0.5, true_verdicts=1.0, misled=1.0, misreads=1.0)
+        habits = Habits(
+            looks=5,
+            spots=0.5,
+            follows=2.0,
+            commits=0.5,
+            true_verdicts=1.0,
+            misled=1.0,
+            misreads=1.0,
+        )
         writer = CorpusWriter(world, lambda q, titles: q, heldout, habits, seed=0)
         traces = [writer.write("trace", 20).turns[0][1] for _ in range(1500)]
         misread = [t for t in traces if t.startswith(f"Wanted: directed by {person}.")]
@@ -200,7 +248,9 @@ class TestLeakage:
         prompts = world_tables[1]["prompts"]
         moved = prompts.copy()
         moved.loc[0, "split"] = "test" if moved.loc[0, "split"] != "test" else "train"
-        assert split_fingerprint(prompts) == split_fingerprint(prompts.sample(frac=1, random_state=0))
+        assert split_fingerprint(prompts) == split_fingerprint(
+            prompts.sample(frac=1, random_state=0)
+        )
         assert split_fingerprint(prompts) != split_fingerprint(moved)
 
 
@@ -216,7 +266,9 @@ class TestCandidateRule:
     def draw(self, query, **rule):
         rule = CandidateRule(**{"size": 8, "hard": 0, "traps": 0, "seed": 0, **rule})
         need = need_of(query, ())
-        return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, rule).draw(query, need, {29})
+        return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, rule).draw(
+            query, need, {29}
+        )
 
     QUERY = Query("q", "explicit", "?", (0,), (("Directed_by", "Ann"),), history=(28,))
 

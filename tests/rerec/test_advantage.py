@@ -32,7 +32,11 @@ def test_penalised_tokens_by_hand():
     advantages = reasoning_aware_advantages(rewards, penalised, 2, 0.3)
     std = math.sqrt(2 * 0.3**2)
     assert advantages[1].tolist() == pytest.approx(
-        [(0.4 - 0.7) / (std + EPSILON), (0.28 - 0.7) / (std + EPSILON), (0.28 - 0.7) / (std + EPSILON)]
+        [
+            (0.4 - 0.7) / (std + EPSILON),
+            (0.28 - 0.7) / (std + EPSILON),
+            (0.28 - 0.7) / (std + EPSILON),
+        ]
     )
     assert advantages[0, 0] == pytest.approx(0.3 / (std + EPSILON))
 
@@ -40,9 +44,7 @@ def test_penalised_tokens_by_hand():
 def test_known_interaction_with_small_weights():
     """method.md: in a mixed group the penalty is invisible, -.494 against -.531."""
     rewards = torch.tensor([1.0, 0.05, 0.0, 0.0, 0.0]) + torch.tensor([0.07] + [0.05] * 4)
-    mixed = reasoning_aware_advantages(
-        rewards, torch.tensor([[False, True]] * 5), 5, 0.3
-    )
+    mixed = reasoning_aware_advantages(rewards, torch.tensor([[False, True]] * 5), 5, 0.3)
     assert abs(mixed[1, 0] - mixed[1, 1]) < 0.1
 
 

@@ -92,7 +92,9 @@ class TestQas:
 
     def test_more_than_64_attributes(self):
         graph = AttributeGraph(
-            2, [(0, "Genre", str(n)) for n in range(200)] + [(1, "Genre", str(n)) for n in range(0, 200, 2)]
+            2,
+            [(0, "Genre", str(n)) for n in range(200)]
+            + [(1, "Genre", str(n)) for n in range(0, 200, 2)],
         )
         assert qas(graph.bits, rows([1]), rows([0]), 1) == pytest.approx([0.5])
 
@@ -112,7 +114,9 @@ class TestReward:
 
     def test_paper_formula_by_hand(self):
         reward = Reward(self.CONTEXT, {"ndcg": 1.0, "qas": 0.01, "pas": 0.01, "format": 0.1})
-        batch = RewardBatch(rows([0], [1], [-1]), rows([0], [0], [0]), np.array([True, True, False]))
+        batch = RewardBatch(
+            rows([0], [1], [-1]), rows([0], [0], [0]), np.array([True, True, False])
+        )
         scored = reward(batch)
         assert scored.total == pytest.approx(
             [
@@ -143,7 +147,9 @@ def batches(draw):
     n_items = draw(st.integers(2, 8))
     edges = draw(
         st.lists(
-            st.tuples(st.integers(0, n_items - 1), st.sampled_from("RST"), st.sampled_from("abcde")),
+            st.tuples(
+                st.integers(0, n_items - 1), st.sampled_from("RST"), st.sampled_from("abcde")
+            ),
             max_size=30,
         )
     )
@@ -165,7 +171,9 @@ def test_against_sets_and_plain_python(case, k):
     for row in range(len(ranked)):
         wanted = graph.attributes_of(int(truths[row, 0]))
         places = [int(p) for p in ranked[row, :k]]
-        shared = [len(graph.attributes_of(p) & wanted) / max(len(wanted), 1) for p in places if p >= 0]
+        shared = [
+            len(graph.attributes_of(p) & wanted) / max(len(wanted), 1) for p in places if p >= 0
+        ]
         assert fast_qas[row] == pytest.approx(sum(shared) / k)
         gain = sum(1 / math.log2(j + 2) for j, p in enumerate(places) if p == truths[row, 0])
         assert fast_ndcg[row] == pytest.approx(gain)
@@ -178,6 +186,7 @@ def test_permuting_rows_permutes_rewards(case, random):
     graph = AttributeGraph(n_items, edges)
     order = list(range(len(ranked)))
     random.shuffle(order)
-    assert qas(graph.bits, ranked[order], truths[order], 2).tolist() == qas(
-        graph.bits, ranked, truths, 2
-    )[order].tolist()
+    assert (
+        qas(graph.bits, ranked[order], truths[order], 2).tolist()
+        == qas(graph.bits, ranked, truths, 2)[order].tolist()
+    )

@@ -58,7 +58,11 @@ def test_tokens_without_bytes_have_no_paragraph():
     assert owners([b"one", b"", b"\n", b"two", b""]) == [0, -1, 0, 1, -1]
 
 
-@given(st.lists(st.sampled_from([b"a", b"bc ", b"\n", b"\n\n", b".\n", "é".encode(), b""]), max_size=30))
+@given(
+    st.lists(
+        st.sampled_from([b"a", b"bc ", b"\n", b"\n\n", b".\n", "é".encode(), b""]), max_size=30
+    )
+)
 def test_every_byte_but_breaks_lies_in_its_tokens_paragraph(pieces):
     data = b"".join(pieces)
     starts = split_paragraphs(data).starts

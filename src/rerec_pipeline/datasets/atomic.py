@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,7 +28,7 @@ class WriteBeside:
         self._beside = target.with_name(f".{target.name}.partial")
         try:
             super().save(data)  # type: ignore[misc]
-            os.replace(self._beside, target)
+            self._beside.replace(target)
         finally:
             self._beside.unlink(missing_ok=True)
             self._beside = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -36,7 +35,7 @@ class TensorsDataset(AbstractDataset[dict[str, torch.Tensor], dict[str, torch.Te
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.partial")
         save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))
-        os.replace(beside, target)
+        beside.replace(target)
 
     def _exists(self) -> bool:
         return Path(self._filepath).is_file()

@@ -34,7 +34,7 @@ class AttributeGraph:
         pairs = np.array(
             sorted((item, self._number[attribute]) for item, attribute in known), dtype=np.int64
         ).reshape(-1, 2)
-        if pairs.size and not (0 <= pairs[:, 0].min() and pairs[:, 0].max() < n_items):
+        if pairs.size and not (pairs[:, 0].min() >= 0 and pairs[:, 0].max() < n_items):
             raise IndexError(f"an edge refers to an item outside 0..{n_items - 1}")
         self.bits = self._pack(pairs)
         self._items_of: dict[int, np.ndarray] = self._group(pairs[:, 1], pairs[:, 0])

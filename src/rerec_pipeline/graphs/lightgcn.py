@@ -97,7 +97,9 @@ class LightGCNTrainer:
         self.adjacency = train.adjacency()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, fused=True)
 
-    def fit(self, on_validation: Callable[[dict[str, float]], None] = lambda row: None) -> LightGCNResult:
+    def fit(
+        self, on_validation: Callable[[dict[str, float]], None] = lambda row: None
+    ) -> LightGCNResult:
         """Trains until the epochs are used up or validation recall stops improving.
 
         Args:
@@ -112,7 +114,9 @@ class LightGCNTrainer:
                 if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
                     continue
                 users, items = self.embeddings()
-                scores = rank_all(users, items, self.train_graph, self.validation_graph, self.rule.k)
+                scores = rank_all(
+                    users, items, self.train_graph, self.validation_graph, self.rule.k
+                )
                 history.append({"epoch": float(epoch), "loss": loss, **scores})
                 on_validation(history[-1])
                 progress.set_postfix(loss=f"{loss:.4f}", recall=f"{scores['recall']:.4f}")

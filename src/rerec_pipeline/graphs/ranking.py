@@ -58,5 +58,9 @@ def _rows_of(graph: InteractionGraph, users: np.ndarray) -> tuple[Tensor, Tensor
     first = np.searchsorted(graph.users, users, side="left")
     last = np.searchsorted(graph.users, users, side="right")
     rows = np.repeat(np.arange(len(users)), last - first)
-    offsets = np.arange(len(rows)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
-    return torch.from_numpy(rows), torch.from_numpy(graph.items[np.repeat(first, last - first) + offsets])
+    offsets = np.arange(len(rows)) - np.repeat(
+        np.cumsum(last - first) - (last - first), last - first
+    )
+    return torch.from_numpy(rows), torch.from_numpy(
+        graph.items[np.repeat(first, last - first) + offsets]
+    )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -19,7 +20,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.recbench.task import Example, Messages
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,10 @@ def load_backbone(name_or_path: str, dtype: str = "float32") -> Backbone:
     tokenizer = load_tokenizer(name_or_path)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
         adapter = LoraConfig.from_pretrained(name_or_path)
-        base = AutoModelForCausalLM.from_pretrained(
+        base: Any = AutoModelForCausalLM.from_pretrained(
             adapter.base_model_name_or_path, dtype=getattr(torch, dtype)
         )
-        model = PeftModel.from_pretrained(base, name_or_path)
+        model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=getattr(torch, dtype))
     return Backbone(model.eval(), tokenizer)
@@ -117,7 +118,7 @@ def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
             record,
             f"this backbone only reads {' and '.join(known)}, not {dataset}",
             field="splits",
-            remedy="Choose another backbone, e.g. --params backbone=qwen2.5-3b",
+            remedy="Choose another backbone, by --params backbone=NAME",
         )
     if known[dataset] != splits:
         raise BadInputError(
@@ -129,16 +130,25 @@ def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
         )
 
 
-def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
-) -> list[list[int]]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[list[int]]:
     """Token ids of the prompts, chat template and generation prompt included."""
-    return tokenizer.apply_chat_template(
-        [example.messages for example in examples],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-    )["input_ids"]
+    return chat_ids(tokenizer, [example.messages for example in examples], True)
+
+
+def chat_ids(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Messages], open_answer: bool
+) -> list[list[int]]:
+    """Token ids of conversations.
+
+    Args:
+        tokenizer: One with a chat template.
+        chats: Conversations.
+        open_answer: Whether each ends where the assistant is to begin.
+    """
+    encoded: Any = tokenizer.apply_chat_template(
+        list(chats), add_generation_prompt=open_answer, tokenize=True, return_dict=True
+    )
+    return encoded["input_ids"]
 
 
 def too_long(

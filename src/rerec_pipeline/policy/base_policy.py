@@ -135,7 +135,7 @@ def _portion(
     worlds = rng.choice(len(writers), size=_PORTION, p=np.array(shares) / sum(shares))
     chosen = rng.choice(len(kinds), size=_PORTION, p=weights / weights.sum())
     documents = [
-        encoder.encode(writers[w].write(kinds[k], size), stage.verdict_weight)  # type: ignore[arg-type]
+        encoder.encode(writers[w].write(kinds[k], size), stage.verdict_weight)
         for w, k in zip(worlds, chosen, strict=True)
     ]
     return sorted(documents, key=lambda document: len(document.ids))
@@ -180,7 +180,11 @@ class _PretrainingTrainer(Trainer):
         return DataLoader(self.train_dataset, batch_size=None)  # type: ignore[arg-type]
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         weights = inputs["weights"][:, 1:]
         learned = weights > 0
@@ -196,7 +200,9 @@ class _PretrainingTrainer(Trainer):
         return (loss * weights[learned]).sum() / weights[learned].sum()
 
 
-def new_model(architecture: ArchitectureParameters, tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
+def new_model(
+    architecture: ArchitectureParameters, tokenizer: Qwen2Tokenizer, seed: int
+) -> Qwen2ForCausalLM:
     """A Qwen2 model with random weights.
 
     Args:

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, set_seed
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from rerec_pipeline.parameters import LoraParameters, RFTParameters
-from rerec_pipeline.policy.backbone import Backbone
+from rerec_pipeline.policy.backbone import Backbone, chat_ids
 from rerec_pipeline.policy.progress import show_progress, train_or_resume
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.trainer import ReRecTrainer
@@ -139,10 +139,12 @@ def fine_tune_grpo(
     )
     seconds = _train(trainer, folder)
     tokens = int(trainer.state.num_input_tokens_seen)
+    rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
     summary = {
         "algorithm": "grpo",
         "steps": trainer.state.global_step,
-        "rollouts": trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps,
+        "samples": rollouts,
+        "rollouts": rollouts,
         "tokens": tokens,
         # Of each token: generated or read once (1), trained on (forward 1, backward 2), and
         # read by the reference model where there is a KL term.
@@ -150,7 +152,9 @@ def fine_tune_grpo(
         "seconds": seconds,
     }
     epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
-    return FineTuned(_policy(trainer, backbone), step_table(trainer.state.log_history), epochs, summary)
+    return FineTuned(
+        _policy(trainer, backbone), step_table(trainer.state.log_history), epochs, summary
+    )
 
 
 def epoch_row(plan: EpochPlan) -> dict[str, Any]:
@@ -184,11 +188,13 @@ def fine_tune_sft(
         callbacks: Told of every logged step.
     """
     set_seed(seed)
-    answers = [[{"role": "assistant", "content": f"\\boxed{{{titles[e.truth]}}}"}] for e in examples]
+    answers = [
+        [{"role": "assistant", "content": f"\\boxed{{{titles[e.truth]}}}"}] for e in examples
+    ]
     rows = {"prompt": [e.messages for e in examples], "completion": answers}
     whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
-    encoded = backbone.tokenizer.apply_chat_template(whole, tokenize=True, return_dict=True)
-    mean_length = sum(len(ids) for ids in encoded["input_ids"]) / len(examples)
+    lengths = [len(ids) for ids in chat_ids(backbone.tokenizer, whole, False)]
+    mean_length = sum(lengths) / len(lengths)
     steps = max(1, int(rft.sft.token_passes / (3 * rft.sft.batch_size * mean_length)))
     trainer = SFTTrainer(
         model=backbone.model,
@@ -202,13 +208,16 @@ def fine_tune_sft(
     summary = {
         "algorithm": "sft",
         "steps": trainer.state.global_step,
+        "samples": trainer.state.global_step * rft.sft.batch_size,
         "rollouts": 0,
         "tokens": int(trainer.state.num_input_tokens_seen),
         "token_passes": rft.sft.token_passes,
         "seconds": seconds,
     }
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
-    return FineTuned(_policy(trainer, backbone), step_table(trainer.state.log_history), empty, summary)
+    return FineTuned(
+        _policy(trainer, backbone), step_table(trainer.state.log_history), empty, summary
+    )
 
 
 def sft_config(rft: RFTParameters, seed: int, folder: Path, steps: int) -> SFTConfig:
@@ -223,6 +232,7 @@ def sft_config(rft: RFTParameters, seed: int, folder: Path, steps: int) -> SFTCo
         max_grad_norm=rft.optimizer.max_grad_norm,
         activation_checkpointing=rft.optimizer.gradient_checkpointing,
         max_length=rft.generation.max_prompt_tokens + rft.generation.max_completion_tokens,
+        include_num_input_tokens_seen="non_padding",
         **_shared_arguments(rft, seed),
     )
 

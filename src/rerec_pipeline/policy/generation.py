@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -31,7 +32,8 @@ def answer(
     Returns:
         Completion tokens of each example, up to and including the end token.
     """
-    tokenizer, model = backbone.tokenizer, backbone.model
+    tokenizer = backbone.tokenizer
+    model: Any = backbone.model  # the stubs of generate do not know models
     ids = prompt_ids(tokenizer, examples)
     # Similar lengths together: less padding; the order of the results is restored below.
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))

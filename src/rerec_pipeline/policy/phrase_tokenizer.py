@@ -23,8 +23,11 @@ PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}" + USER + "{{ message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}" + ASSISTANT + "{{ message['content'] }}" + EOS +
-    "{% endif %}{% endfor %}"
+    "{% elif message['role'] == 'assistant' %}"
+    + ASSISTANT
+    + "{{ message['content'] }}"
+    + EOS
+    + "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )
 
@@ -52,9 +55,9 @@ def build_phrase_tokenizer(phrases: Iterable[str], texts: Iterable[str]) -> Qwen
         for rest in splitter.split(text):
             pieces.update(dict.fromkeys(_PIECE.findall(rest)))
     tokenizer = Qwen2Tokenizer(
-        vocab={character: byte for character, byte in BYTE_ALPHABET.items()},
+        vocab=dict(BYTE_ALPHABET),
         merges=[],
-        unk_token=None,
+        unk_token=None,  # type: ignore[arg-type]  # every byte is in the vocabulary
         bos_token=None,
         eos_token=EOS,
         pad_token=PAD,

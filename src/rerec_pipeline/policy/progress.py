@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-import shutil
 from typing import Any
 
 from transformers import PrinterCallback, ProgressCallback, Trainer

@@ -73,9 +73,7 @@ class RolloutScorer:
         scored = self.reward(RewardBatch(graded.ranked, graded.truths, graded.boxed))
         split = [split_paragraphs(c.data) for c in completions]
         penalised = [
-            []
-            if right
-            else self.task.penalised_paragraphs(part.texts, answer, int(ranked[0]))
+            [] if right else self.task.penalised_paragraphs(part.texts, answer, int(ranked[0]))
             for part, answer, ranked, right in zip(
                 split, graded.answers, graded.ranked, graded.correct, strict=True
             )

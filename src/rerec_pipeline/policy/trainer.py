@@ -40,7 +40,7 @@ class ReRecTrainer(GRPOTrainer):
         **kwargs: Passed on to ``GRPOTrainer``.
     """
 
-    _tag_names = ["trl", "grpo", "rerec"]
+    _tag_names = ["trl", "grpo", "rerec"]  # noqa: RUF012  (TRL declares it so)
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class ReRecTrainer(GRPOTrainer):
         self.advantage = advantage
         self.curriculum = curriculum
         self.difficulty = difficulty
+        self._group = int(args.num_generations or 1)
         self._scored: ScoredRollouts | None = None
         self._terms: torch.Tensor | None = None
         args.reward_weights = [float(w) for w in scorer.reward.weights.values()]
@@ -70,7 +71,7 @@ class ReRecTrainer(GRPOTrainer):
             train_dataset=Dataset.from_dict({"prompt": [""] * slots}),
             **kwargs,
         )
-        prompts = self.args.generation_batch_size // self.num_generations
+        prompts = int(args.generation_batch_size or 0) // self._group
         if prompts != curriculum.batch_size:
             raise ValueError(
                 f"a generation has {prompts} prompts, the curriculum serves {curriculum.batch_size}"
@@ -78,8 +79,8 @@ class ReRecTrainer(GRPOTrainer):
 
     # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
 
-    def _term_function(self, name: str) -> Callable[..., list[float]]:
-        def term(**_: Any) -> list[float]:
+    def _term_function(self, name: str) -> Callable[..., list[float | None]]:
+        def term(**_: Any) -> list[float | None]:
             assert self._scored is not None
             return self._scored.scored.terms[name].tolist()
 
@@ -97,7 +98,7 @@ class ReRecTrainer(GRPOTrainer):
     # -- curriculum and advantage ------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if not self.model.training:
+        if self.model is None or not self.model.training:
             return super()._generate_and_score_completions(inputs)
         batch = self.curriculum.next_batch()
         output = super()._generate_and_score_completions(self._local_rows(batch, len(inputs)))
@@ -113,7 +114,7 @@ class ReRecTrainer(GRPOTrainer):
         rows = [
             {"prompt": self.examples[query].messages, "query": query}
             for query in batch
-            for _ in range(self.num_generations)
+            for _ in range(self._group)
         ]
         start = self.accelerator.process_index * count
         return rows[start : start + count]
@@ -128,18 +129,20 @@ class ReRecTrainer(GRPOTrainer):
         mask = torch.from_numpy(self._scored.penalised_tokens(width)).to(rewards.device)
         everywhere = torch.zeros((len(rewards), width), dtype=torch.bool, device=rewards.device)
         everywhere[start : start + count] = mask
-        return self.advantage(rewards, everywhere, self.num_generations)[start : start + count]
+        return self.advantage(rewards, everywhere, self._group)[start : start + count]
 
     def _record(self, batch: list[int], rewards: torch.Tensor, terms: torch.Tensor) -> None:
         """Tells the curriculum how hard the queries were, and logs what ReRec adds."""
         assert self._scored is not None
         names = list(self.scorer.reward.weights)
         basis = rewards if self.difficulty == "reward" else terms[:, names.index("ndcg")]
-        hard = difficulties(basis.cpu().numpy(), self.num_generations)
+        hard = difficulties(basis.cpu().numpy(), self._group)
         self.curriculum.record(batch, hard.tolist())
         plan = self.curriculum.plans[-1]
         tokens = sum(len(c.lengths) for c in self._scored.completions)
-        marked = self._scored.penalised_tokens(max(len(c.lengths) for c in self._scored.completions))
+        marked = self._scored.penalised_tokens(
+            max(len(c.lengths) for c in self._scored.completions)
+        )
         local = torch.tensor(
             [float(self._scored.graded.correct.mean()), float(marked.sum()) / max(tokens, 1)],
             device=rewards.device,

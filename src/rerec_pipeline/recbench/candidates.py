@@ -92,9 +92,9 @@ class CandidateDrawer:
             (self._sharing(query, truth), self.rule.hard),
             (np.arange(len(self.catalogue)), self.rule.size - 1),
         ):
-            pool = pool[free[pool]]
-            room = min(count, self.rule.size - 1 - len(chosen), len(pool))
-            picked = rng.choice(pool, size=room, replace=False)
+            left = pool[free[pool]]
+            room = min(count, self.rule.size - 1 - len(chosen), len(left))
+            picked = rng.choice(left, size=room, replace=False)
             free[picked] = False
             chosen += picked.tolist()
         if len(chosen) < self.rule.size - 1:

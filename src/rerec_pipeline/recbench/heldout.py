@@ -28,12 +28,16 @@ def held_out_pairs(
     groups = dict(zip(queries["query_id"], queries["group"], strict=True))
     pairs: set[tuple[Hashable, int]] = set()
     for row in prompts[prompts["split"].isin(list(splits))].to_dict("records"):
-        for key in _need_keys(row, groups[row["query_id"]], catalogue.titles, catalogue.index_of_id):
+        for key in _need_keys(
+            row, groups[row["query_id"]], catalogue.titles, catalogue.index_of_id
+        ):
             pairs.add((key, int(row["truth_id"])))
     return pairs
 
 
-def _need_keys(row: dict, group: object, titles: list[str], index: dict[int, int]) -> list[Hashable]:
+def _need_keys(
+    row: dict, group: object, titles: list[str], index: dict[int, int]
+) -> list[Hashable]:
     if len(row["conditions"]):
         return [frozenset(read_attribute(condition) for condition in row["conditions"])]
     if isinstance(group, str):

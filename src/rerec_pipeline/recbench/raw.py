@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from rerec_pipeline.errors import BadInputError
@@ -28,7 +27,7 @@ def write_raw_files(folder: Path, files: dict[str, str]) -> None:
             continue
         beside = folder / f".{name}.partial"
         beside.write_bytes(data)
-        os.replace(beside, target)
+        beside.replace(target)
 
 
 def find_raw_files(folder: Path, domain: str) -> Manifest:

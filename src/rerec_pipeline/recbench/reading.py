@@ -31,9 +31,11 @@ def decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _dat_lines(text: str, source: object, fields: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.rstrip("\r")
+def _dat_lines(
+    text: str, source: object, fields: tuple[str, ...]
+) -> Iterator[tuple[str, list[str]]]:
+    for number, ended in enumerate(text.split("\n"), start=1):
+        line = ended.rstrip("\r")
         if not line.strip():
             continue
         parts = line.split(SEPARATOR)

@@ -131,7 +131,9 @@ class RecordReader:
     def _read_condition(self, record: dict[str, Any], name: str) -> Iterator[Query]:
         query_id = self._query_id(record, name)
         name = f"{name} (data_idx {record['data_idx']})"
-        text_field = "query" if self.query_type == "misinformed" else "situational_description_query"
+        text_field = (
+            "query" if self.query_type == "misinformed" else "situational_description_query"
+        )
         truths = self._truths(record, name, ("movieSubset", "bookSubset"), ids="movieSubsetId")
         if truths is None:
             return

@@ -149,7 +149,9 @@ class RecTask:
         for title in titles:
             index = self.catalogue.resolve(title)
             known = index is not None and index in candidates
-            ranked.setdefault(index if known else title, index if known and index is not None else -1)
+            ranked.setdefault(
+                index if known else title, index if known and index is not None else -1
+            )
         return list(ranked.values())
 
     def grade(self, completions: Sequence[str], examples: Sequence[Example]) -> Graded:

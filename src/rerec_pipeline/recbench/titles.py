@@ -97,7 +97,9 @@ class Catalogue:
             exact[title] = index
         return exact
 
-    def _index_normal(self) -> tuple[dict[tuple[str, int | None], int | None], dict[str, int | None]]:
+    def _index_normal(
+        self,
+    ) -> tuple[dict[tuple[str, int | None], int | None], dict[str, int | None]]:
         normal: dict[tuple[str, int | None], int | None] = {}
         yearless: dict[str, int | None] = {}
         for index, title in enumerate(self.titles):

@@ -39,17 +39,25 @@ def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def learning_curve(log: pd.DataFrame, rollouts_per_step: float, window: int) -> go.Figure:
-    """Accuracy of the rollouts over the budget: every step, and a moving mean."""
-    figure = _figure("Rollout accuracy on training queries", "rollouts", "share right")
-    rollouts = (log.index + 1) * rollouts_per_step
-    column = "accuracy" if "accuracy" in log else "mean_token_accuracy"
+def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
+    """Accuracy over the budget: every step, and a moving mean.
+
+    Args:
+        log: One row for each step; the supervised control has token accuracy only.
+        per_step: Rollouts (or supervised examples) a step.
+        window: Steps of the moving mean.
+    """
+    by_rl = "accuracy" in log
+    column = "accuracy" if by_rl else "mean_token_accuracy"
+    title = "Rollout accuracy on training queries" if by_rl else "Token accuracy of the answers"
+    figure = _figure(title, "rollouts" if by_rl else "examples", "share right")
+    seen = (log.index + 1) * per_step
     figure.add_scatter(
-        x=rollouts, y=log[column], name="each step", mode="markers",
+        x=seen, y=log[column], name="each step", mode="markers",
         marker={"color": QUIET, "size": 5},
     )  # fmt: skip
     figure.add_scatter(
-        x=rollouts, y=log[column].rolling(window, min_periods=1).mean(),
+        x=seen, y=log[column].rolling(window, min_periods=1).mean(),
         name=f"mean of {window} steps", mode="lines", line={"color": AFTER, "width": 3},
     )  # fmt: skip
     figure.update_yaxes(range=[0, 1])
@@ -84,6 +92,9 @@ def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
 def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
     """Queries that each epoch visits, and how hard they were when it began."""
     figure = _figure("Curriculum", "epoch", "queries")
+    if epochs.empty:
+        figure.add_annotation(text="no curriculum: trained on answers", showarrow=False)
+        return figure
     for column, name, colour in (
         ("active", "still to be learned", AFTER),
         ("mastered", "mastered, set aside", QUIET),

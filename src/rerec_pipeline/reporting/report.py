@@ -27,7 +27,9 @@ def report_policy(
         scored: Its scored answers.
         examples: What it was asked.
         statements: Reads and checks reasoning.
-        samples, confidence, seed: Of the bootstrap.
+        samples: Resamples of the bootstrap.
+        confidence: Of its intervals.
+        seed: Of its draws.
 
     Returns:
         ``accuracy``, ``n``, ``interval`` and ``by_type`` (see ``summarise``); ``well_formed``

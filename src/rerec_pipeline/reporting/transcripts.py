@@ -72,7 +72,7 @@ def transcript_table(
     """Chosen transcripts, one row each; penalised paragraphs are marked with a leading ``>> ``."""
     table = []
     for row in rows:
-        entry = {
+        entry: dict[str, str | bool] = {
             "query_id": examples[row].query_id,
             "query_type": examples[row].query_type,
             "query": texts[row],

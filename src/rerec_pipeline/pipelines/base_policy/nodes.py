@@ -98,7 +98,9 @@ def record_base_policy(
 ) -> tuple[dict[str, Any], str]:
     """Says what made the policy and how well it does on validation; also as a model card."""
     settings = base_policy.model_dump(mode="json", exclude={"checkpoint_dir", "raw_dir"})
-    recorded = hashlib.sha256(base_policy.model_dump_json(exclude={"checkpoint_dir", "raw_dir"}).encode())
+    recorded = hashlib.sha256(
+        base_policy.model_dump_json(exclude={"checkpoint_dir", "raw_dir"}).encode()
+    )
     accuracy = {}
     for world, prompts, items in zip(base_policy.worlds, tables[0::2], tables[1::2], strict=True):
         task = RecTask(catalogue_from_table(items), base_policy.data[world].prompt)

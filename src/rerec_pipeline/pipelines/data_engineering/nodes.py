@@ -11,7 +11,12 @@ import pandas as pd
 from rerec_pipeline.graphs.interactions import hold_out
 from rerec_pipeline.parameters import DataParameters, InteractionParameters, SplitRule
 from rerec_pipeline.recbench import reading
-from rerec_pipeline.recbench.candidates import CandidateDrawer, CandidateRule, Choice, truths_by_need
+from rerec_pipeline.recbench.candidates import (
+    CandidateDrawer,
+    CandidateRule,
+    Choice,
+    truths_by_need,
+)
 from rerec_pipeline.recbench.mentions import title_index
 from rerec_pipeline.recbench.raw import Manifest, data_folder, find_raw_files, write_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, RecordReader
@@ -88,9 +93,7 @@ def ingest_attributes(
     return pd.concat([item_kinds, edges], ignore_index=True)
 
 
-def ingest_queries(
-    manifest: Manifest, items: pd.DataFrame
-) -> tuple[pd.DataFrame, dict[str, int]]:
+def ingest_queries(manifest: Manifest, items: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Reads the query files; also counts the records left out, by reason."""
     catalogue = catalogue_from_table(items)
     exclusions = Exclusions()

@@ -112,8 +112,8 @@ def plot_accuracy(metrics: dict[str, Any]) -> go.Figure:
 
 
 def plot_learning(training_log: pd.DataFrame, training_summary: dict[str, Any]) -> go.Figure:
-    """Accuracy of the rollouts over the budget."""
-    per_step = training_summary["rollouts"] / training_summary["steps"]
+    """Accuracy over the budget of training."""
+    per_step = training_summary["samples"] // training_summary["steps"]
     return plots.learning_curve(training_log, per_step, window=20)
 
 

@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rerec_pipeline.parameters import BackboneParameters, DataParameters, RewardParameters, RFTParameters
+from rerec_pipeline.parameters import (
+    BackboneParameters,
+    DataParameters,
+    RewardParameters,
+    RFTParameters,
+)
 from rerec_pipeline.policy.backbone import (
     Backbone,
     check_pretraining,
@@ -112,7 +117,9 @@ def fine_tune(
     folder = Path(rft.checkpoint_dir) / _fingerprint(training_prompts, reward, rft, seed)
     callbacks = [MlflowStepLogger("rft")]
     if rft.algorithm == "sft":
-        tuned = fine_tune_sft(backbone, examples, task.catalogue.titles, rft, seed, folder, callbacks)
+        tuned = fine_tune_sft(
+            backbone, examples, task.catalogue.titles, rft, seed, folder, callbacks
+        )
     else:
         scorer = RolloutScorer(task, reward, TokenBytes(backbone.tokenizer))
         tuned = fine_tune_grpo(

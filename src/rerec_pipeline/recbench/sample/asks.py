@@ -12,7 +12,6 @@ from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.sample.wording import Speaker
 from rerec_pipeline.recbench.sample.world import Item, Need, World
 
-
 T = TypeVar("T")
 
 

@@ -177,9 +177,8 @@ class CorpusWriter:
     @staticmethod
     def _is_clear(ask: Ask, items: Sequence[Item]) -> bool:
         """Whether exactly one item of a list fits, and none of them is named in the request."""
-        return (
-            sum(ask.need.fits(item) for item in items) == 1
-            and not any(anchor in items for anchor in ask.anchors)
+        return sum(ask.need.fits(item) for item in items) == 1 and not any(
+            anchor in items for anchor in ask.anchors
         )
 
     def _candidates(self, ask: Ask, size: int) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class QueryMaker:
         return [
             {**self._condition_record(ask), "data_idx": n}
             for n, ask in enumerate(
-                self._new(lambda n=n: self.asker.ask(query_type, 1 + n % 2)) for n in range(count)
+                self._new(partial(self.asker.ask, query_type, 1 + n % 2)) for n in range(count)
             )
         ]
 
@@ -123,7 +124,7 @@ class QueryMaker:
         records = [self._group_record(n, group) for n, group in enumerate(groups)]
         for made in range(count):
             record = records[made % len(records)]
-            ask = self._new(lambda group=record["group"]: self.asker.demographics(group))
+            ask = self._new(partial(self.asker.demographics, record["group"]))
             record["query & ground true"].append(self._inner_record(ask))
         return records
 

@@ -8,6 +8,7 @@ it knows, but it does not decide. Reinforcement fine-tuning has to teach the dec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
 import numpy as np
 from pydantic import Field
 

@@ -123,9 +123,7 @@ class Speaker:
     ) -> str:
         """A request that rests on a false statement about the items it names."""
         relation = self._person_relation(conditions)
-        statement = self._pick(MISINFORMED[relation]).format(
-            value=wrong, **self._anchors(anchors)
-        )
+        statement = self._pick(MISINFORMED[relation]).format(value=wrong, **self._anchors(anchors))
         more = f"{self._thing(conditions, another=True)} {MORE_OF[relation]}"
         return f"{statement} {self._request(more, opener=False)}"
 

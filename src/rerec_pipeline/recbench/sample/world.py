@@ -271,9 +271,7 @@ def _distinct_years(names: list[str], rng: np.random.Generator) -> list[int]:
 # -- users --------------------------------------------------------------------------------
 
 
-def _make_group_tastes(
-    domain: Domain, size: WorldSize, rng: np.random.Generator
-) -> dict[str, int]:
+def _make_group_tastes(domain: Domain, size: WorldSize, rng: np.random.Generator) -> dict[str, int]:
     if not domain.profiles:
         return {}
     ages = [f"{age}, {gender}" for age in lexicon.AGE_GROUPS.values() for gender in "FM"]

@@ -1,0 +1,101 @@
+"""Stale outputs are noticed; MLflow is told numbers, flat and in few writes."""
+
+import math
+from types import SimpleNamespace
+
+import mlflow
+import pytest
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline import provenance
+from rerec_pipeline.hooks import flat_parameters
+from rerec_pipeline.rules import AdvantageRule
+from rerec_pipeline.tracking import MlflowStepLogger, flat_numbers, git_commit
+
+
+@pytest.fixture
+def mlflow_store(tmp_path, monkeypatch):
+    """A store of its own; MLflow keeps its address in the environment, too."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.create_experiment("test", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment("test")
+    yield
+    mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def same(*values):
+    return values[0]
+
+
+PIPELINE = Pipeline(
+    [
+        Node(same, ["raw", "params:data.split"], "table", name="make_table"),
+        Node(same, ["table", "params:lightgcn"], "embeddings", name="embed"),
+        Node(same, ["table", "params:rft"], "policy", name="tune"),
+    ]
+)
+
+
+class TestProvenance:
+    def test_only_what_is_on_the_way_counts(self):
+        assert provenance.parameters_behind(PIPELINE, "embeddings") == {"data.split", "lightgcn"}
+        assert provenance.parameters_behind(PIPELINE, "table") == {"data.split"}
+
+    def test_stamps_are_flat_and_free_of_the_project_folder(self, tmp_path):
+        parameters = {
+            "rft": AdvantageRule(w_penalty=0.3, scale="group"),
+            "x": {"dir": f"{tmp_path}/a"},
+        }
+        stamp = provenance.make_stamp({"rft", "x.dir"}, parameters, tmp_path)
+        assert stamp == {"rft.w_penalty": 0.3, "rft.scale": "group", "x.dir": "./a"}
+
+    def test_differences_name_what_changed(self, tmp_path):
+        output = tmp_path / "policy.bin"
+        provenance.write_stamp(output, {"a": 1, "b": [1, 2], "gone": True})
+        assert provenance.differences(output, {"a": 1, "b": (1, 2), "gone": True}) == []
+        assert provenance.differences(output, {"a": 2, "b": [1, 2], "new": 0}) == [
+            "a was 1, is 2",
+            "gone was True, is '(unset)'",
+            "new was '(unset)', is 0",
+        ]
+
+    def test_a_file_of_somebody_else_is_taken_as_it_is(self, tmp_path):
+        assert provenance.differences(tmp_path / "given.parquet", {"a": 1}) == []
+
+
+class TestTracking:
+    def test_flat_numbers(self):
+        report = {"recall@20": 0.5, "by_type": {"a b": {"n": 3}}, "interval": [0, 1], "none": None,
+                  "nan": math.nan}  # fmt: skip
+        assert flat_numbers(report, "test") == {"test/recall_at_20": 0.5, "test/by_type/a b/n": 3.0}
+
+    def test_flat_parameters(self):
+        nested = {"rft": {"reward": {"k": 1}, "algorithm": "grpo"}, "seed": 0}
+        assert flat_parameters(nested) == {"rft.reward.k": 1, "rft.algorithm": "grpo", "seed": 0}
+
+    def test_every_step_is_logged_once(self, mlflow_store):
+        with mlflow.start_run() as run:
+            logger = MlflowStepLogger("rft")
+            for step in range(1, 301):
+                state = SimpleNamespace(global_step=step, is_world_process_zero=True)
+                logger.on_log(
+                    None, state, None, {"loss": 1 / step, "text": "x", "nan": math.nan, "k": 2}
+                )
+            logger.on_train_end(None, state, None)
+        client = mlflow.MlflowClient()
+        history = client.get_metric_history(run.info.run_id, "rft/loss")
+        assert [(m.step, m.value) for m in history] == [(n, 1 / n) for n in range(1, 301)]
+        assert set(client.get_run(run.info.run_id).data.metrics) == {"rft/loss", "rft/k"}
+
+    def test_without_a_run_nothing_is_started(self, mlflow_store):
+        logger = MlflowStepLogger("rft")
+        state = SimpleNamespace(global_step=1, is_world_process_zero=True)
+        logger.on_log(None, state, None, {"loss": 1.0})
+        logger.on_train_end(None, state, None)
+        assert mlflow.active_run() is None
+
+    def test_code_outside_a_repository_has_no_commit(self, tmp_path):
+        assert git_commit(tmp_path) == "unknown"
