@@ -110,3 +110,11 @@ class TestAnswers:
                 if expected[-1] == backbone.tokenizer.eos_token_id:
                     break
         assert answer(backbone, examples[:1], 5, 1, "test") == [expected]
+
+    def test_drawn_answers_follow_torchs_seed(self, tiny_backbone, examples):
+        backbone = load_backbone(tiny_backbone)
+        drawn = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            drawn.append(answer(backbone, examples, 8, 7, "test", temperature=1.0))
+        assert drawn[0] == drawn[1] != drawn[2]

@@ -19,8 +19,9 @@ def answer(
     max_new_tokens: int,
     batch_size: int,
     label: str,
+    temperature: float = 0.0,
 ) -> list[list[int]]:
-    """Lets a policy answer greedily.
+    """Lets a policy answer.
 
     Args:
         backbone: The policy.
@@ -28,6 +29,7 @@ def answer(
         max_new_tokens: Most tokens of a completion.
         batch_size: Prompts at once; memory, not results, depends on it.
         label: Words before the progress bar.
+        temperature: 0 takes the likeliest token; above, tokens are drawn by torch's generator.
 
     Returns:
         Completion tokens of each example, up to and including the end token.
@@ -48,10 +50,7 @@ def answer(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
+                **_decoding(temperature),
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=stops,
             )
@@ -59,6 +58,13 @@ def answer(
                 completions[n] = _until_stop(row, stops)
             progress.update(len(rows))
     return completions
+
+
+def _decoding(temperature: float) -> dict[str, Any]:
+    """How tokens are chosen; a model's own defaults (top-k, top-p) are put out of force."""
+    if temperature > 0:
+        return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    return {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
 
 
 def _stop_ids(backbone: Backbone) -> list[int]:

@@ -1,0 +1,233 @@
+"""All pipelines on a built-in sample, with the shipped base policy: short, but real."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+from safetensors.torch import load_file
+
+from rerec_pipeline.errors import BadParameterError, MissingStageError
+from rerec_pipeline.pipeline_registry import register_pipelines
+from tests.pipelines.conftest import PROJECT, copy_project, run
+
+RUN = Path("sample_book/tiny/rerec/seed-0")
+SOURCE = {"raw", "intermediate", "primary", "feature", "models", "model_output", "reporting"}
+
+
+class TestReport:
+    def test_before_and_after_side_by_side(self, metrics):
+        for name in ("before", "after"):
+            report = metrics[name]
+            low, high = report["interval"]
+            assert 0 <= low <= report["accuracy"] <= high <= 1
+            assert report["n"] == sum(row["n"] for row in report["by_type"].values())
+            assert set(report["by_type"]) == {"explicit", "implicit", "misinformed", "interest"}
+            for row in report["by_type"].values():
+                assert set(row) == {"accuracy", "n", "interval"}
+            assert 0 <= report["well_formed"] <= 1
+            assert report["faithfulness"]["facts"] > 0
+        assert metrics["run"] == {
+            "dataset": "sample_book", "backbone": "tiny", "variant": "rerec", "seed": 0,
+        }  # fmt: skip
+
+    def test_the_latest_report_is_a_copy_of_the_runs_own(self, finished, metrics):
+        own = json.loads((finished / "data/08_reporting" / RUN / "metrics.json").read_text())
+        assert own == metrics
+
+    def test_only_test_queries_were_evaluated(self, finished, metrics):
+        prompts = pd.read_parquet(finished / "data/05_model_input/sample_book/prompts.parquet")
+        answers = pd.read_parquet(
+            finished / "data/07_model_output" / RUN / "answers_after.parquet"
+        )
+        test = set(prompts.query("split == 'test'")["query_id"])
+        assert set(answers["query_id"]) == test
+        assert metrics["after"]["n"] == len(test)
+
+    def test_transcripts_can_be_read(self, finished):
+        folder = finished / "data/08_reporting" / RUN
+        table = pd.read_parquet(folder / "transcripts.parquet")
+        assert {"query", "truth", "reasoning_before", "answer_after"} <= set(table)
+        page = (folder / "transcripts.html").read_text()
+        assert page.count("<article>") == len(table) > 0
+
+
+class TestTraining:
+    def test_the_budget_was_spent_and_the_weights_moved(self, finished):
+        log = pd.read_parquet(finished / "data/07_model_output" / RUN / "training_log.parquet")
+        assert len(log) == 10
+        assert log["num_tokens"].is_monotonic_increasing
+        before = load_file(finished / "data/06_models/base_policy/model.safetensors")
+        after = load_file(finished / "data/06_models" / RUN / "policy/model.safetensors")
+        assert set(before) == set(after)
+        assert any((before[name] != after[name]).any() for name in before)
+
+    def test_an_unfinished_runs_checkpoints_are_gone(self, finished):
+        checkpoints = finished / "data/06_models" / RUN / "checkpoints"
+        assert not any(checkpoints.glob("*"))
+
+    def test_a_seed_repeats_the_run_to_the_last_metric(self, finished, metrics, tmp_path):
+        again = copy_project(tmp_path / "project")
+        run(again)
+        report = json.loads((again / "data/08_reporting/metrics.json").read_text())
+        for volatile in ("seconds",):
+            report["training"].pop(volatile)
+        expected = {**metrics, "training": dict(metrics["training"])}
+        expected["training"].pop("seconds")
+        assert report == expected
+        logs = [
+            pd.read_parquet(p / "data/07_model_output" / RUN / "training_log.parquet")
+            for p in (finished, again)
+        ]
+        assert logs[0].drop(columns="step_time").equals(logs[1].drop(columns="step_time"))
+        one, two = (
+            load_file(p / "data/06_models" / RUN / "policy/model.safetensors")
+            for p in (finished, again)
+        )
+        assert all((one[name] == two[name]).all() for name in one)
+
+
+class TestStages:
+    def test_a_missing_input_says_which_command_makes_it(self, tmp_path):
+        project = copy_project(tmp_path / "project")
+        with pytest.raises(MissingStageError) as error:
+            run(project, "evaluation")
+        text = str(error.value)
+        assert "has not been made yet" in text
+        assert "kedro run --pipelines data_engineering --params dataset=sample_book" in text
+
+    def test_an_input_made_with_other_parameters_is_not_used(self, finished):
+        changed = {"rft": {"budget": {"rollouts": 640}, "checkpoint_every": 4,
+                           "reward": {"weights": {"qas": 0.9}}}}  # fmt: skip
+        with pytest.raises(MissingStageError, match=r"rft.reward.weights.qas was 0.2, is 0.9"):
+            run(finished, "evaluation", **changed)
+
+    def test_another_choice_writes_elsewhere(self, finished):
+        with pytest.raises(MissingStageError, match="variant=grpo"):
+            run(finished, "evaluation", variant="grpo")
+
+    def test_with_only_missing_outputs_nothing_fresh_is_made_again(self, finished):
+        policy = finished / "data/06_models" / RUN / "policy/model.safetensors"
+        made = policy.stat().st_mtime_ns
+        run(finished, "rft", only_missing=True)
+        assert policy.stat().st_mtime_ns == made
+
+    def test_a_wrong_parameter_stops_everything_before_it_starts(self, tmp_path):
+        project = copy_project(tmp_path / "project")
+        with pytest.raises(BadParameterError, match="rft.reward.k"):
+            run(project, rft={"reward": {"k": 0}})
+        assert not (project / "data/01_raw").exists()
+        assert not (project / "mlflow.db").exists()
+
+
+class TestMlflow:
+    @pytest.fixture(scope="class")
+    def runs(self, finished):
+        client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
+        experiment = client.get_experiment_by_name("rerec")
+        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+        return client, found[:2]
+
+    def test_one_run_each(self, runs):
+        assert [r.data.tags["mlflow.runName"] for r in runs[1]] == ["rft", "evaluation"]
+        assert {r.info.status for r in runs[1]} == {"FINISHED"}
+
+    def test_parameters_are_flat(self, runs):
+        params = runs[1][0].data.params
+        assert params["rft.reward.weights.qas"] == "0.2"
+        assert params["rft.budget.rollouts"] == "640"
+        assert params["lightgcn.layers"] == "3"
+
+    def test_tags_tell_runs_apart(self, runs):
+        tags = runs[1][0].data.tags
+        chosen = {key: tags[key] for key in ("dataset", "backbone", "variant", "seed")}
+        assert chosen == {
+            "dataset": "sample_book", "backbone": "tiny", "variant": "rerec", "seed": "0",
+        }  # fmt: skip
+        assert len(tags["data_sha256"]) == 64 and tags["git_commit"]
+
+    def test_every_step_is_there(self, runs):
+        client, (rft, _) = runs
+        for name in ("rft/reward", "rft/accuracy", "rft/rewards/qas/mean", "rft/curriculum/epoch"):
+            history = client.get_metric_history(rft.info.run_id, name)
+            assert [m.step for m in history] == list(range(1, 11)), name
+
+    def test_reports_are_metrics_too(self, runs, metrics):
+        _, (rft, evaluation) = runs
+        assert evaluation.data.metrics["test/after/accuracy"] == metrics["after"]["accuracy"]
+        assert "test/before/by_type/explicit/accuracy" in evaluation.data.metrics
+        assert 0 < rft.data.metrics["lightgcn/recall_at_20"] <= 1
+
+    def test_artifacts(self, runs):
+        client, (rft, evaluation) = runs
+
+        def files(run_id, path=None):
+            for entry in client.list_artifacts(run_id, path):
+                if entry.is_dir:
+                    yield from files(run_id, entry.path)
+                else:
+                    yield entry.path
+
+        names = {Path(p).name for r in (rft, evaluation) for p in files(r.info.run_id)}
+        assert {
+            "model.safetensors", "tokenizer.json", "lightgcn_embeddings.safetensors", "metrics.json",
+            "transcripts.html", "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
+        } <= names  # fmt: skip
+
+
+def test_kedro_viz_shows_layered_named_pipelines(finished):
+    command = [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"]
+    done = subprocess.run(
+        command, cwd=finished, capture_output=True, text=True, env={**os.environ}, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    graph = json.loads((finished / "build/api/main").read_text())
+    names = {p["id"] for p in graph["pipelines"]}
+    assert {"__default__", "data_engineering", "graph_modeling", "rft", "evaluation"} <= names
+    assert SOURCE <= set(graph["layers"])
+    tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
+    assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
+    shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}
+    for dataset in ("items", "prompts", "transcripts", "accuracy_plot", "learning_plot"):
+        details = json.loads((finished / "build/api/nodes" / shown[dataset]).read_text())
+        assert details.get("preview"), dataset
+
+
+def test_the_notebook_runs_on_a_finished_run(finished):
+    notebook = nbformat.read(PROJECT / "notebooks/one_answer.ipynb", as_version=4)
+    choices = next(c for c in notebook.cells if c["source"].find("choices = {}") >= 0)
+    short = {"dataset": "sample_book"}
+    choices["source"] = choices["source"].replace("choices = {}", f"choices = {short}")
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(finished)}}
+    ).execute()
+    html = [o["data"]["text/html"] for c in notebook.cells for o in c.get("outputs", ())
+            if "text/html" in o.get("data", {})]  # fmt: skip
+    assert any("rgba(220, 38, 38" in text for text in html)
+
+
+def test_registered_pipelines():
+    pipelines = register_pipelines()
+    assert set(pipelines) == {
+        "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "base_policy",
+    }  # fmt: skip
+    assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
+    assert not [n for n in pipelines["__default__"].inputs() if not n.startswith("param")]
+
+
+@pytest.mark.slow
+def test_the_policy_learns_on_the_whole_sample(tmp_path):
+    """The default run of the README, as it is; the bar is that of docs/results.md."""
+    project = copy_project(tmp_path / "project")
+    command = [sys.executable, "-m", "kedro", "run"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((project / "data/08_reporting/metrics.json").read_text())
+    assert 0.1 <= report["before"]["accuracy"] <= 0.45
+    assert report["after"]["accuracy"] >= report["before"]["accuracy"] + 0.2
