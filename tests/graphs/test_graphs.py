@@ -163,6 +163,23 @@ class TestLightGCN:
         cosines = unit @ unit.T
         assert cosines[:10, :10].mean() > 0.5 > cosines[:10, 10:].mean()
 
+    def test_a_seed_repeats_it_with_several_threads(self):
+        """Large enough that the gradient of a lookup is added up by both threads."""
+        rng = np.random.default_rng(0)
+        pairs = np.unique(rng.integers(0, [[240], [160]], size=(2, 6000)), axis=1)
+        graph = InteractionGraph(pairs[0], pairs[1], 240, 160)
+        rule = RULE.model_copy(update={"dim": 64, "batch_size": 2048})
+
+        def weights():
+            trainer = LightGCNTrainer(graph, graph, rule)
+            for _ in range(3):
+                trainer.train_epoch()
+            return trainer.model.embedding.weight.detach().clone()
+
+        assert torch.get_num_threads() > 1
+        first = weights()
+        assert all(torch.equal(first, weights()) for _ in range(4))
+
     def test_the_best_epoch_is_kept_and_patience_stops(self):
         train, validation = self.world()
         result = LightGCNTrainer(train, validation, RULE).fit()

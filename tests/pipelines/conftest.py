@@ -22,14 +22,14 @@ SHORT = {
 
 
 def copy_project(target: Path) -> Path:
-    """The project as a fresh clone has it, with the sources linked."""
-    shutil.copytree(PROJECT / "conf", target / "conf")
-    (target / "conf" / "local").mkdir(exist_ok=True)
+    """The project as a fresh clone has it: without data, runs and local settings."""
+    shutil.copytree(PROJECT / "conf", target / "conf", ignore=shutil.ignore_patterns("local"))
+    (target / "conf" / "local").mkdir()
     base_policy = Path("data/06_models/base_policy")
     shutil.copytree(PROJECT / base_policy, target / base_policy)
     shutil.copy(PROJECT / "pyproject.toml", target)
     shutil.copy(PROJECT / ".telemetry", target)
-    os.symlink(PROJECT / "src", target / "src")
+    shutil.copytree(PROJECT / "src", target / "src", ignore=shutil.ignore_patterns("*.pyc"))
     return target
 
 

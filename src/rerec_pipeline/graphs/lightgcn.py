@@ -145,7 +145,8 @@ class LightGCNTrainer:
         nodes = triples + offsets
         self.optimizer.zero_grad(set_to_none=True)
         embedding = self.model.get_embedding(self.adjacency)
-        user, positive, negative = embedding[nodes]
+        # Not embedding[nodes]: its backward adds up in whatever order the threads come.
+        user, positive, negative = torch.nn.functional.embedding(nodes, embedding)
         loss = self.model.recommendation_loss(
             (user * positive).sum(dim=-1),
             (user * negative).sum(dim=-1),
