@@ -21,9 +21,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
         self.project_root = Path(conf_source).resolve().parent
-        OmegaConf.register_new_resolver(
-            "project_root", self.project_root.as_posix, replace=True
-        )
+        OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
         super().__init__(conf_source, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:

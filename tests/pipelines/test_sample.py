@@ -43,9 +43,7 @@ class TestReport:
 
     def test_only_test_queries_were_evaluated(self, finished, metrics):
         prompts = pd.read_parquet(finished / "data/05_model_input/sample_book/prompts.parquet")
-        answers = pd.read_parquet(
-            finished / "data/07_model_output" / RUN / "answers_after.parquet"
-        )
+        answers = pd.read_parquet(finished / "data/07_model_output" / RUN / "answers_after.parquet")
         test = set(prompts.query("split == 'test'")["query_id"])
         assert set(answers["query_id"]) == test
         assert metrics["after"]["n"] == len(test)
@@ -126,14 +124,16 @@ class TestStages:
         assert not (project / "mlflow.db").exists()
 
 
-class TestMlflow:
-    @pytest.fixture(scope="class")
-    def runs(self, finished):
-        client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
-        experiment = client.get_experiment_by_name("rerec")
-        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-        return client, found[:2]
+@pytest.fixture(scope="session")
+def runs(finished):
+    """A client, and the runs that left the finished project, oldest first."""
+    client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
+    experiment = client.get_experiment_by_name("rerec")
+    found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    return client, found[:2]
 
+
+class TestMlflow:
     def test_one_run_each(self, runs):
         assert [r.data.tags["mlflow.runName"] for r in runs[1]] == ["rft", "evaluation"]
         assert {r.info.status for r in runs[1]} == {"FINISHED"}
@@ -176,8 +176,8 @@ class TestMlflow:
 
         names = {Path(p).name for r in (rft, evaluation) for p in files(r.info.run_id)}
         assert {
-            "model.safetensors", "tokenizer.json", "lightgcn_embeddings.safetensors", "metrics.json",
-            "transcripts.html", "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
+            "model.safetensors", "tokenizer.json", "lightgcn_embeddings.safetensors",
+            "metrics.json", "transcripts.html", "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
         } <= names  # fmt: skip
 
 
@@ -207,9 +207,7 @@ def test_the_notebook_runs_on_a_finished_run(finished):
     choices = next(c for c in notebook.cells if c["source"].find("choices = {}") >= 0)
     short = {"dataset": "sample_book"}
     choices["source"] = choices["source"].replace("choices = {}", f"choices = {short}")
-    NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(finished)}}
-    ).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(finished)}}).execute()
     html = [o["data"]["text/html"] for c in notebook.cells for o in c.get("outputs", ())
             if "text/html" in o.get("data", {})]  # fmt: skip
     assert any("rgba(220, 38, 38" in text for text in html)

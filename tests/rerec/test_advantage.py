@@ -41,11 +41,23 @@ def test_penalised_tokens_by_hand():
     assert advantages[0, 0] == pytest.approx(0.3 / (std + EPSILON))
 
 
-def test_known_interaction_with_small_weights():
-    """method.md: in a mixed group the penalty is invisible, -.494 against -.531."""
-    rewards = torch.tensor([1.0, 0.05, 0.0, 0.0, 0.0]) + torch.tensor([0.07] + [0.05] * 4)
-    mixed = reasoning_aware_advantages(rewards, torch.tensor([[False, True]] * 5), 5, 0.3)
-    assert abs(mixed[1, 0] - mixed[1, 1]) < 0.1
+@pytest.mark.parametrize(
+    ("rewards", "kept", "lowered"),
+    [
+        # Official weights: 0.05 for the form, 0.007 for QAS .5 and PAS .2 of the wrong answer.
+        # One right answer in the group: mean .2554, std .45535; .057 becomes .0399.
+        ([1.07, 0.057, 0.05, 0.05, 0.05], -0.1984 / 0.45545, -0.2155 / 0.45545),
+        # All wrong: mean .0514, std .0031305. What hardly counted now turns the sign.
+        ([0.05, 0.057, 0.05, 0.05, 0.05], 0.0056 / 0.0032305, -0.0115 / 0.0032305),
+    ],
+)
+def test_small_weights_are_invisible_in_mixed_groups_and_rule_all_wrong_ones(
+    rewards, kept, lowered
+):
+    penalised = torch.zeros((5, 2), dtype=torch.bool)
+    penalised[1, 1] = True
+    advantages = reasoning_aware_advantages(torch.tensor(rewards), penalised, 5, 0.3)
+    assert advantages[1].tolist() == pytest.approx([kept, lowered], rel=2e-3)
 
 
 def test_negative_reward_goes_down():

@@ -1,0 +1,85 @@
+"""Takes the pictures of the docs from the last finished default run: ``make pictures``.
+
+Needs Chromium; everything else comes with the project.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import plotly.io
+
+PROJECT = Path(__file__).parents[1]
+RUN = PROJECT / "data/08_reporting/sample_movie/tiny/rerec/seed-0"
+IMAGES = PROJECT / "docs/images"
+PLOTS = {"learning_plot": "learning", "accuracy_plot": "accuracy", "curriculum_plot": "curriculum"}
+
+
+def shoot(url: str, target: Path, size: tuple[int, int], wait_ms: int) -> None:
+    """One screenshot of a page."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("The pictures are taken with Chromium: install it first")
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}",
+                f"--virtual-time-budget={wait_ms}", f"--screenshot={target}", url,
+            ],
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+    print(target.relative_to(PROJECT))
+
+
+def plots() -> None:
+    """The plots of the run's report."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, picture in PLOTS.items():
+            figure = plotly.io.from_json((RUN / f"{name}.json").read_text())
+            figure.update_layout(width=1000, height=460)
+            page = Path(folder) / f"{name}.html"
+            figure.write_html(page, include_plotlyjs=True, config={"displayModeBar": False})
+            shoot(page.as_uri(), IMAGES / f"{picture}.png", (1016, 476), 4000)
+
+
+def transcripts() -> None:
+    """The top of the page of transcripts."""
+    shoot((RUN / "transcripts.html").as_uri(), IMAGES / "transcripts.png", (1180, 900), 1000)
+
+
+def pipelines() -> None:
+    """The graph of all pipelines, from a static build of kedro viz."""
+    subprocess.run([sys.executable, "-m", "kedro", "viz", "build"], cwd=PROJECT, check=True)
+    handler = functools.partial(Quiet, directory=PROJECT / "build")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/?pid=rft&expandAllPipelines=true"
+    shoot(url, IMAGES / "pipeline.png", (1800, 1150), 15000)
+    server.shutdown()
+    shutil.rmtree(PROJECT / "build")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+if __name__ == "__main__":
+    if not (RUN / "metrics.json").is_file():
+        sys.exit("There is no finished run to take pictures of: make run")
+    IMAGES.mkdir(exist_ok=True)
+    plots()
+    transcripts()
+    pipelines()
