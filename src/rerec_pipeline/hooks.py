@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 REPORTED = {"data_report": "data", "lightgcn_report": "lightgcn", "metrics": "test"}
 
 #: The stage that makes a data set, in the order in which stages are run.
-STAGES = ("data_engineering", "graph_modeling", "rft", "evaluation", "base_policy")
+STAGES = ("data_engineering", "graph_modeling", "rft", "evaluation", "base_policy", "score_answers")
 
 
 def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,8 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every input that this run does not make itself."""
         self._catalog = catalog
-        self._whole = pipelines["__default__"] + pipelines["base_policy"]
+        made = ("__default__", "base_policy", "score_answers")
+        self._whole = sum((pipelines[name] for name in made), Pipeline([]))
         for name in sorted(pipeline.inputs()):
             if not name.startswith("params:") and name != "parameters":
                 self._check(name, catalog)
@@ -73,6 +74,13 @@ class ProvenanceHooks:
             provenance.write_stamp(path, self._stamp(dataset_name))
 
     def _check(self, name: str, catalog: DataCatalog) -> None:
+        assert self._whole is not None
+        if not catalog.exists(name) and name not in self._whole.all_outputs():
+            path = getattr(catalog.get(name), "_filepath", "")
+            raise MissingStageError(
+                f"'{name}': there is no file {path}. No pipeline makes it: give it with --params, "
+                "by the name that its entry in conf/base/catalog.yml shows"
+            )
         if not catalog.exists(name):
             raise MissingStageError(
                 f"'{name}' has not been made yet for this choice of data set, backbone and "
@@ -108,7 +116,9 @@ class ProvenanceHooks:
         if name not in self._whole.all_outputs() or name not in self._catalog:
             return None
         filepath = getattr(self._catalog.get(name), "_filepath", None)
-        return Path(filepath) if filepath is not None else None
+        path = Path(filepath) if filepath is not None else None
+        # A file that the user asked for elsewhere is left alone.
+        return path if path is not None and path.is_relative_to(self._root) else None
 
     def _command(self, name: str) -> str:
         asked = {**_choices(self._parameters), **flat_parameters(self._asked)}

@@ -25,6 +25,8 @@ from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
 from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
 
+QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
+
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
 
@@ -371,6 +373,10 @@ class Parameters(Rule):
         dataset, backbone, variant: The three choices.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
+        query_type: Of the recorded answers that ``score_answers`` scores.
+        answers: Their file.
+        scores: Where their scores go.
+        score_cuts: Ranks at which means are also given.
     """
 
     dataset: str
@@ -384,6 +390,10 @@ class Parameters(Rule):
     rft: RFTParameters
     evaluation: EvaluationParameters
     base_policy: BasePolicyParameters
+    query_type: QueryType
+    answers: str | None
+    scores: str | None
+    score_cuts: list[int]
 
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:

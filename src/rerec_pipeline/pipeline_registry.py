@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from rerec_pipeline.pipelines import base_policy, data_engineering, evaluation, graph_modeling, rft
+from rerec_pipeline.pipelines import (
+    base_policy,
+    data_engineering,
+    evaluation,
+    graph_modeling,
+    rft,
+    score_answers,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -22,4 +29,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "rft": tuned,
         "evaluation": evaluation.create_pipeline(),
         "base_policy": base_policy.create_pipeline(),
+        "score_answers": score_answers.create_pipeline(),
     }

@@ -192,3 +192,27 @@ def read_json(text: str, source: object) -> Any:
         raise BadInputError(
             source, f"not valid JSON ({exc.msg})", record=f"line {exc.lineno}, column {exc.colno}"
         ) from None
+
+
+def read_json_lines(text: str, source: object) -> list[dict[str, Any]]:
+    """Parses JSON lines: one object a line; empty lines are passed over.
+
+    Raises:
+        BadInputError: If a line is not a JSON object, with its number; or if there is none.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as exc:
+            raise BadInputError(
+                source, f"not JSON: {exc.msg}", record=f"line {number}, column {exc.colno}"
+            ) from exc
+        if not isinstance(row, dict):
+            raise BadInputError(source, "expected a JSON object", record=f"line {number}")
+        rows.append(row)
+    if not rows:
+        raise BadInputError(source, "there is no record in it")
+    return rows

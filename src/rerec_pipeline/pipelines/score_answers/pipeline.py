@@ -1,0 +1,33 @@
+"""Recorded answers of any model -> recall, precision, NDCG and format failures of each."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines.score_answers import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """The score_answers pipeline."""
+    return Pipeline(
+        [
+            Node(
+                nodes.read_labels,
+                ["params:data", "params:raw_dir", "params:query_type"],
+                "labels",
+                name="read_labels",
+            ),
+            Node(
+                nodes.score_answers,
+                [
+                    "recorded_answers",
+                    "labels",
+                    "params:answers",
+                    "params:query_type",
+                    "params:score_cuts",
+                ],
+                ["answer_scores", "answer_means"],
+                name="score_answers",
+            ),
+        ]
+    )
