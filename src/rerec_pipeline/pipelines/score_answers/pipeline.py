@@ -27,7 +27,7 @@ def create_pipeline() -> Pipeline:
                     "params:score_cuts",
                 ],
                 ["answer_scores", "answer_means"],
-                name="score_answers",
+                name="score_recorded_answers",
             ),
         ]
     )
