@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+from kedro_datasets._typing import TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
@@ -35,7 +37,16 @@ class WriteBeside:
 
 
 class AtomicParquetDataset(WriteBeside, ParquetDataset):
-    """A pandas table as Parquet."""
+    """A pandas table as Parquet; its columns may hold lists."""
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """First rows for kedro viz, lists as text: the arrays of Parquet are not JSON."""
+        table = super().preview(nrows)
+        table["data"] = [
+            [", ".join(map(str, cell)) if isinstance(cell, np.ndarray) else cell for cell in row]
+            for row in table["data"]
+        ]
+        return TablePreview(table)
 
 
 class AtomicJSONDataset(WriteBeside, JSONDataset):
