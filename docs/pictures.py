@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,13 @@ RUN = PROJECT / "data/08_reporting/sample_movie/tiny/rerec/seed-0"
 IMAGES = PROJECT / "docs/images"
 PLOTS = {"learning_plot": "learning", "accuracy_plot": "accuracy", "curriculum_plot": "curriculum"}
 
+#: Settings a visitor could click: no side bar, no hints, on white.
+VIZ = {
+    "theme": "light",
+    "showFeatureHints": False,
+    "visible": {"sidebar": False, "miniMap": False},
+}
+
 
 def shoot(url: str, target: Path, size: tuple[int, int], wait_ms: int) -> None:
     """One screenshot of a page."""
@@ -32,6 +40,7 @@ def shoot(url: str, target: Path, size: tuple[int, int], wait_ms: int) -> None:
             [
                 browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                "--force-device-scale-factor=2",
                 f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}",
                 f"--virtual-time-budget={wait_ms}", f"--screenshot={target}", url,
             ],
@@ -60,11 +69,15 @@ def transcripts() -> None:
 def pipelines() -> None:
     """The graph of all pipelines, from a static build of kedro viz."""
     subprocess.run([sys.executable, "-m", "kedro", "viz", "build"], cwd=PROJECT, check=True)
+    index = PROJECT / "build/index.html"
+    settings = json.dumps(json.dumps(VIZ))
+    script = f"<head><script>localStorage.setItem('KedroViz', {settings})</script>"
+    index.write_text(index.read_text().replace("<head>", script, 1))
     handler = functools.partial(Quiet, directory=PROJECT / "build")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/?pid=rft&expandAllPipelines=true"
-    shoot(url, IMAGES / "pipeline.png", (1800, 1150), 15000)
+    shoot(url, IMAGES / "pipeline.png", (1000, 1900), 15000)
     server.shutdown()
     shutil.rmtree(PROJECT / "build")
 

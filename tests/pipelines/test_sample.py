@@ -177,7 +177,8 @@ class TestMlflow:
         names = {Path(p).name for r in (rft, evaluation) for p in files(r.info.run_id)}
         assert {
             "model.safetensors", "tokenizer.json", "lightgcn_embeddings.safetensors",
-            "metrics.json", "transcripts.html", "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
+            "metrics.json", "transcripts.html",
+            "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
         } <= names  # fmt: skip
 
 

@@ -60,6 +60,14 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
         x=seen, y=log[column].rolling(window, min_periods=1).mean(),
         name=f"mean of {window} steps", mode="lines", line={"color": AFTER, "width": 3},
     )  # fmt: skip
+    if "curriculum/epoch" in log:
+        starts = log["curriculum/epoch"].diff() > 0
+        for row in log.index[starts]:
+            epoch = int(log["curriculum/epoch"][row])
+            figure.add_vline(
+                x=row * per_step, line_dash="dot", line_color=ACCENT,
+                annotation_text=f"epoch {epoch}", annotation_position="bottom right",
+            )  # fmt: skip
     figure.update_yaxes(range=[0, 1])
     return figure
 
