@@ -65,7 +65,9 @@ def engineer(data: DataParameters, raw_dir: str) -> dict[str, pd.DataFrame]:
     tables["users"] = de.ingest_users(tables["manifest"])
     tables["interactions"] = de.ingest_interactions(tables["manifest"], tables["items"])
     tables["attributes"] = de.ingest_attributes(tables["manifest"], tables["items"], kinds)
-    tables["queries"], tables["exclusions"] = de.ingest_queries(tables["manifest"], tables["items"])
+    tables["queries"], tables["exclusions"] = de.ingest_queries(
+        tables["manifest"], tables["items"], data
+    )
     tables["attribute_graph"] = de.build_attribute_graph(tables["attributes"])
     tables["splits"] = de.assign_splits(tables["queries"], tables["items"], data.split)
     tables["candidates"] = de.draw_candidates(

@@ -9,6 +9,8 @@ from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import overlay
 
 PROJECT = Path(__file__).parents[1]
+DATASETS = ["sample_movie", "sample_book", "recbench_movie", "recbench_book"]
+BACKBONES = ["tiny", "qwen2.5-3b", "llama3.2-3b", "qwen2.5-0.5b-lora"]
 VARIANTS = ["rerec", "grpo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft"]
 
 
@@ -25,9 +27,10 @@ def parameters(**runtime):
 
 class TestChoices:
     @pytest.mark.parametrize("variant", VARIANTS)
-    @pytest.mark.parametrize("dataset", ["sample_movie", "sample_book"])
-    def test_every_combination_is_valid(self, dataset, variant):
-        chosen = parameters(dataset=dataset, variant=variant)
+    @pytest.mark.parametrize("backbone", BACKBONES)
+    @pytest.mark.parametrize("dataset", DATASETS)
+    def test_every_combination_is_valid(self, dataset, backbone, variant):
+        chosen = parameters(dataset=dataset, backbone=backbone, variant=variant)
         assert (chosen["dataset"], chosen["variant"]) == (dataset, variant)
         assert chosen["raw_dir"] == (PROJECT / "data/01_raw" / dataset).as_posix()
 

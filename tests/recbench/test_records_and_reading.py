@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,10 @@ from rerec_pipeline.recbench.titles import Catalogue
 CATALOGUE = Catalogue([1, 2, 3, 4], ["A (1990)", "B, The (1991)", "R (1950)", "R (1999)"])
 
 
-def read(query_type, records, exclusions=None):
-    reader = RecordReader(query_type, CATALOGUE, "file.json", exclusions or Exclusions())
+def read(query_type, records, exclusions=None, exclude_unknown=False):
+    reader = RecordReader(
+        query_type, CATALOGUE, "file.json", exclusions or Exclusions(), exclude_unknown
+    )
     return list(reader.read(records))
 
 
@@ -90,6 +93,12 @@ class TestRecords:
         record = {**EXPLICIT, "movieSubset": ["R"], "movieSubsetId": None}
         assert read("explicit", [record], exclusions) == []
         assert exclusions.counts == {"explicit: a ground-truth title fits two items": 1}
+
+    def test_an_unknown_truth_is_counted_where_the_benchmark_is_dirty(self):
+        exclusions = Exclusions()
+        record = {**EXPLICIT, "movieSubset": ["Z"], "movieSubsetId": None}
+        assert read("explicit", [record], exclusions, exclude_unknown=True) == []
+        assert exclusions.counts == {"explicit: a ground-truth title is not in the catalogue": 1}
 
     @pytest.mark.parametrize(
         ("change", "field", "problem"),
@@ -253,3 +262,31 @@ class TestFiles:
         # a Latin-1 title may hold a byte that Unicode calls a line break
         items, _ = reading.read_items(reading.decode(b"1::A\x85B (1990)::x"), "movies.dat")
         assert len(items) == 1
+
+
+class TestInteractionTable:
+    def table(self, **changes):
+        values = {"user_id": [1, 1], "movie_id": [10, 11], "rating": [5, None]}
+        return pd.DataFrame({**values, **changes})
+
+    def test_it_looks_like_ratings(self):
+        table = reading.check_interactions(self.table(), "f", {10, 11})
+        assert list(table) == ["user_id", "item_id", "rating", "timestamp"]
+        assert table["user_id"].tolist() == ["1", "1"]
+        assert table["rating"].isna().tolist() == [False, True]
+        assert table["timestamp"].isna().all()
+
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"movie_id": [10, 12]}, "f, row 1, field 'item_id': item 12 is not in the items file"),
+            ({"movie_id": [10, 10]}, "row 1: the pair occurs twice"),
+        ],
+    )
+    def test_bad_rows(self, changes, problem):
+        with pytest.raises(BadInputError, match=problem):
+            reading.check_interactions(self.table(**changes), "f", {10, 11})
+
+    def test_a_missing_column(self):
+        with pytest.raises(BadInputError, match="field 'user_id': the column is missing"):
+            reading.check_interactions(pd.DataFrame({"movie_id": [1]}), "f", {1})

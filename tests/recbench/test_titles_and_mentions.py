@@ -51,6 +51,14 @@ def test_resolution(text, index):
     assert CATALOGUE.resolve(text) == index
 
 
+def test_an_article_before_another_title_in_brackets():
+    catalogue = Catalogue([1], ["Boat, The (Das Boot) (1981)"])
+    assert natural_order(catalogue.titles[0]) == "The Boat (Das Boot) (1981)"
+    assert catalogue.resolve("The Boat (Das Boot) (1981)") == 0
+    assert catalogue.resolve("the boat (das boot)") == 0
+    assert catalogue.resolve("Das Boot (1981)") is None
+
+
 def test_ambiguous_is_told_from_unknown():
     assert CATALOGUE.is_ambiguous("Silent Harbor")
     assert not CATALOGUE.is_ambiguous("Toy Story")

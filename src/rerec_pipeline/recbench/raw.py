@@ -8,6 +8,9 @@ from pathlib import Path
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_FILES
 
+#: Files that hold interactions, the preferred one first.
+INTERACTION_FILES = ("interactions.parquet", "ratings.dat")
+
 Manifest = dict[str, dict[str, str | int]]
 """file name -> path, bytes and sha256."""
 
@@ -50,14 +53,18 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
             "there is no such folder",
             remedy="Set raw_dir to the folder that holds dataset/<domain>",
         )
-    required = [f"{domain}s.dat", "ratings.dat"]
+    # Interactions as Parquet are preferred: they are read many times faster, and may be complete
+    # where the ratings are not.
+    interactions = next((n for n in INTERACTION_FILES if (folder / n).is_file()), "ratings.dat")
+    required = [f"{domain}s.dat", interactions]
     optional = ["users.dat", "item_attributes.csv"]
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise BadInputError(
             folder / missing[0],
             "the file is missing",
-            remedy=f"A {domain} data set needs {', '.join(required)} and at least one query file",
+            remedy=f"A {domain} data set needs {domain}s.dat, interactions "
+            f"({' or '.join(INTERACTION_FILES)}) and at least one query file",
         )
     queries = [name for name in QUERY_FILES.values() if (folder / name).is_file()]
     if not queries:

@@ -86,10 +86,17 @@ class RecordReader:
         catalogue: The items, to resolve truths.
         source: The file, for errors.
         exclusions: Where records left out are counted.
+        exclude_unknown: Whether a query with a truth outside the catalogue is left out and
+            counted (the published benchmark has a few) or stops the reading.
     """
 
     def __init__(
-        self, query_type: str, catalogue: Catalogue, source: object, exclusions: Exclusions
+        self,
+        query_type: str,
+        catalogue: Catalogue,
+        source: object,
+        exclusions: Exclusions,
+        exclude_unknown: bool = False,
     ):
         if query_type not in QUERY_TYPES:
             raise BadInputError(
@@ -101,6 +108,7 @@ class RecordReader:
         self.catalogue = catalogue
         self.source = source
         self.exclusions = exclusions
+        self.exclude_unknown = exclude_unknown
         self._seen: set[str] = set()
 
     def read(self, records: object) -> Iterator[Query]:
@@ -174,7 +182,7 @@ class RecordReader:
                     query_type=self.query_type,
                     text=self._text(inner, "query", name),
                     truth_ids=truths,
-                    group=self._optional_text(record, "group", name),
+                    group=self._group(record, name),
                 )
             kept += 1
 
@@ -215,10 +223,17 @@ class RecordReader:
             )
         return str(value)
 
+    def _group(self, record: dict[str, Any], name: str) -> str | None:
+        """The group of users; two traits at once ("25-34" and "Male") are joined."""
+        value = record.get("group")
+        if isinstance(value, list):
+            return ", ".join(str(trait) for trait in value)
+        return self._optional_text(record, "group", name)
+
     def _truths(
         self, record: dict[str, Any], name: str, keys: tuple[str, ...], ids: str | None
     ) -> tuple[int, ...] | None:
-        """Resolves the truths; None (and counted) where a title fits two items."""
+        """Resolves the truths; None (and counted) where a title fits two items or none."""
         if ids is not None and record.get(ids) is not None:
             return self._truth_ids(record[ids], name, ids)
         key = next((k for k in keys if k in record), None)
@@ -228,8 +243,11 @@ class RecordReader:
                 self.source, "expected a non-empty list of titles", record=name, field=keys[0]
             )
         indices = [self._truth_index(title, name, str(key)) for title in titles]
-        if any(index is None for index in indices):
-            self.exclusions.add(f"{self.query_type}: a ground-truth title fits two items")
+        unresolved = [t for t, index in zip(titles, indices, strict=True) if index is None]
+        if unresolved:
+            two = any(self.catalogue.is_ambiguous(title) for title in unresolved)
+            reason = "fits two items" if two else "is not in the catalogue"
+            self.exclusions.add(f"{self.query_type}: a ground-truth title {reason}")
             return None
         return tuple(dict.fromkeys(self.catalogue.item_ids[i] for i in indices if i is not None))
 
@@ -261,7 +279,8 @@ class RecordReader:
                 self.source, f"expected a title, found {title!r}", record=name, field=key
             )
         index = self.catalogue.resolve(title)
-        if index is None and not self.catalogue.is_ambiguous(title):
+        known = index is not None or self.catalogue.is_ambiguous(title)
+        if not known and not self.exclude_unknown:
             raise BadInputError(
                 self.source,
                 f"the ground truth '{title}' is not in the catalogue",

@@ -23,7 +23,9 @@ _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 _SPACE = re.compile(r"[\s_]+")
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "`": "'"})
 _TRAILING_ARTICLE = re.compile(
-    r"^(?P<rest>.+), (?P<article>" + "|".join(re.escape(a) for a in ARTICLES) + r")$",
+    r"^(?P<rest>.+), (?P<article>"
+    + "|".join(re.escape(a) for a in ARTICLES)
+    + r")(?P<other> \(.+\))?$",
     re.IGNORECASE,
 )
 
@@ -37,12 +39,16 @@ def split_year(title: str) -> tuple[str, int | None]:
 
 
 def natural_order(title: str) -> str:
-    """Moves a trailing article to the front: "Harbor, The (1999)" -> "The Harbor (1999)"."""
+    """Moves a trailing article to the front: "Harbor, The (1999)" -> "The Harbor (1999)".
+
+    Another title in brackets stays where it is: "Boat, The (Das Boot)" -> "The Boat (Das Boot)".
+    """
     name, year = split_year(title)
     match = _TRAILING_ARTICLE.match(name)
     if match is not None:
         article, rest = match.group("article"), match.group("rest")
         name = f"{article}{rest}" if article.endswith("'") else f"{article} {rest}"
+        name += match.group("other") or ""
     return name if year is None else f"{name} ({year})"
 
 

@@ -76,8 +76,12 @@ def ingest_users(manifest: Manifest) -> pd.DataFrame:
 
 
 def ingest_interactions(manifest: Manifest, items: pd.DataFrame) -> pd.DataFrame:
-    """Reads ratings.dat; every rating is an interaction."""
-    rows = reading.read_ratings(*_read(manifest, "ratings.dat"), set(items["item_id"]))
+    """Reads interactions.parquet or ratings.dat; every rating is an interaction."""
+    known = set(items["item_id"])
+    if (name := "interactions.parquet") in manifest:
+        path = Path(str(manifest[name]["path"]))
+        return reading.check_interactions(pd.read_parquet(path), path, known)
+    rows = reading.read_ratings(*_read(manifest, "ratings.dat"), known)
     return pd.DataFrame(rows).astype({"rating": "Int64", "timestamp": "Int64"})
 
 
@@ -93,15 +97,18 @@ def ingest_attributes(
     return pd.concat([item_kinds, edges], ignore_index=True)
 
 
-def ingest_queries(manifest: Manifest, items: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def ingest_queries(
+    manifest: Manifest, items: pd.DataFrame, data: DataParameters
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """Reads the query files; also counts the records left out, by reason."""
+    published = data.source == "published"
     catalogue = catalogue_from_table(items)
     exclusions = Exclusions()
     queries: list[Query] = []
     for query_type, name in QUERY_FILES.items():
         if name in manifest:
             text, path = _read(manifest, name)
-            reader = RecordReader(query_type, catalogue, path, exclusions)
+            reader = RecordReader(query_type, catalogue, path, exclusions, published)
             queries += reader.read(reading.read_json(text, path))
     return queries_to_table(queries), exclusions.counts
 

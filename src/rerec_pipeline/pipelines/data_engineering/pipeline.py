@@ -38,7 +38,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.ingest_queries,
-                ["raw_manifest", "items"],
+                ["raw_manifest", "items", "params:data"],
                 ["queries", "exclusions"],
                 name="ingest_queries",
             ),
