@@ -18,7 +18,10 @@ from rerec_pipeline.pipeline_registry import register_pipelines
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
 RUN = Path("sample_book/tiny/rerec/seed-0")
-LAYERS = {"raw", "intermediate", "primary", "feature", "models", "model_output", "reporting"}
+LAYERS = {
+    "raw", "intermediate", "primary", "feature", "model_input", "models", "model_output",
+    "reporting",
+}  # fmt: skip
 
 
 class TestReport:
