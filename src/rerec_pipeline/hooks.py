@@ -153,6 +153,14 @@ class MlflowHooks(MlflowHook):
             chosen = _choices(catalog.load("parameters"))
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})
             mlflow.set_tag("git_commit", git_commit(Path(run_params["project_path"])))
+            if (run := mlflow.active_run()) is not None:
+                mlflow.set_tag("mlflow.runName", self._run_name(chosen, run.info.run_name))
+
+    @staticmethod
+    def _run_name(chosen: dict[str, Any], pipeline: str) -> str:
+        """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
+        what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
+        return what if pipeline == "__default__" else f"{what} {pipeline}"
 
     @hook_impl
     def before_node_run(

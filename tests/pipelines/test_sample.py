@@ -138,7 +138,10 @@ def runs(finished):
 
 class TestMlflow:
     def test_one_run_each(self, runs):
-        assert [r.data.tags["mlflow.runName"] for r in runs[1]] == ["rft", "evaluation"]
+        assert [r.info.run_name for r in runs[1]] == [
+            "sample_book/tiny/rerec/seed-0 rft",
+            "sample_book/tiny/rerec/seed-0 evaluation",
+        ]
         assert {r.info.status for r in runs[1]} == {"FINISHED"}
 
     def test_parameters_are_flat(self, runs):
