@@ -161,7 +161,6 @@ def _card(record: dict[str, Any]) -> str:
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
-license: apache-2.0
 ---
 
 # Tiny base policy of the built-in samples
