@@ -172,7 +172,7 @@ fine-tuning can be watched on a laptop. It knows nothing of the real world and r
 text than requests of these two worlds.
 
 Made from random weights by `kedro run --pipelines base_policy`; every setting and the hash of
-what it read is in `{MADE_BY}`. No document it read tells a (need, item) pair that a query of
+them all is in `{MADE_BY}`. No document it read tells a (need, item) pair that a query of
 these splits asks for: {", ".join(sorted(record["settings"]["hold_out"]))}.
 
 Tokens are whole phrases: a title or a name is one token, so copying is easy. That is a
