@@ -10,8 +10,6 @@ SEEDS ?= 0,1,2
 # One thread pool that does not spin while it waits: two processes then share two cores fairly.
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
-# kedro-mlflow makes MLflow warn about a class of its own, at every start.
-export PYTHONWARNINGS ?= ignore::UserWarning:mlflow.pyfunc.utils.data_validation
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slow test-gpu evidence base-policy viz ui pictures lint format lock clean

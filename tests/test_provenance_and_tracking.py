@@ -8,7 +8,6 @@ import pytest
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline import provenance
-from rerec_pipeline.hooks import flat_parameters
 from rerec_pipeline.rules import AdvantageRule
 from rerec_pipeline.tracking import MlflowStepLogger, flat_numbers, git_commit
 
@@ -74,7 +73,7 @@ class TestTracking:
 
     def test_flat_parameters(self):
         nested = {"rft": {"reward": {"k": 1}, "algorithm": "grpo"}, "seed": 0}
-        assert flat_parameters(nested) == {"rft.reward.k": 1, "rft.algorithm": "grpo", "seed": 0}
+        assert provenance.flatten(nested) == {"rft.reward.k": 1, "rft.algorithm": "grpo", "seed": 0}
 
     def test_every_step_is_logged_once(self, mlflow_store):
         with mlflow.start_run() as run:

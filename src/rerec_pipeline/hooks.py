@@ -74,18 +74,8 @@ class ProvenanceHooks:
             provenance.write_stamp(path, self._stamp(dataset_name))
 
     def _check(self, name: str, catalog: DataCatalog) -> None:
-        assert self._whole is not None
-        if not catalog.exists(name) and name not in self._whole.all_outputs():
-            path = getattr(catalog.get(name), "_filepath", "")
-            raise MissingStageError(
-                f"'{name}': there is no file {path}. No pipeline makes it: give it with --params, "
-                "by the name that its entry in conf/base/catalog.yml shows"
-            )
         if not catalog.exists(name):
-            raise MissingStageError(
-                f"'{name}' has not been made yet for this choice of data set, backbone and "
-                f"variant. Make it with: {self._command(name)}"
-            )
+            raise MissingStageError(self._missing(name, catalog))
         path = self._path(name)
         changed = provenance.differences(path, self._stamp(name)) if path else []
         if changed:
@@ -93,6 +83,19 @@ class ProvenanceHooks:
                 f"'{name}' ({path}) was made with other parameters: {'; '.join(changed)}. "
                 f"Make it again with: {self._command(name)}"
             )
+
+    def _missing(self, name: str, catalog: DataCatalog) -> str:
+        assert self._whole is not None
+        if name in self._whole.all_outputs():
+            return (
+                f"'{name}' has not been made yet for this choice of data set, backbone and "
+                f"variant. Make it with: {self._command(name)}"
+            )
+        return (
+            f"'{name}': there is no file {getattr(catalog.get(name), '_filepath', '')}. No "
+            "pipeline makes it: give it with --params, by the name that its entry in "
+            "conf/base/catalog.yml shows"
+        )
 
     def _set_stale_aside(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """With --only-missing-outputs, an output made with other parameters counts as missing."""
@@ -121,18 +124,9 @@ class ProvenanceHooks:
         return path if path is not None and path.is_relative_to(self._root) else None
 
     def _command(self, name: str) -> str:
-        asked = {**_choices(self._parameters), **flat_parameters(self._asked)}
+        asked = {**_choices(self._parameters), **provenance.flatten(self._asked)}
         chosen = ",".join(f"{key}={value}" for key, value in asked.items())
         return f"kedro run --pipelines {_stage_of(name)} --params {chosen}"
-
-
-def flat_parameters(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters as they are written after ``--params``: names with dots."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        inner = flat_parameters(value, f"{prefix}{key}.") if isinstance(value, dict) else None
-        flat.update({f"{prefix}{key}": value} if inner is None else inner)
-    return flat
 
 
 def _stage_of(name: str) -> str:

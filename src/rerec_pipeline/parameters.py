@@ -17,15 +17,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.candidates import CandidateRule
+from rerec_pipeline.recbench.records import QueryType
 from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS
 from rerec_pipeline.recbench.sample.reasoner import Habits
 from rerec_pipeline.recbench.sample.world import DOMAINS, WorldSize
+from rerec_pipeline.recbench.splits import Split
 from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
 from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
-
-QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
@@ -346,7 +346,7 @@ class BasePolicyParameters(Rule):
     worlds: dict[str, float]
     data: dict[str, DataParameters]
     raw_dir: dict[str, str]
-    hold_out: list[Literal["train", "validation", "test"]]
+    hold_out: list[Split]
     habits: Habits
     architecture: ArchitectureParameters
     stages: list[StageParameters] = Field(min_length=1)

@@ -33,23 +33,28 @@ def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
 
 def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> Stamp:
     """Values of some parameters, flat, with the project's own folder left out of paths."""
-    stamp: Stamp = {}
+    chosen: dict[str, Any] = {}
     for name in sorted(names):
         value: Any = parameters
         for part in name.split("."):
             value = value[part] if isinstance(value, Mapping) else getattr(value, part)
-        _flatten(name, value, stamp, root.as_posix())
-    return stamp
+        chosen[name] = value
+    return {
+        name: value.replace(root.as_posix(), ".") if isinstance(value, str) else value
+        for name, value in flatten(chosen).items()
+    }
 
 
-def _flatten(name: str, value: Any, stamp: Stamp, root: str) -> None:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _flatten(f"{name}.{key}", inner, stamp, root)
-    else:
-        stamp[name] = value.replace(root, ".") if isinstance(value, str) else value
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters as they are written after ``--params``: names with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        if isinstance(plain, Mapping):
+            flat |= flatten(plain, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = plain
+    return flat
 
 
 def stamp_path(output: Path) -> Path:

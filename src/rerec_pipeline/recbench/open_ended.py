@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.recbench.records import PROFILE_TYPES
+from rerec_pipeline.recbench.records import PROFILE_TYPES, inner_records
 
 SEPARATOR = "[SEP]"
 #: A predicted title is taken for a right one from this ratio of matching characters on.
@@ -95,22 +95,13 @@ def labelled_titles(records: object, query_type: str, source: object) -> dict[st
         if not isinstance(record, dict):
             raise BadInputError(source, "expected an object", record=name)
         if query_type in PROFILE_TYPES:
-            inner = [r for r in _inner(record, source, name) if r]
+            inner = [r for r in inner_records(record, source, name) if r]
             labelled |= {f"{position}-{n}": _titles(r, source, name) for n, r in enumerate(inner)}
         elif "data_idx" not in record:
             raise BadInputError(source, "there is no id", record=name, field="data_idx")
         else:
             labelled[str(record["data_idx"])] = _titles(record, source, name)
     return labelled
-
-
-def _inner(record: Mapping[str, Any], source: object, name: str) -> list[dict[str, Any]]:
-    inner = record.get("query & ground true")
-    if not isinstance(inner, list) or not all(isinstance(r, dict) for r in inner):
-        raise BadInputError(
-            source, "expected a list of objects", record=name, field="query & ground true"
-        )
-    return inner
 
 
 def _titles(record: Mapping[str, Any], source: object, name: str) -> list[str]:

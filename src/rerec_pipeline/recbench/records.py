@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.titles import Catalogue
+
+QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
+QUERY_TYPES: tuple[QueryType, ...] = get_args(QueryType)
 
 #: query type -> file of the published layout
 QUERY_FILES: dict[str, str] = {
@@ -20,7 +23,6 @@ QUERY_FILES: dict[str, str] = {
     "demographics": "DemographicsBasedQuery.json",
 }
 PROFILE_TYPES = ("interest", "demographics")
-QUERY_TYPES = tuple(QUERY_FILES)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,21 @@ class Exclusions:
     def add(self, reason: str) -> None:
         """Counts one more record left out for this reason."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+def inner_records(record: Mapping[str, Any], source: object, name: str) -> list[dict[str, Any]]:
+    """The queries that a profile-based record holds; some may be empty.
+
+    Raises:
+        BadInputError: If they are not a list of objects.
+    """
+    field_name = "query & ground true"
+    inner = record.get(field_name)
+    if not isinstance(inner, list):
+        raise BadInputError(source, "expected a list", record=name, field=field_name)
+    if not all(isinstance(entry, dict) for entry in inner):
+        raise BadInputError(source, "expected objects", record=name, field=field_name)
+    return inner
 
 
 class RecordReader:
@@ -161,17 +178,8 @@ class RecordReader:
     def _read_profile(self, record: dict[str, Any], name: str) -> Iterator[Query]:
         outer_id = self._query_id(record, name)
         name = f"{name} (data_idx {record['data_idx']})"
-        inner_records = record.get("query & ground true")
-        if not isinstance(inner_records, list):
-            raise BadInputError(
-                self.source, "expected a list", record=name, field="query & ground true"
-            )
         kept = 0
-        for inner in inner_records:
-            if not isinstance(inner, dict):
-                raise BadInputError(
-                    self.source, "expected objects", record=name, field="query & ground true"
-                )
+        for inner in inner_records(record, self.source, name):
             if not inner:
                 self.exclusions.add(f"{self.query_type}: empty inner record")
                 continue

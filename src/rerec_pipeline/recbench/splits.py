@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
 from rerec_pipeline.recbench.mentions import PhraseIndex, words
 from rerec_pipeline.recbench.records import Query
 
-SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 Need = tuple[str, Hashable]
 

@@ -30,6 +30,9 @@ HeldOut = dict[str, set[tuple[Hashable, int]]]
 #: Documents of each kind from which the tokenizer learns the words that occur.
 _WORD_SAMPLES = 1500
 
+#: Parameters that say where files lie, not what is made.
+_PLACES = {"checkpoint_dir", "raw_dir"}
+
 
 def hold_out(
     base_policy: BasePolicyParameters, *tables: pd.DataFrame
@@ -97,10 +100,8 @@ def record_base_policy(
     *tables: pd.DataFrame,
 ) -> tuple[dict[str, Any], str]:
     """Says what made the policy and how well it does on validation; also as a model card."""
-    settings = base_policy.model_dump(mode="json", exclude={"checkpoint_dir", "raw_dir"})
-    recorded = hashlib.sha256(
-        base_policy.model_dump_json(exclude={"checkpoint_dir", "raw_dir"}).encode()
-    )
+    settings = base_policy.model_dump(mode="json", exclude=_PLACES)
+    recorded = hashlib.sha256(base_policy.model_dump_json(exclude=_PLACES).encode())
     accuracy = {}
     for world, prompts, items in zip(base_policy.worlds, tables[0::2], tables[1::2], strict=True):
         task = RecTask(catalogue_from_table(items), base_policy.data[world].prompt)
