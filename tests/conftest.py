@@ -8,7 +8,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from rerec_pipeline.parameters import DataParameters
+from rerec_pipeline.parameters import (
+    AttributeParameters,
+    DataParameters,
+    FixedParameters,
+    HistoryParameters,
+)
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench.sample.world import WorldSize
 
@@ -58,24 +63,39 @@ def data_parameters(**changes) -> DataParameters:
     return DataParameters(**{**values, **changes})
 
 
-def engineer(data: DataParameters, raw_dir: str) -> dict[str, pd.DataFrame]:
+DRAWN = FixedParameters(splits=None, candidates=None)
+
+
+def engineer(
+    data: DataParameters, raw_dir: str, fixed: FixedParameters = DRAWN
+) -> dict[str, pd.DataFrame]:
     """All tables of a data set, by the nodes of the data engineering pipeline."""
     tables = {"manifest": de.prepare_raw_files(data, raw_dir)}
     tables["items"], kinds = de.ingest_items(tables["manifest"], data)
     tables["users"] = de.ingest_users(tables["manifest"])
     tables["interactions"] = de.ingest_interactions(tables["manifest"], tables["items"])
-    tables["attributes"] = de.ingest_attributes(tables["manifest"], tables["items"], kinds)
+    every = AttributeParameters(sources=["items", "edge_list", "gexf", "training_queries"])
+    tables["attributes"], _ = de.ingest_attributes(
+        tables["manifest"], tables["items"], kinds, every
+    )
     tables["queries"], tables["exclusions"] = de.ingest_queries(
         tables["manifest"], tables["items"], data
     )
-    tables["attribute_graph"] = de.build_attribute_graph(tables["attributes"])
-    tables["splits"] = de.assign_splits(tables["queries"], tables["items"], data.split)
+    queries, items = tables["queries"], tables["items"]
+    tables["mentions"] = de.find_mentions(queries, items)
+    tables["splits"] = de.assign_splits(queries, tables["mentions"], items, data.split, fixed)
+    tables["stated_facts"], _ = de.state_facts(queries, tables["splits"], items, every)
+    tables["attribute_graph"] = de.build_attribute_graph(
+        tables["attributes"], tables["stated_facts"]
+    )
+    tables["histories"] = de.collect_histories(
+        queries, tables["interactions"], data, HistoryParameters(length=10)
+    )
+    known = [tables[name] for name in ("splits", "mentions", "histories")]
     tables["candidates"] = de.draw_candidates(
-        tables["queries"], tables["items"], tables["attribute_graph"], data.candidates
+        queries, *known, items, tables["attribute_graph"], data.candidates, fixed
     )
-    tables["prompts"] = de.build_prompts(
-        tables["queries"], tables["splits"], tables["candidates"], tables["items"], data
-    )
+    tables["prompts"] = de.build_prompts(queries, *known, tables["candidates"], items, data)
     return tables
 
 

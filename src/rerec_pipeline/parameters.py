@@ -23,6 +23,7 @@ from rerec_pipeline.recbench.sample.reasoner import Habits
 from rerec_pipeline.recbench.sample.world import DOMAINS, WorldSize
 from rerec_pipeline.recbench.splits import Split
 from rerec_pipeline.recbench.task import PromptWording
+from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
 from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
@@ -79,6 +80,43 @@ class DataParameters(Rule):
         return self
 
 
+AttributeSource = Literal["items", "edge_list", "gexf", "training_queries"]
+
+
+class AttributeParameters(Rule):
+    """Where the attribute graph gets its facts.
+
+    Attributes:
+        sources: ``items`` (kinds in the items file), ``edge_list`` (item_attributes.csv), ``gexf``
+            (a graph as the authors release it) and ``training_queries`` (facts they state).
+            A file that is not there adds nothing; the report says what each added.
+    """
+
+    sources: list[AttributeSource] = Field(min_length=1)
+
+
+class FixedParameters(Rule):
+    """A user's own split and candidates, used as they are; null lets them be drawn.
+
+    Attributes:
+        splits: CSV with query_id and split; queries that it does not name are left out.
+        candidates: JSON lines with query_id and candidates (titles or ids, in prompt order).
+    """
+
+    splits: str | None
+    candidates: str | None
+
+
+class HistoryParameters(Rule):
+    """What a prompt tells of the user's past where ``data.history`` is true.
+
+    Attributes:
+        length: Most items; the latest ones.
+    """
+
+    length: int = Field(ge=1)
+
+
 class InteractionParameters(Rule):
     """What of the interactions LightGCN is validated on.
 
@@ -100,6 +138,69 @@ class LoraParameters(Rule):
     target_modules: str | list[str]
 
 
+class ArchitectureParameters(Rule):
+    """Size of a Qwen2 model from scratch."""
+
+    hidden: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp: int = Field(ge=8)
+    init_std: float = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+
+
+class ScratchStageParameters(Rule):
+    """One stage of warming up a model made from scratch.
+
+    Attributes:
+        batches: Number of batches.
+        list_sizes: Candidates in a list at the beginning and at the end of the stage.
+        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
+        documents: Kind of document -> share.
+    """
+
+    batches: int = Field(ge=1)
+    list_sizes: tuple[int, int]
+    verdict_weight: float = Field(gt=0)
+    documents: dict[str, float]
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(WARMUP_KINDS))
+        if unknown or not value:
+            raise ValueError(f"unknown kinds {unknown}; there are {list(WARMUP_KINDS)}")
+        return value
+
+
+class ScratchParameters(Rule):
+    """A model made from random weights on the training split alone, with its own tokenizer.
+
+    Attributes:
+        vocabulary: Entries of its byte-level BPE tokenizer.
+        architecture: The model.
+        habits: How well the naive reasoner of its warm-up decides.
+        stages: What it reads, in order.
+        tokens_per_batch: Upper bound, padding included.
+        lr: Peak learning rate (cosine, with warm-up).
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Of AdamW.
+        checkpoint_every: Steps between checkpoints.
+        seed: Of documents, initial weights and order.
+    """
+
+    vocabulary: int = Field(ge=300)
+    architecture: ArchitectureParameters
+    habits: WarmupHabits
+    stages: list[ScratchStageParameters] = Field(min_length=1)
+    tokens_per_batch: int = Field(ge=256)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
 class BackboneParameters(Rule):
     """The policy's starting point.
 
@@ -107,11 +208,14 @@ class BackboneParameters(Rule):
         name_or_path: A Hugging Face name or a folder.
         dtype: Precision of the weights.
         lora: Null trains all weights.
+        scratch: Null for a model that exists; else how it is made, in the folder that
+            ``name_or_path`` names.
     """
 
     name_or_path: str = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"]
     lora: LoraParameters | None
+    scratch: ScratchParameters | None
 
 
 class RewardParameters(Rule):
@@ -312,17 +416,6 @@ class StageParameters(Rule):
         return value
 
 
-class ArchitectureParameters(Rule):
-    """Size of the base policy, a Qwen2 model from scratch."""
-
-    hidden: int = Field(ge=8)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp: int = Field(ge=8)
-    init_std: float = Field(gt=0)
-    rope_theta: float = Field(gt=0)
-
-
 class BasePolicyParameters(Rule):
     """How the sample's base policy is pretrained.
 
@@ -385,6 +478,9 @@ class Parameters(Rule):
     seed: int = Field(ge=0)
     raw_dir: str
     data: DataParameters
+    attributes: AttributeParameters
+    fixed: FixedParameters
+    histories: HistoryParameters
     interactions: InteractionParameters
     lightgcn: LightGCNRule
     rft: RFTParameters
@@ -428,6 +524,10 @@ def compose(
     layers = [_block(defaults, choice, runtime.get(choice, plain[choice])) for choice in CHOICES]
     composed = overlay(plain, *layers, runtime)
     composed["raw_dir"] = _raw_dir(composed["raw_dir"], composed["dataset"], project_root)
+    composed["fixed"] = {
+        name: None if path is None else _inside(project_root, path)
+        for name, path in composed["fixed"].items()
+    }
     # The base policy is pretrained on several data sets at once: they get their blocks here.
     worlds = composed["base_policy"]["worlds"]
     composed["base_policy"]["data"] = {
@@ -451,8 +551,11 @@ def _block(defaults: Mapping[str, Any], choice: str, name: str) -> dict[str, Any
 
 
 def _raw_dir(given: str | None, dataset: str, project_root: Path) -> str:
-    folder = Path("data/01_raw") / dataset if given is None else Path(given)
-    return (project_root / folder).resolve().as_posix()
+    return _inside(project_root, Path("data/01_raw") / dataset if given is None else given)
+
+
+def _inside(project_root: Path, path: str | Path) -> str:
+    return (project_root / path).resolve().as_posix()
 
 
 def validate(parameters: Mapping[str, Any]) -> Parameters:

@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline
 from rerec_pipeline.pipelines import (
     base_policy,
     data_engineering,
+    data_report,
     evaluation,
     graph_modeling,
     rft,
@@ -20,11 +21,12 @@ def register_pipelines() -> dict[str, Pipeline]:
     They are built explicitly: ``find_pipelines()`` gives only the one that is asked for, and
     ``rft`` is registered together with the stages it needs, so that it runs on a fresh clone.
     """
-    upstream = data_engineering.create_pipeline() + graph_modeling.create_pipeline()
+    data = data_engineering.create_pipeline() + data_report.create_pipeline()
+    upstream = data + graph_modeling.create_pipeline()
     tuned = upstream + rft.create_pipeline()
     return {
         "__default__": tuned + evaluation.create_pipeline(),
-        "data_engineering": data_engineering.create_pipeline(),
+        "data_engineering": data,
         "graph_modeling": graph_modeling.create_pipeline(),
         "rft": tuned,
         "evaluation": evaluation.create_pipeline(),

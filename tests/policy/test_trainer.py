@@ -68,7 +68,9 @@ class TestContract:
 def rft_parameters(name_or_path, tmp_path, **changes):
     values = {
         "algorithm": "grpo",
-        "backbone": {"name_or_path": name_or_path, "dtype": "float32", "lora": None},
+        "backbone": {
+            "name_or_path": name_or_path, "dtype": "float32", "lora": None, "scratch": None,
+        },
         "reward": {
             "k": 1, "no_box_ndcg": -0.5,
             "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1},

@@ -127,6 +127,8 @@ class TestRecords:
             ({"multihop_info": [{"movie": "A"}]}, "multihop_info", "relation and person"),
             ({"source_user": []}, "source_user", "a text or null"),
             ({"history_movie_ids": [1, 77]}, "history_movie_ids", "77 is not in the catalogue"),
+            ({"history_movie_ids": 3}, "history_movie_ids", "expected a list"),
+            ({"label_complete": "no"}, "label_complete", "expected true or false"),
         ],
     )
     def test_malformed(self, change, field, problem):
@@ -138,6 +140,16 @@ class TestRecords:
         assert caught.value.field == field
         assert "file.json, record 1" in str(caught.value)
         assert problem is None or problem in str(caught.value)
+
+    def test_a_truth_whose_title_another_item_has_cannot_be_asked_for(self):
+        twins = Catalogue([1, 2, 3], ["Dreams", "Dreams", "Other"], ["B1", "B2", "B3"])
+        exclusions = Exclusions()
+        reader = RecordReader("explicit", twins, "file.json", exclusions)
+        record = {**EXPLICIT, "bookSubsetId": ["B1", "B3"]}
+        del record["movieSubsetId"]
+        assert [q.truth_ids for q in reader.read([record])] == [(3,)]
+        assert list(reader.read([{**record, "data_idx": 8, "bookSubsetId": ["B1"]}])) == []
+        assert exclusions.counts == {"explicit: a ground-truth title fits two items": 1}
 
     def test_duplicate_id(self):
         with pytest.raises(BadInputError, match="the id 7 occurs twice"):
@@ -184,16 +196,21 @@ class TestFiles:
     def test_items(self):
         items, kinds = reading.read_items("1::A (1990)::Drama|War\r\n\n2::B, The::\n", "movies.dat")
         assert items == [
-            {"item_id": 1, "title": "A (1990)", "year": 1990},
-            {"item_id": 2, "title": "B, The", "year": None},
+            {"item_id": 1, "raw_id": "1", "title": "A (1990)", "year": 1990},
+            {"item_id": 2, "raw_id": "2", "title": "B, The", "year": None},
         ]
         assert [k["kind"] for k in kinds] == ["Drama", "War"]
+
+    def test_items_with_ids_that_are_no_numbers_are_numbered_in_order(self):
+        items, kinds = reading.read_items("B00X::A::Art|Art\n0007::B::Art\n", "books.dat")
+        assert [(i["item_id"], i["raw_id"]) for i in items] == [(1, "B00X"), (2, "0007")]
+        assert kinds == [{"item_id": 1, "kind": "Art"}, {"item_id": 2, "kind": "Art"}]
 
     @pytest.mark.parametrize(
         ("text", "where", "problem"),
         [
             ("1::A", "line 1", "expected 3 fields"),
-            ("1::A::x\nx::B::y", "line 2, field 'ItemID'", "expected a whole number, found 'x'"),
+            ("1::A::x\n ::B::y", "line 2, field 'ItemID'", "the id is empty"),
             ("1::A::x\n1::B::y", "line 2, field 'ItemID'", "already used in line 1"),
             ("1:: ::x", "line 1, field 'Title'", "empty"),
             ("", "movies.dat", "no items"),
@@ -243,10 +260,12 @@ class TestFiles:
     )
     def test_malformed_attributes(self, text, problem):
         with pytest.raises(BadInputError, match=problem):
-            reading.read_attributes(text, "item_attributes.csv", {1})
+            reading.read_attributes(text, "item_attributes.csv", {"1": 1})
 
     def test_relations_have_one_name(self):
-        rows = reading.read_attributes('movie_id,relation,name\n1,director,"X, Y"\n', "f", {1})
+        rows = reading.read_attributes(
+            'movie_id,relation,name\n1,director,"X,  Y"\n', "f", {"1": 1}
+        )
         assert rows == [{"item_id": 1, "relation": "Directed_by", "value": "X, Y"}]
         for spelling in ("Genre", "genres", "Genre(s)", "GENRE"):
             assert canonical_relation(spelling, source="f") == "Genre"
@@ -254,6 +273,11 @@ class TestFiles:
     def test_broken_json_names_the_line(self):
         with pytest.raises(BadInputError, match="line 2, column"):
             reading.read_json('{"a": 1,\n oops}', "q.json")
+
+    @pytest.mark.parametrize("text", [r'["\ud800"]', "[" * 100_000, "[" + "9" * 5000 + "]"])
+    def test_json_that_python_cannot_hold_is_our_error(self, text):
+        with pytest.raises(BadInputError, match=r"q\.json"):
+            reading.read_json(text, "q.json")
 
     def test_encodings(self):
         assert reading.decode("Señor".encode()) == "Señor"

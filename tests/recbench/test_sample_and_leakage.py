@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.parameters import InteractionParameters
+from rerec_pipeline.parameters import AttributeParameters, InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench.candidates import CandidateDrawer, CandidateRule
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
@@ -169,12 +169,17 @@ class TestLeakage:
             assert abs(counts[kind]["test"] / total - 0.3) < 0.15
             assert abs(counts[kind]["train"] / total - 0.5) < 0.15
 
-    def test_the_attribute_graph_owes_nothing_to_queries(self, tables):
-        assert set(tables["attributes"]["source"]) <= {
-            "movies.dat",
-            "books.dat",
-            "item_attributes.csv",
-        }
+    def test_the_attribute_graph_owes_nothing_to_queries_that_are_evaluated(self, tables):
+        files = {"movies.dat", "books.dat", "item_attributes.csv"}
+        assert set(tables["attributes"]["source"]) <= files
+        secret = tables["queries"].copy()
+        secret["conditions"] = [
+            [f"Genre: secret of {split}"] for split in tables["splits"]["split"]
+        ]
+        every = AttributeParameters(sources=["training_queries"])
+        stated, _ = de.state_facts(secret, tables["splits"], tables["items"], every)
+        told = {value for value in stated["value"] if "secret" in value}
+        assert told == {"secret of train"}
 
     def test_lightgcn_never_sees_what_is_asked_for(self, tables):
         graph = de.build_interaction_graph(
@@ -278,6 +283,21 @@ class TestCandidateRule:
             # 1 is right for another query of this need, 2 satisfies, 29 is named, 28 was seen
             assert not {1, 2, 28, 29} & set(choice.candidates)
             assert choice.truth == 0
+
+    def test_incomplete_labels_keep_plausible_truths_out(self):
+        unlisted = Query("q", "explicit", "By Ann?", (0,), label_complete=False)
+        for seed in range(30):
+            assert not {1, 2} & set(self.draw(unlisted, seed=seed).candidates)
+        listed = Query("q", "explicit", "By Ann?", (0,))
+        assert any({2} & set(self.draw(listed, seed=seed).candidates) for seed in range(30))
+
+    def test_an_item_whose_title_another_has_is_never_a_negative(self):
+        titles = [*self.CATALOGUE.titles[:28], "Twin", "Twin"]
+        rule = CandidateRule(size=20, hard=0, traps=0, seed=0)
+        drawer = CandidateDrawer(Catalogue(range(30), titles), self.GRAPH, {}, rule)
+        for n in range(20):
+            query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))
+            assert not {28, 29} & set(drawer.draw(query, need_of(query, ()), ()).candidates)
 
     def test_hard_negatives_share_part(self):
         query = Query("q", "explicit", "?", (2,), (("Directed_by", "Ann"), ("Genre", "Drama")))

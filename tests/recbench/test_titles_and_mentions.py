@@ -65,9 +65,23 @@ def test_ambiguous_is_told_from_unknown():
     assert not CATALOGUE.is_ambiguous("Something Else")
 
 
-def test_duplicates_are_refused():
-    with pytest.raises(BadInputError, match="same title 'A'"):
-        Catalogue([1, 2], ["A", "A"])
+def test_two_items_of_one_title_are_never_taken_for_one_another():
+    catalogue = Catalogue([1, 2, 3], ["A", "A", "B"])
+    assert catalogue.resolve("A") is None
+    assert catalogue.is_ambiguous("A")
+    assert [catalogue.is_answerable(n) for n in range(3)] == [False, False, True]
+
+
+def test_a_whole_title_has_its_year():
+    catalogue = Catalogue([1, 2], ["Heat (1995)", "Dreams"])
+    assert catalogue.find_whole("heat (1995)") == 0
+    assert catalogue.find_whole("Heat") is None
+    assert catalogue.find_whole("dreams") == 1
+
+
+def test_ids_are_not_shared():
+    with pytest.raises(BadInputError, match="occurs twice"):
+        Catalogue([1, 2], ["A", "B"], ["x", "x"])
     with pytest.raises(BadInputError, match="occurs twice"):
         Catalogue([1, 1], ["A", "B"])
 

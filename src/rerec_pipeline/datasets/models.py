@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 from safetensors.torch import load_file, save_file
 
-from rerec_pipeline.policy.backbone import Backbone, load_backbone
+from rerec_pipeline.policy.backbone import Backbone, load_backbone, save_backbone
 
 
 class TensorsDataset(AbstractDataset[dict[str, torch.Tensor], dict[str, torch.Tensor]]):
@@ -69,19 +68,7 @@ class PolicyDataset(AbstractDataset[Backbone, Backbone]):
 
     def save(self, data: Backbone) -> None:
         """Writes a folder beside the target and swaps it in when it is complete."""
-        target = Path(self._filepath)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        data.model.save_pretrained(beside)
-        data.tokenizer.save_pretrained(beside)
-        if not any(beside.iterdir()):
-            raise DatasetError(f"nothing was written for {target}")
-        replaced = target.with_name(f".{target.name}.replaced")
-        if target.exists():
-            target.rename(replaced)
-        beside.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
+        save_backbone(data, Path(self._filepath))
 
     def _exists(self) -> bool:
         return (Path(self._filepath) / "tokenizer_config.json").is_file()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,28 @@ def load_backbone(name_or_path: str, dtype: str = "float32") -> Backbone:
     else:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=getattr(torch, dtype))
     return Backbone(model.eval(), tokenizer)
+
+
+def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | None = None) -> None:
+    """Writes a model folder beside the target and swaps it in when it is complete.
+
+    Args:
+        backbone: The model and its tokenizer.
+        target: The folder.
+        extra: More text files that belong to it, by name.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    backbone.model.save_pretrained(beside)
+    backbone.tokenizer.save_pretrained(beside)
+    for name, text in (extra or {}).items():
+        (beside / name).write_text(text, encoding="utf-8")
+    replaced = target.with_name(f".{target.name}.replaced")
+    if target.exists():
+        target.rename(replaced)
+    beside.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

@@ -14,22 +14,8 @@ from collections.abc import Iterable
 from tokenizers import AddedToken
 from transformers import Qwen2Tokenizer
 
+from rerec_pipeline.policy.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
 from rerec_pipeline.policy.token_bytes import BYTE_ALPHABET
-
-PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
-
-#: Only the user's message is shown to the tiny model: it was never taught the system message,
-#: which states rules that its pretraining already instils.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}" + USER + "{{ message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}"
-    + ASSISTANT
-    + "{{ message['content'] }}"
-    + EOS
-    + "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
-)
 
 # A word takes the space after it along; the first word after a phrase also the one before it.
 _PIECE = re.compile(r"\A ?[\w'-]+ ?|[\w'-]+ ?|\n|[^\w\s] ?|\s")

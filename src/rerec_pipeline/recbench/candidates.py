@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
+from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.splits import Need
 from rerec_pipeline.recbench.titles import Catalogue
@@ -46,7 +47,9 @@ class CandidateDrawer:
 
     A negative is never a known right item of the query or of another query with the same need,
     never an item that satisfies all conditions by the attribute graph, never an item that the
-    query names and never one of the user's history.
+    query names, never one of the user's history and never one whose title another item has, too.
+    Where a record's labels are incomplete, it is no item that may be right unlisted, either (see
+    ``NeedReader.plausible_truths``).
 
     Args:
         catalogue: All items.
@@ -66,8 +69,10 @@ class CandidateDrawer:
         self.graph = graph
         self.known_truths = known_truths
         self.rule = rule
+        self.needs = NeedReader(catalogue, graph)
+        self._unanswerable = [n for n in range(len(catalogue)) if not catalogue.is_answerable(n)]
 
-    def draw(self, query: Query, need: Need, mentioned: Iterable[int]) -> Choice:
+    def draw(self, query: Query, need: Need, mentioned: Collection[int]) -> Choice:
         """Draws the candidates of one query.
 
         Args:
@@ -107,8 +112,10 @@ class CandidateDrawer:
         candidates = rng.permutation([truth, *chosen])
         return Choice(truth, tuple(int(c) for c in candidates))
 
-    def _barred(self, query: Query, need: Need, mentioned: Iterable[int]) -> list[int]:
+    def _barred(self, query: Query, need: Need, mentioned: Collection[int]) -> list[int]:
         barred = set(self.catalogue.indices(query.truth_ids))
+        barred.update(self._unanswerable)
+        barred.update(self.needs.plausible_truths(query, mentioned).tolist())
         barred.update(self.catalogue.indices(self.known_truths.get(need, ())))
         barred.update(self.catalogue.indices(query.history))
         barred.update(mentioned)

@@ -11,6 +11,9 @@ from rerec_pipeline.recbench.records import QUERY_FILES
 #: Files that hold interactions, the preferred one first.
 INTERACTION_FILES = ("interactions.parquet", "ratings.dat")
 
+#: Item-attribute graphs; the second is the name in the authors' release.
+GRAPH_FILES = ("item_attribute_graph.gexf", "{domain}_item_attribute_graph.gexf")
+
 Manifest = dict[str, dict[str, str | int]]
 """file name -> path, bytes and sha256."""
 
@@ -58,6 +61,7 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
     interactions = next((n for n in INTERACTION_FILES if (folder / n).is_file()), "ratings.dat")
     required = [f"{domain}s.dat", interactions]
     optional = ["users.dat", "item_attributes.csv"]
+    optional += [name.format(domain=domain) for name in GRAPH_FILES]
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise BadInputError(

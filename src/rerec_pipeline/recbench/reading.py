@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.relations import canonical_relation
-from rerec_pipeline.recbench.titles import split_year
+from rerec_pipeline.recbench.titles import split_year, tidy
 
 SEPARATOR = "::"
 
@@ -62,36 +63,51 @@ def _integer(value: str, source: object, record: str, field: str) -> int:
 def read_items(text: str, source: object) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Reads ``ItemID::Title::Kind|Kind`` lines (movies.dat, books.dat).
 
+    Whole-numbered ids are kept. Where any id is another text (Amazon's), items are numbered by
+    their order in the file instead; ``raw_id`` always says what the files call them.
+
     Args:
         text: Content of the file.
         source: Its name, for errors.
 
     Returns:
-        Items as rows (item_id, title, year or None, kinds as a list of texts).
+        Items as rows (item_id, raw_id, title, year or None), and their kinds (item_id, kind).
 
     Raises:
         BadInputError: At a malformed line or an id that occurs twice.
     """
+    rows = list(_item_lines(text, source))
+    if not rows:
+        raise BadInputError(source, "the file has no items")
+    numbered = all(re.fullmatch(r"\d{1,18}", raw) for raw, _, _ in rows)
     items: list[dict[str, Any]] = []
     kinds: list[dict[str, Any]] = []
-    first_seen: dict[int, str] = {}
+    for order, (raw, title, names) in enumerate(rows, start=1):
+        item_id = int(raw) if numbered else order
+        year = split_year(title)[1]
+        items.append({"item_id": item_id, "raw_id": raw, "title": title, "year": year})
+        values = dict.fromkeys(kind.strip() for kind in names.split("|") if kind.strip())
+        kinds += [{"item_id": item_id, "kind": kind} for kind in values]
+    return items, kinds
+
+
+def _item_lines(text: str, source: object) -> Iterator[tuple[str, str, str]]:
+    first_seen: dict[str, str] = {}
     for record, (item, title, names) in _dat_lines(text, source, ("ItemID", "Title", "Kinds")):
-        item_id = _integer(item, source, record, "ItemID")
-        if item_id in first_seen:
+        raw = item.strip()
+        if not raw:
+            raise BadInputError(source, "the id is empty", record=record, field="ItemID")
+        if raw in first_seen:
             raise BadInputError(
                 source,
-                f"the id {item_id} was already used in {first_seen[item_id]}",
+                f"the id {raw} was already used in {first_seen[raw]}",
                 record=record,
                 field="ItemID",
             )
         if not title.strip():
             raise BadInputError(source, "the title is empty", record=record, field="Title")
-        first_seen[item_id] = record
-        items.append({"item_id": item_id, "title": title.strip(), "year": split_year(title)[1]})
-        kinds += [{"item_id": item_id, "kind": k.strip()} for k in names.split("|") if k.strip()]
-    if not items:
-        raise BadInputError(source, "the file has no items")
-    return items, kinds
+        first_seen[raw] = record
+        yield raw, title.strip(), names
 
 
 def read_users(text: str, source: object) -> list[dict[str, Any]]:
@@ -183,8 +199,15 @@ def check_interactions(table: pd.DataFrame, source: object, known_items: set[int
     return checked.astype(types)
 
 
-def read_attributes(text: str, source: object, known_items: set[int]) -> list[dict[str, Any]]:
+def read_attributes(
+    text: str, source: object, id_of_raw: Mapping[str, int]
+) -> list[dict[str, Any]]:
     """Reads an edge list ``item,relation,value`` with a header line (item_attributes.csv).
+
+    Args:
+        text: Content of the file.
+        source: Its name, for errors.
+        id_of_raw: Item ids by what the files call them.
 
     Raises:
         BadInputError: At a malformed line, an unknown item or an unknown relation.
@@ -202,13 +225,13 @@ def read_attributes(text: str, source: object, known_items: set[int]) -> list[di
             continue
         if len(parts) != 3:
             raise BadInputError(source, f"expected 3 fields, found {len(parts)}", record=record)
-        item_id = _integer(parts[0], source, record, header[0])
-        if item_id not in known_items:
+        item_id = id_of_raw.get(parts[0].strip())
+        if item_id is None:
             raise BadInputError(
-                source, f"item {item_id} is not in the items file", record=record, field=header[0]
+                source, f"item {parts[0]} is not in the items file", record=record, field=header[0]
             )
         relation = canonical_relation(parts[1], source=source, record=record)
-        value = parts[2].strip()
+        value = tidy(parts[2])
         if not value:
             raise BadInputError(source, "the value is empty", record=record, field=header[2])
         rows.append({"item_id": item_id, "relation": relation, "value": value})
@@ -219,14 +242,19 @@ def read_json(text: str, source: object) -> Any:
     """Parses a JSON file.
 
     Raises:
-        BadInputError: If it is not JSON, with the line and column.
+        BadInputError: If it is not JSON, with the line and column, or holds what no text can.
     """
     try:
-        return json.loads(text)
+        parsed = json.loads(text)
+        # Half a surrogate pair can be escaped in JSON, but not be written to any file.
+        json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as exc:
         raise BadInputError(
             source, f"not valid JSON ({exc.msg})", record=f"line {exc.lineno}, column {exc.colno}"
         ) from None
+    except (ValueError, RecursionError) as exc:
+        raise BadInputError(source, f"JSON that cannot be read ({exc})") from None
+    return parsed
 
 
 def read_json_lines(text: str, source: object) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.relations import canonical_relation
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import Catalogue, tidy
 
 QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
 QUERY_TYPES: tuple[QueryType, ...] = get_args(QueryType)
@@ -159,7 +159,9 @@ class RecordReader:
         text_field = (
             "query" if self.query_type == "misinformed" else "situational_description_query"
         )
-        truths = self._truths(record, name, ("movieSubset", "bookSubset"), ids="movieSubsetId")
+        truths = self._truths(
+            record, name, ("movieSubset", "bookSubset"), ("movieSubsetId", "bookSubsetId")
+        )
         if truths is None:
             return
         yield Query(
@@ -171,7 +173,7 @@ class RecordReader:
             multihop=self._facts(record, "multihop_info", name),
             claims=self._facts(record, "misinformed", name),
             user_id=self._optional_text(record, "source_user", name),
-            label_complete=bool(record.get("label_complete", True)),
+            label_complete=self._label_complete(record, name),
             history=self._history(record, name),
         )
 
@@ -183,7 +185,7 @@ class RecordReader:
             if not inner:
                 self.exclusions.add(f"{self.query_type}: empty inner record")
                 continue
-            truths = self._truths(inner, name, ("movie subset", "book subset"), ids=None)
+            truths = self._truths(inner, name, ("movie subset", "book subset"))
             if truths is not None:
                 yield Query(
                     query_id=f"{outer_id}-{kept}",
@@ -231,6 +233,17 @@ class RecordReader:
             )
         return str(value)
 
+    def _label_complete(self, record: dict[str, Any], name: str) -> bool:
+        value = record.get("label_complete", True)
+        if not isinstance(value, bool):
+            raise BadInputError(
+                self.source,
+                f"expected true or false, found {value!r}",
+                record=name,
+                field="label_complete",
+            )
+        return value
+
     def _group(self, record: dict[str, Any], name: str) -> str | None:
         """The group of users; two traits at once ("25-34" and "Male") are joined."""
         value = record.get("group")
@@ -239,11 +252,16 @@ class RecordReader:
         return self._optional_text(record, "group", name)
 
     def _truths(
-        self, record: dict[str, Any], name: str, keys: tuple[str, ...], ids: str | None
+        self,
+        record: dict[str, Any],
+        name: str,
+        keys: tuple[str, ...],
+        id_keys: tuple[str, ...] = (),
     ) -> tuple[int, ...] | None:
         """Resolves the truths; None (and counted) where a title fits two items or none."""
-        if ids is not None and record.get(ids) is not None:
-            return self._truth_ids(record[ids], name, ids)
+        id_key = next((key for key in id_keys if record.get(key) is not None), None)
+        if id_key is not None:
+            return self._truth_ids(record[id_key], name, id_key)
         key = next((k for k in keys if k in record), None)
         titles = record.get(key) if key else None
         if not isinstance(titles, list) or not titles:
@@ -259,19 +277,25 @@ class RecordReader:
             return None
         return tuple(dict.fromkeys(self.catalogue.item_ids[i] for i in indices if i is not None))
 
-    def _truth_ids(self, value: object, name: str, key: str) -> tuple[int, ...]:
+    def _truth_ids(self, value: object, name: str, key: str) -> tuple[int, ...] | None:
+        """Truths given by id. One whose title another item has, too, cannot be answered."""
         if not value:
             raise BadInputError(
                 self.source, "expected a non-empty list of ids", record=name, field=key
             )
-        return tuple(dict.fromkeys(self._item_ids(value, name, key)))
+        known = dict.fromkeys(self._item_ids(value, name, key))
+        index = self.catalogue.index_of_id
+        answerable = tuple(item for item in known if self.catalogue.is_answerable(index[item]))
+        if not answerable:
+            self.exclusions.add(f"{self.query_type}: a ground-truth title fits two items")
+        return answerable or None
 
     def _item_ids(self, value: object, name: str, key: str) -> Iterator[int]:
         """Checks a list of data-set ids one by one."""
         if not isinstance(value, list):
             raise BadInputError(self.source, "expected a list of ids", record=name, field=key)
         for item in value:
-            if type(item) is not int or item not in self.catalogue.index_of_id:
+            if type(item) not in (int, str) or str(item) not in self.catalogue.id_of_raw:
                 raise BadInputError(
                     self.source,
                     f"item {item!r} is not in the catalogue",
@@ -279,7 +303,7 @@ class RecordReader:
                     field=key,
                     remedy="Every item of a query must be in the items file",
                 )
-            yield item
+            yield self.catalogue.id_of_raw[str(item)]
 
     def _truth_index(self, title: object, name: str, key: str) -> int | None:
         if not isinstance(title, str):
@@ -310,7 +334,8 @@ class RecordReader:
                 field="sharedRelationships",
             )
         return tuple(
-            (canonical_relation(str(r), source=self.source, record=name), str(v)) for r, v in pairs
+            (canonical_relation(str(r), source=self.source, record=name), tidy(str(v)))
+            for r, v in pairs
         )
 
     def _facts(self, record: dict[str, Any], key: str, name: str) -> tuple[Fact, ...]:
@@ -330,9 +355,10 @@ class RecordReader:
                     field=key,
                 ) from exc
             relation = canonical_relation(relation, source=self.source, record=name)
-            facts.append(Fact(title, relation, value))
+            facts.append(Fact(title, relation, tidy(value)))
         return tuple(facts)
 
     def _history(self, record: dict[str, Any], name: str) -> tuple[int, ...]:
-        items = record.get("history_movie_ids") or record.get("history_book_ids") or []
-        return tuple(self._item_ids(items, name, "history_movie_ids"))
+        keys = ("history_movie_ids", "history_book_ids")
+        key = next((key for key in keys if record.get(key) is not None), None)
+        return () if key is None else tuple(self._item_ids(record[key], name, key))

@@ -37,6 +37,8 @@ RELATION_ALIASES: dict[str, tuple[str, ...]] = {
     "Production_Country": ("country", "countries"),
     "Genre": ("genres",),
     "Belongs_to": ("category", "categories"),
+    # Of a graph that does not say how an attribute relates to its item.
+    "Related_to": ("attribute", "has_attribute", "related"),
 }
 
 #: relation -> phrases that announce one of its values in running text
@@ -52,6 +54,26 @@ RELATION_PHRASES: dict[str, tuple[str, ...]] = {
     "Edited_by": ("edited by",),
     "Narrated_by": ("narrated by",),
 }
+
+#: relation -> beginnings of words with which a request speaks of it
+RELATION_STEMS: dict[str, tuple[str, ...]] = {
+    "Directed_by": ("direct",),
+    "Starring": ("star", "actor", "actress", "acting", "perform", "cast", "role"),
+    "Written_by": ("writ", "author", "story by", "novel by"),
+    "Screenplay_by": ("screenplay", "script", "screenwrit"),
+    "Produced_by": ("produc",),
+    "Distributed_by": ("distribut",),
+    "Music_by": ("music", "compos", "score", "soundtrack"),
+    "Cinematography": ("cinematograph", "shot by"),
+    "Edited_by": ("edited", "editor", "editing"),
+    "Narrated_by": ("narrat",),
+}
+
+#: relations whose values are people or studios: few items share one
+MAKER_RELATIONS: tuple[str, ...] = (
+    "Directed_by", "Starring", "Written_by", "Screenplay_by", "Produced_by", "Music_by",
+    "Cinematography", "Edited_by", "Narrated_by",
+)  # fmt: skip
 
 #: relations whose values are kinds rather than names, stated without an announcing phrase
 KIND_RELATIONS: tuple[str, ...] = ("Genre", "Belongs_to")

@@ -14,7 +14,8 @@ class Items(pa.DataFrameModel):
     """One row an item."""
 
     item_id: Series[int] = pa.Field(unique=True, coerce=True)
-    title: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
+    raw_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
+    title: Series[str] = pa.Field(str_length={"min_value": 1})
     year: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
 
     class Config:
@@ -82,6 +83,26 @@ class Queries(pa.DataFrameModel):
         return column.map(len) > 0
 
 
+class Mentions(pa.DataFrameModel):
+    """One row a query: the items its text names."""
+
+    query_id: Series[str] = pa.Field(unique=True)
+    mentioned_ids: Series[object]
+
+    class Config:
+        strict = True
+
+
+class Histories(pa.DataFrameModel):
+    """One row a query whose prompt tells a history; empty where prompts do not."""
+
+    query_id: Series[str] = pa.Field(unique=True)
+    history_ids: Series[object]
+
+    class Config:
+        strict = True
+
+
 class Splits(pa.DataFrameModel):
     """One row a query: the split it is in, and what it asks for."""
 
@@ -115,12 +136,12 @@ class Candidates(pa.DataFrameModel):
 
 
 class AttributeEdges(pa.DataFrameModel):
-    """The attribute graph: one row an edge, with how many sources state it."""
+    """The attribute graph: one row an edge, with the sources that state it."""
 
     item_id: Series[int] = pa.Field(coerce=True)
     relation: Series[str] = pa.Field(isin=list(RELATION_ALIASES))
     value: Series[str]
-    sources: Series[int] = pa.Field(ge=1, coerce=True)
+    sources: Series[str] = pa.Field(str_length={"min_value": 1})
 
     class Config:
         strict = True
@@ -154,6 +175,16 @@ class Prompts(pa.DataFrameModel):
     candidate_ids: Series[object]
     conditions: Series[object]
     mentioned_ids: Series[object]
+
+    class Config:
+        strict = True
+
+
+class ItemPopularity(pa.DataFrameModel):
+    """One row an item: interactions that may be learned from."""
+
+    item_id: Series[int] = pa.Field(unique=True, coerce=True)
+    interactions: Series[int] = pa.Field(ge=0, coerce=True)
 
     class Config:
         strict = True

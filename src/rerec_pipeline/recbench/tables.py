@@ -69,8 +69,9 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def catalogue_from_table(items: pd.DataFrame) -> Catalogue:
-    """The catalogue of a table of items (item_id, title)."""
-    return Catalogue(items["item_id"].tolist(), items["title"].tolist())
+    """The catalogue of a table of items (item_id, raw_id, title)."""
+    columns = (items[name].tolist() for name in ("item_id", "title", "raw_id"))
+    return Catalogue(*columns)
 
 
 def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGraph:

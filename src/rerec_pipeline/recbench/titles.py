@@ -69,38 +69,41 @@ class Catalogue:
     Items are addressed by their position 0..N-1 ("index") everywhere in the algorithms, so that
     a table, the attribute graph and the embeddings share one order; ``item_ids`` maps back.
 
+    Two items may have the very same title (editions of a book): such a title resolves to none.
+
     Args:
-        item_ids: Ids as the data set has them, N distinct integers.
+        item_ids: Ids of the items, N distinct integers.
         titles: Titles in the same order, as the data set writes them.
+        raw_ids: Ids as the raw files have them, N distinct texts; None where they are the same.
 
     Raises:
-        BadInputError: If an id occurs twice, or two items have the very same title.
+        BadInputError: If an id occurs twice.
     """
 
-    def __init__(self, item_ids: Sequence[int], titles: Sequence[str], source: str = "items"):
+    def __init__(
+        self,
+        item_ids: Sequence[int],
+        titles: Sequence[str],
+        raw_ids: Sequence[str] | None = None,
+        source: str = "items",
+    ):
         self.item_ids = [int(i) for i in item_ids]
         self.titles = list(titles)
         self.index_of_id = {item: index for index, item in enumerate(self.item_ids)}
-        if len(self.index_of_id) != len(self.item_ids):
+        raw = map(str, self.item_ids) if raw_ids is None else raw_ids
+        self.id_of_raw = dict(zip(raw, self.item_ids, strict=True))
+        if not len(self.index_of_id) == len(self.id_of_raw) == len(self.item_ids):
             raise BadInputError(source, "an item id occurs twice", field="item_id")
-        self._exact = self._index_exact(source)
+        self._exact = self._index_exact()
         self._normal, self._yearless = self._index_normal()
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def _index_exact(self, source: str) -> dict[str, int]:
-        exact: dict[str, int] = {}
+    def _index_exact(self) -> dict[str, int | None]:
+        exact: dict[str, int | None] = {}
         for index, title in enumerate(self.titles):
-            if title in exact:
-                raise BadInputError(
-                    source,
-                    f"items {self.item_ids[exact[title]]} and {self.item_ids[index]} "
-                    f"have the same title '{title}'",
-                    field="title",
-                    remedy="Merge them or tell them apart (a year, a suffix) before ingestion",
-                )
-            exact[title] = index
+            exact[title] = None if title in exact else index
         return exact
 
     def _index_normal(
@@ -131,14 +134,22 @@ class Catalogue:
         # Only a title *without* a year may stand for one with a year: a wrong year is wrong.
         return self._yearless.get(name) if year is None else None
 
+    def find_whole(self, title: str) -> int | None:
+        """Finds the item whose whole title this is, the year included where the item has one."""
+        return self._exact[title] if title in self._exact else self._normal.get(normal_form(title))
+
     def is_ambiguous(self, title: str) -> bool:
         """Whether a title fits several items (and therefore resolves to none)."""
         name, year = normal_form(title)
         if title in self._exact:
-            return False
+            return self._exact[title] is None
         if (name, year) in self._normal:
             return self._normal[name, year] is None
         return year is None and name in self._yearless and self._yearless[name] is None
+
+    def is_answerable(self, index: int) -> bool:
+        """Whether an item's own title means this item and no other."""
+        return self._exact[self.titles[index]] is not None
 
     def indices(self, item_ids: Iterable[int]) -> list[int]:
         """Positions of data-set ids; a KeyError names an id that is not in the catalogue."""

@@ -121,3 +121,87 @@ def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(dtick=1)
     return figure
+
+
+#: Colour of a split, the same everywhere.
+SPLIT_COLOURS = {"train": AFTER, "validation": ACCENT, "test": BEFORE}
+
+
+def queries_by_type(counts: pd.DataFrame) -> go.Figure:
+    """Queries by type and number of stated conditions, stacked by split."""
+    figure = _figure("Queries by type and stated conditions", "", "queries")
+    names = [
+        f"{row.query_type}<br>{row.conditions} stated" for row in counts.itertuples(index=False)
+    ]
+    for split, colour in SPLIT_COLOURS.items():
+        figure.add_bar(x=names, y=counts[split], name=split, marker_color=colour)
+    figure.update_layout(barmode="stack")
+    return figure
+
+
+def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
+    """What was left out and why."""
+    figure = _figure("Left out, by reason", "records", "")
+    if counts.empty:
+        figure.add_annotation(text="nothing was left out", showarrow=False)
+        return figure
+    rows = counts.iloc[::-1]
+    figure.add_bar(
+        x=rows["count"], y=rows["reason"], orientation="h", marker_color=ACCENT,
+        text=rows["count"], textposition="outside", cliponaxis=False,
+    )  # fmt: skip
+    figure.update_yaxes(automargin=True)
+    return figure
+
+
+def conditions_confirmed(counts: pd.DataFrame) -> go.Figure:
+    """Stated conditions of right items that the attribute sources confirm, by relation."""
+    figure = _figure("Stated conditions that the attribute graph confirms", "", "right items")
+    if counts.empty:
+        figure.add_annotation(text="no query states a condition", showarrow=False)
+        return figure
+    missing = counts["stated"] - counts["confirmed"]
+    for name, values, colour in (
+        ("confirmed", counts["confirmed"], AFTER),
+        ("not confirmed", missing, QUIET),
+    ):
+        figure.add_bar(x=counts["relation"], y=values, name=name, marker_color=colour)
+    figure.update_layout(barmode="stack")
+    return figure
+
+
+def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
+    """Share of nodes with at least so many edges, for both graphs, on logarithmic axes."""
+    figure = _figure("Degrees of both graphs", "edges, at least", "share of nodes")
+    colours = (AFTER, "#60a5fa", ACCENT, "#111827")
+    for (role, rows), colour in zip(degrees.groupby("role", sort=False), colours, strict=False):
+        at_least = rows["nodes"][::-1].cumsum()[::-1] / rows["nodes"].sum()
+        figure.add_scatter(
+            x=rows["degree"], y=at_least, name=str(role), mode="lines", line_color=colour
+        )
+    figure.update_xaxes(type="log", dtick=1)
+    figure.update_yaxes(type="log", dtick=1)
+    figure.update_layout(legend={"orientation": "v", "y": 0.02, "yanchor": "bottom", "x": 0.02,
+                                 "xanchor": "left"})  # fmt: skip
+    return figure
+
+
+def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
+    """Test accuracy of the policy before and after beside random, popularity and LightGCN."""
+    figure = _figure("Beside answers that need no language model", "", "share right")
+    rows = {**metrics["baselines"], "before": metrics["before"], "after": metrics["after"]}
+    colours = {"before": BEFORE, "after": AFTER}
+    for name, row in rows.items():
+        low, high = row.get("interval", (row["accuracy"], row["accuracy"]))
+        figure.add_bar(
+            x=[f"{name}<br>n={row['n']}" if "n" in row else f"{name}<br>expected"],
+            y=[row["accuracy"]],
+            marker_color=colours.get(name, QUIET),
+            showlegend=False,
+            error_y={
+                "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
+                "array": [high - row["accuracy"]], "arrayminus": [row["accuracy"] - low],
+            },
+        )  # fmt: skip
+    figure.update_yaxes(rangemode="tozero")
+    return figure

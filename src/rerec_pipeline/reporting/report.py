@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
@@ -52,3 +54,38 @@ def report_policy(
         "paragraphs_penalised": sum(len(p) for p in scored.penalised) / max(paragraphs, 1),
         "faithfulness": shares_confirmed(said),
     }
+
+
+def report_baselines(
+    examples: Sequence[Example],
+    right: Mapping[str, pd.Series],
+    policy: NDArray[np.bool_],
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Accuracy of answers that need no language model, and of the policy on the same queries.
+
+    Args:
+        examples: What was asked, N examples.
+        right: Baseline -> whether it chose right; missing where it could not choose.
+        policy: Whether the fine-tuned policy was right, (N,).
+        samples: Resamples of the bootstrap.
+        confidence: Of its intervals.
+        seed: Of its draws.
+
+    Returns:
+        ``random``: the expected accuracy; for each baseline its summary over the queries it can
+        answer, and ``policy_there``, the policy's accuracy on these.
+    """
+    types = np.array([example.query_type for example in examples])
+    report: dict[str, Any] = {
+        "random": {"accuracy": float(np.mean([1 / len(e.candidates) for e in examples]))}
+    }
+    for name, outcomes in right.items():
+        can = outcomes.notna().to_numpy()
+        if can.any():
+            chosen = outcomes[can].to_numpy(dtype=bool)
+            summary = summarise(chosen, list(types[can]), samples, confidence, seed)
+            report[name] = {**summary, "policy_there": float(policy[can].mean())}
+    return report

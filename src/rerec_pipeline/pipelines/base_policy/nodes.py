@@ -13,10 +13,11 @@ from transformers import Qwen2Tokenizer
 
 from rerec_pipeline.parameters import BasePolicyParameters, DataParameters, RFTParameters
 from rerec_pipeline.policy.backbone import MADE_BY, Backbone
-from rerec_pipeline.policy.base_policy import Batch, DocumentEncoder, pretrain, write_batches
 from rerec_pipeline.policy.generation import answer
 from rerec_pipeline.policy.phrase_tokenizer import build_phrase_tokenizer
+from rerec_pipeline.policy.pretraining import Batch, DocumentEncoder, pretrain, write_batches
 from rerec_pipeline.policy.token_bytes import TokenBytes
+from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.recbench.sample.reasoner import phrases_of
@@ -75,7 +76,7 @@ def write_corpus(
         write_batches(
             _writers(base_policy, heldout),
             list(base_policy.worlds.values()),
-            DocumentEncoder(tokenizer),
+            DocumentEncoder(tokenizer, (FITS, DOES_NOT_FIT)),
             base_policy.stages,
             base_policy.tokens_per_batch,
             base_policy.seed,

@@ -10,6 +10,9 @@ from rerec_pipeline.pipelines.base_policy import nodes
 #: The worlds it is pretrained on; ``base_policy.worlds`` gives their shares.
 WORLDS = ("sample_movie", "sample_book")
 
+#: Blocks of parameters that hold for every world.
+_SHARED = ("attributes", "fixed", "histories")
+
 
 def _world_pipeline(name: str) -> Pipeline:
     """Data engineering of one world up to its prompts, under the world's name."""
@@ -22,6 +25,7 @@ def _world_pipeline(name: str) -> Pipeline:
             "params:data.split": f"params:base_policy.data.{name}.split",
             "params:data.candidates": f"params:base_policy.data.{name}.candidates",
             "params:raw_dir": f"params:base_policy.raw_dir.{name}",
+            **{f"params:{block}": f"params:{block}" for block in _SHARED},
         },
     )
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.interactions import hold_out
-from rerec_pipeline.parameters import DataParameters, InteractionParameters, SplitRule
+from rerec_pipeline.parameters import (
+    AttributeParameters,
+    DataParameters,
+    FixedParameters,
+    HistoryParameters,
+    InteractionParameters,
+    SplitRule,
+)
 from rerec_pipeline.recbench import reading
+from rerec_pipeline.recbench.attribute_sources import read_gexf, stated_facts
 from rerec_pipeline.recbench.candidates import (
     CandidateDrawer,
     CandidateRule,
     Choice,
     truths_by_need,
 )
+from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
 from rerec_pipeline.recbench.mentions import title_index
 from rerec_pipeline.recbench.raw import Manifest, data_folder, find_raw_files, write_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, RecordReader
 from rerec_pipeline.recbench.sample.layout import fabricate_files
 from rerec_pipeline.recbench.sample.world import DOMAINS
 from rerec_pipeline.recbench.splits import (
-    Need,
     mentioned_items,
     need_of,
     split_queries,
@@ -38,6 +50,8 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import Catalogue
+
+_FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 
 # -- raw files -> tables ------------------------------------------------------------------
 
@@ -65,7 +79,7 @@ def ingest_items(manifest: Manifest, data: DataParameters) -> tuple[pd.DataFrame
         for k in kinds
     ]
     table = pd.DataFrame(items).astype({"year": "Int64"})
-    return table, pd.DataFrame(facts, columns=["item_id", "relation", "value", "source"])
+    return table, _facts_table(facts)
 
 
 def ingest_users(manifest: Manifest) -> pd.DataFrame:
@@ -86,15 +100,31 @@ def ingest_interactions(manifest: Manifest, items: pd.DataFrame) -> pd.DataFrame
 
 
 def ingest_attributes(
-    manifest: Manifest, items: pd.DataFrame, item_kinds: pd.DataFrame
-) -> pd.DataFrame:
-    """Unites the kinds of the items file with the edge list, each fact with its source."""
+    manifest: Manifest, items: pd.DataFrame, item_kinds: pd.DataFrame, wanted: AttributeParameters
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Unites the kinds of the items file, the edge list and the GEXF graph, each with its source.
+
+    Also counts the edges of the graph that are left out, by reason.
+    """
+    catalogue = catalogue_from_table(items)
+    left_out = Exclusions()
+    tables = [item_kinds if "items" in wanted.sources else item_kinds.iloc[:0]]
     name = "item_attributes.csv"
-    if name not in manifest:
-        return item_kinds
-    rows = reading.read_attributes(*_read(manifest, name), set(items["item_id"]))
-    edges = pd.DataFrame(rows, columns=["item_id", "relation", "value"]).assign(source=name)
-    return pd.concat([item_kinds, edges], ignore_index=True)
+    if "edge_list" in wanted.sources and name in manifest:
+        rows = reading.read_attributes(*_read(manifest, name), catalogue.id_of_raw)
+        tables.append(_facts_table(rows, name))
+    for name in manifest:
+        if "gexf" in wanted.sources and name.endswith(".gexf"):
+            path = Path(str(manifest[name]["path"]))
+            found = read_gexf(path.read_bytes(), path, catalogue, left_out)
+            tables.append(_facts_table(found, name))
+    return pd.concat(tables, ignore_index=True), left_out.counts
+
+
+def _facts_table(rows: list[dict[str, Any]], source: str | None = None) -> pd.DataFrame:
+    """Facts as a table of the right types, even when there is none."""
+    table = pd.DataFrame(rows, columns=list(_FACT))
+    return (table if source is None else table.assign(source=source)).astype(_FACT)
 
 
 def ingest_queries(
@@ -116,83 +146,207 @@ def ingest_queries(
 # -- queries -> prompts -------------------------------------------------------------------
 
 
-def _mentions_and_needs(
-    queries: list[Query], catalogue: Catalogue
-) -> tuple[list[frozenset[int]], list[Need]]:
+def find_mentions(queries: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Finds the items that each query names in its text."""
+    catalogue = catalogue_from_table(items)
     titles = title_index(catalogue)
-    mentioned = [mentioned_items(query, titles) for query in queries]
-    return mentioned, [need_of(q, m) for q, m in zip(queries, mentioned, strict=True)]
-
-
-def assign_splits(queries: pd.DataFrame, items: pd.DataFrame, rule: SplitRule) -> pd.DataFrame:
-    """Splits by query; a shared text or (need, right item) pair never crosses splits."""
-    records = queries_from_table(queries)
-    _, needs = _mentions_and_needs(records, catalogue_from_table(items))
-    shares = rule.model_dump(include={"train", "validation", "test"})
-    splits = split_queries(records, needs, shares, rule.seed)
-    return pd.DataFrame(
+    ids = catalogue.item_ids
+    rows = [
         {
-            "query_id": [q.query_id for q in records],
-            "split": splits,
-            "stratum": [stratum_of(q) for q in records],
+            "query_id": query.query_id,
+            "mentioned_ids": sorted(ids[n] for n in mentioned_items(query, titles)),
         }
-    )
+        for query in queries_from_table(queries)
+    ]
+    return pd.DataFrame(rows, columns=["query_id", "mentioned_ids"])
+
+
+def assign_splits(
+    queries: pd.DataFrame,
+    mentions: pd.DataFrame,
+    items: pd.DataFrame,
+    rule: SplitRule,
+    fixed: FixedParameters,
+) -> pd.DataFrame:
+    """Splits by query; a shared text or (need, right item) pair never crosses splits.
+
+    A split that the user gives as a file is used as it is; queries it does not name are left out.
+    """
+    asked = _asked(queries, mentions, catalogue_from_table(items))
+    records = [query for query, _ in asked]
+    if fixed.splits is None:
+        needs = [need_of(query, mentioned) for query, mentioned in asked]
+        shares = rule.model_dump(include={"train", "validation", "test"})
+        splits = split_queries(records, needs, shares, rule.seed)
+        of_query = dict(zip((q.query_id for q in records), splits, strict=True))
+    else:
+        of_query = read_fixed_splits(
+            _text_of(fixed.splits), fixed.splits, {query.query_id for query in records}
+        )
+    rows = [
+        {"query_id": q.query_id, "split": of_query[q.query_id], "stratum": stratum_of(q)}
+        for q in records
+        if q.query_id in of_query
+    ]
+    return pd.DataFrame(rows)
+
+
+def collect_histories(
+    queries: pd.DataFrame,
+    interactions: pd.DataFrame,
+    data: DataParameters,
+    wanted: HistoryParameters,
+) -> pd.DataFrame:
+    """What each user has seen: the record's own list, else the user's latest interactions.
+
+    Right items are left out of it. Empty where prompts do not tell histories, or for a user
+    without any.
+    """
+    records = queries_from_table(queries) if data.history else []
+    users = {query.user_id for query in records if query.user_id and not query.history}
+    of_user = interactions[interactions["user_id"].isin(users)]
+    of_user = of_user.sort_values(["timestamp", "item_id"], na_position="first")
+    seen = of_user.groupby("user_id")["item_id"].agg(list).to_dict()
+    rows = []
+    for query in records:
+        known = query.history or seen.get(query.user_id, [])
+        past = [int(item) for item in known if item not in query.truth_ids]
+        rows.append({"query_id": query.query_id, "history_ids": past[-wanted.length :]})
+    return pd.DataFrame(rows, columns=["query_id", "history_ids"]).astype({"query_id": "str"})
 
 
 def draw_candidates(
-    queries: pd.DataFrame, items: pd.DataFrame, attribute_graph: pd.DataFrame, rule: CandidateRule
+    queries: pd.DataFrame,
+    splits: pd.DataFrame,
+    mentions: pd.DataFrame,
+    histories: pd.DataFrame,
+    items: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    rule: CandidateRule,
+    fixed: FixedParameters,
 ) -> pd.DataFrame:
-    """Draws for each query the right item and its negatives, in a seeded order."""
-    records = queries_from_table(queries)
+    """Draws for each query the right item and its negatives, in a seeded order.
+
+    Candidates that the user gives as a file are used as they are.
+    """
     catalogue = catalogue_from_table(items)
-    mentioned, needs = _mentions_and_needs(records, catalogue)
-    graph = graph_from_table(attribute_graph, catalogue)
-    drawer = CandidateDrawer(catalogue, graph, truths_by_need(records, needs), rule)
-    ids = catalogue.item_ids
-    rows = []
-    for query, need, names in zip(records, needs, mentioned, strict=True):
-        choice = drawer.draw(query, need, names)
-        rows.append(
-            {
-                "query_id": query.query_id,
-                "truth_id": ids[choice.truth],
-                "candidate_ids": [ids[c] for c in choice.candidates],
-            }
+    everyone = _asked(queries, mentions, catalogue)
+    used = set(splits["query_id"])
+    asked = [(query, mentioned) for query, mentioned in everyone if query.query_id in used]
+    if fixed.candidates is None:
+        graph = graph_from_table(attribute_graph, catalogue)
+        needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}
+        known = truths_by_need([query for query, _ in everyone], list(needs.values()))
+        drawer = CandidateDrawer(catalogue, graph, known, rule)
+        past = dict(zip(histories["query_id"], histories["history_ids"], strict=True))
+        choices = {
+            query.query_id: drawer.draw(
+                replace(query, history=(*query.history, *past.get(query.query_id, ()))),
+                needs[query.query_id],
+                mentioned,
+            )
+            for query, mentioned in tqdm(asked, desc="Drawing candidates", unit="query")
+        }
+    else:
+        right = {query.query_id: catalogue.indices(query.truth_ids) for query, _ in asked}
+        choices = read_fixed_candidates(
+            _text_of(fixed.candidates), fixed.candidates, catalogue, right
         )
+    ids = catalogue.item_ids
+    rows = [
+        {
+            "query_id": query.query_id,
+            "truth_id": ids[choices[query.query_id].truth],
+            "candidate_ids": [ids[c] for c in choices[query.query_id].candidates],
+        }
+        for query, _ in asked
+    ]
     return pd.DataFrame(rows)
 
 
 def build_prompts(
     queries: pd.DataFrame,
     splits: pd.DataFrame,
+    mentions: pd.DataFrame,
+    histories: pd.DataFrame,
     candidates: pd.DataFrame,
     items: pd.DataFrame,
     data: DataParameters,
 ) -> pd.DataFrame:
     """Words each query with its candidates; the table that training and evaluation read."""
-    records = queries_from_table(queries)
     catalogue = catalogue_from_table(items)
     task = RecTask(catalogue, data.prompt)
-    mentioned, _ = _mentions_and_needs(records, catalogue)
     index = catalogue.index_of_id
+    of_query = dict(_asked_by_id(queries, mentions, catalogue))
+    past = dict(zip(histories["query_id"], histories["history_ids"], strict=True))
+    rows = splits.merge(candidates, on="query_id").to_dict("records")
+    asked = [of_query[row["query_id"]] for row in rows]
     choices = [
         Choice(index[row["truth_id"]], tuple(index[int(c)] for c in row["candidate_ids"]))
-        for row in candidates.to_dict("records")
+        for row in rows
     ]
     messages = [
-        task.messages(q.text, c.candidates, catalogue.indices(q.history) if data.history else ())
-        for q, c in zip(records, choices, strict=True)
+        task.messages(q.text, c.candidates, catalogue.indices(past.get(q.query_id, ())))
+        for (q, _), c in zip(asked, choices, strict=True)
     ]
-    return prompt_rows(records, splits["split"].tolist(), choices, mentioned, messages, catalogue)
+    return prompt_rows(
+        [query for query, _ in asked],
+        [row["split"] for row in rows],
+        choices,
+        [mentioned for _, mentioned in asked],
+        messages,
+        catalogue,
+    )
+
+
+Asked = tuple[Query, frozenset[int]]
+"""A query, and the indices of the items it names."""
+
+
+def _asked(queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: Catalogue) -> list[Asked]:
+    return [asked for _, asked in _asked_by_id(queries, mentions, catalogue)]
+
+
+def _asked_by_id(
+    queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: Catalogue
+) -> Iterator[tuple[str, Asked]]:
+    named = dict(zip(mentions["query_id"], mentions["mentioned_ids"], strict=True))
+    for query in queries_from_table(queries):
+        mentioned = frozenset(catalogue.indices(named[query.query_id]))
+        yield query.query_id, (query, mentioned)
+
+
+def _text_of(given: str) -> str:
+    path = Path(given)
+    if not path.is_file():
+        raise BadInputError(path, "there is no such file", remedy="See fixed in the parameters")
+    return reading.decode(path.read_bytes())
 
 
 # -- the two graphs -----------------------------------------------------------------------
 
 
-def build_attribute_graph(attributes: pd.DataFrame) -> pd.DataFrame:
-    """Unites facts from all sources into one edge each. No query contributes to it."""
-    edges = attributes.groupby(["item_id", "relation", "value"], sort=True)["source"].nunique()
-    return edges.rename("sources").reset_index()
+def state_facts(
+    queries: pd.DataFrame, splits: pd.DataFrame, items: pd.DataFrame, wanted: AttributeParameters
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Facts that training queries state; those of validation and test queries are answers."""
+    trained = set(splits.query("split == 'train'")["query_id"])
+    records = queries_from_table(queries) if "training_queries" in wanted.sources else []
+    left_out = Exclusions()
+    rows = stated_facts(
+        [query for query in records if query.query_id in trained],
+        catalogue_from_table(items),
+        left_out,
+    )
+    return _facts_table(rows), left_out.counts
+
+
+def build_attribute_graph(attributes: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Unites facts from all sources into one edge each, and says which sources state it."""
+    united = pd.concat([attributes, facts], ignore_index=True).drop_duplicates()
+    united = united.sort_values(["item_id", "relation", "value", "source"])
+    edges = united.groupby(["item_id", "relation", "value"], sort=True)["source"]
+    return edges.agg("; ".join).rename("sources").reset_index()
 
 
 def build_interaction_graph(
@@ -217,22 +371,8 @@ def build_interaction_graph(
     return edges.assign(part=np.where(held, "validation", "train"))
 
 
-def report_data(
-    manifest: Manifest,
-    queries: pd.DataFrame,
-    splits: pd.DataFrame,
-    attribute_graph: pd.DataFrame,
-    interaction_graph: pd.DataFrame,
-    exclusions: dict[str, int],
-) -> dict[str, Any]:
-    """Counts what went in and what came out."""
-    counted = queries.merge(splits, on="query_id")
-    by_split = counted.groupby(["query_type", "split"]).size().unstack(fill_value=0)
-    return {
-        "files": {name: entry["bytes"] for name, entry in manifest.items()},
-        "queries": {kind: row.to_dict() for kind, row in by_split.iterrows()},
-        "excluded": exclusions,
-        "right_items_per_query": float(counted["truth_ids"].map(len).mean()),
-        "attribute_edges": attribute_graph["relation"].value_counts().sort_index().to_dict(),
-        "interaction_edges": interaction_graph["part"].value_counts().sort_index().to_dict(),
-    }
+def count_popularity(interaction_graph: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Interactions of every item that may be learned from; those held out do not count."""
+    train = interaction_graph[interaction_graph["part"] == "train"]
+    counts = train.groupby("item_id").size().reindex(items["item_id"], fill_value=0)
+    return counts.rename("interactions").reset_index()

@@ -6,6 +6,9 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.pipelines.data_engineering import nodes
 
+#: All that is known of a query when its candidates are drawn.
+ASKED = ("queries", "splits", "mentions", "histories")
+
 
 def create_pipeline() -> Pipeline:
     """The data engineering pipeline."""
@@ -32,8 +35,8 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.ingest_attributes,
-                ["raw_manifest", "items", "item_kinds"],
-                "attributes",
+                ["raw_manifest", "items", "item_kinds", "params:attributes"],
+                ["attributes", "graph_exclusions"],
                 name="ingest_attributes",
             ),
             Node(
@@ -42,17 +45,24 @@ def create_pipeline() -> Pipeline:
                 ["queries", "exclusions"],
                 name="ingest_queries",
             ),
-            Node(
-                nodes.build_attribute_graph,
-                "attributes",
-                "attribute_graph",
-                name="build_attribute_graph",
-            ),
+            Node(nodes.find_mentions, ["queries", "items"], "mentions", name="find_mentions"),
             Node(
                 nodes.assign_splits,
-                ["queries", "items", "params:data.split"],
+                ["queries", "mentions", "items", "params:data.split", "params:fixed"],
                 "splits",
                 name="assign_splits",
+            ),
+            Node(
+                nodes.state_facts,
+                ["queries", "splits", "items", "params:attributes"],
+                ["stated_facts", "stated_exclusions"],
+                name="state_facts",
+            ),
+            Node(
+                nodes.build_attribute_graph,
+                ["attributes", "stated_facts"],
+                "attribute_graph",
+                name="build_attribute_graph",
             ),
             Node(
                 nodes.build_interaction_graph,
@@ -61,29 +71,28 @@ def create_pipeline() -> Pipeline:
                 name="build_interaction_graph",
             ),
             Node(
+                nodes.count_popularity,
+                ["interaction_graph", "items"],
+                "item_popularity",
+                name="count_popularity",
+            ),
+            Node(
+                nodes.collect_histories,
+                ["queries", "interactions", "params:data", "params:histories"],
+                "histories",
+                name="collect_histories",
+            ),
+            Node(
                 nodes.draw_candidates,
-                ["queries", "items", "attribute_graph", "params:data.candidates"],
+                [*ASKED, "items", "attribute_graph", "params:data.candidates", "params:fixed"],
                 "candidates",
                 name="draw_candidates",
             ),
             Node(
                 nodes.build_prompts,
-                ["queries", "splits", "candidates", "items", "params:data"],
+                [*ASKED, "candidates", "items", "params:data"],
                 "prompts",
                 name="build_prompts",
-            ),
-            Node(
-                nodes.report_data,
-                [
-                    "raw_manifest",
-                    "queries",
-                    "splits",
-                    "attribute_graph",
-                    "interaction_graph",
-                    "exclusions",
-                ],
-                "data_report",
-                name="report_data",
             ),
         ]
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import torch
 
 from rerec_pipeline.parameters import EvaluationParameters, RFTParameters
 from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone, select_prompts
@@ -13,26 +15,68 @@ from rerec_pipeline.policy.backbone import Backbone, load_tokenizer
 from rerec_pipeline.policy.generation import answer
 from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.policy.token_bytes import TokenBytes
-from rerec_pipeline.recbench.tables import examples_from_table, graph_from_table
+from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profile_of
+from rerec_pipeline.recbench.tables import (
+    examples_from_table,
+    graph_from_table,
+    queries_from_table,
+)
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.reporting import plots, transcripts
 from rerec_pipeline.reporting.faithfulness import StatementReader
-from rerec_pipeline.reporting.report import report_policy
+from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
 
 
 def select_test_prompts(
-    prompts: pd.DataFrame, task: RecTask, rft: RFTParameters, dataset: str
+    prompts: pd.DataFrame,
+    task: RecTask,
+    backbone_record: dict[str, Any],
+    rft: RFTParameters,
+    dataset: str,
 ) -> pd.DataFrame:
     """Test prompts: nothing was trained or selected on them."""
-    return select_prompts(prompts, "test", task, rft, dataset)
+    return select_prompts(prompts, "test", task, backbone_record["name_or_path"], rft, dataset)
+
+
+def choose_by_baselines(
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    queries: pd.DataFrame,
+    interaction_graph: pd.DataFrame,
+    item_popularity: pd.DataFrame,
+    lightgcn_embeddings: dict[str, torch.Tensor],
+) -> pd.DataFrame:
+    """What popularity and LightGCN choose among the same candidates; no id where they cannot."""
+    catalogue = task.catalogue
+    examples = examples_from_table(test_prompts, catalogue)
+    of_query = {query.query_id: query for query in queries_from_table(queries)}
+    items = lightgcn_embeddings["items"].numpy()
+    names = sorted(interaction_graph["user_id"].unique())
+    users = dict(zip(names, lightgcn_embeddings["users"].numpy(), strict=True))
+    profiles = [
+        profile_of(of_query[e.query_id], e.mentioned, users, items, catalogue.index_of_id)
+        for e in examples
+    ]
+    counts = item_popularity.set_index("item_id").loc[catalogue.item_ids, "interactions"]
+    ids = np.array([*catalogue.item_ids, -1])
+    chosen = {
+        "popularity": ids[choose_popular(examples, counts.to_numpy("float64"))],
+        "lightgcn": ids[choose_near(examples, profiles, items)],
+    }
+    table = pd.DataFrame({"query_id": test_prompts["query_id"], **chosen})
+    return table.astype(dict.fromkeys(chosen, "Int64")).replace(-1, pd.NA)
 
 
 def answer_before(
-    test_prompts: pd.DataFrame, task: RecTask, rft: RFTParameters, evaluation: EvaluationParameters
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    backbone_record: dict[str, Any],
+    rft: RFTParameters,
+    evaluation: EvaluationParameters,
 ) -> pd.DataFrame:
     """Answers of the backbone as it is before fine-tuning."""
-    untrained = load_policy_backbone(rft.backbone)
+    untrained = load_policy_backbone(backbone_record, rft.backbone)
     return _answer(untrained, test_prompts, task, rft, evaluation, "Answering, before")
 
 
@@ -85,6 +129,7 @@ def score_answers(
 
 def report_metrics(
     scored: dict[str, ScoredRollouts],
+    baseline_choices: pd.DataFrame,
     test_prompts: pd.DataFrame,
     task: RecTask,
     attribute_graph: pd.DataFrame,
@@ -100,6 +145,13 @@ def report_metrics(
         name: report_policy(answers, examples, statements, *bootstrap)
         for name, answers in scored.items()
     }
+    truths = test_prompts["truth_id"].to_numpy()
+    report["baselines"] = report_baselines(
+        examples,
+        {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn")},
+        scored["after"].graded.correct,
+        *bootstrap,
+    )
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
     report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
@@ -109,6 +161,11 @@ def report_metrics(
 def plot_accuracy(metrics: dict[str, Any]) -> go.Figure:
     """Accuracy by query type, before and after."""
     return plots.accuracy_by_type(metrics)
+
+
+def plot_baselines(metrics: dict[str, Any]) -> go.Figure:
+    """The policy before and after beside answers that need no language model."""
+    return plots.beside_baselines(metrics)
 
 
 def plot_learning(training_log: pd.DataFrame, training_summary: dict[str, Any]) -> go.Figure:

@@ -14,13 +14,26 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.select_test_prompts,
-                ["prompts", "task", "params:rft", "params:dataset"],
+                ["prompts", "task", "backbone_record", "params:rft", "params:dataset"],
                 "test_prompts",
                 name="select_test_prompts",
             ),
             Node(
+                nodes.choose_by_baselines,
+                [
+                    "test_prompts",
+                    "task",
+                    "queries",
+                    "interaction_graph",
+                    "item_popularity",
+                    "lightgcn_embeddings",
+                ],
+                "baseline_choices",
+                name="choose_by_baselines",
+            ),
+            Node(
                 nodes.answer_before,
-                ["test_prompts", "task", "params:rft", "params:evaluation"],
+                ["test_prompts", "task", "backbone_record", "params:rft", "params:evaluation"],
                 "answers_before",
                 name="answer_before",
             ),
@@ -47,6 +60,7 @@ def create_pipeline() -> Pipeline:
                 nodes.report_metrics,
                 [
                     "scored_answers",
+                    "baseline_choices",
                     "test_prompts",
                     "task",
                     "attribute_graph",
@@ -58,6 +72,7 @@ def create_pipeline() -> Pipeline:
                 name="report_metrics",
             ),
             Node(nodes.plot_accuracy, "metrics", "accuracy_plot", name="plot_accuracy"),
+            Node(nodes.plot_baselines, "metrics", "baselines_plot", name="plot_baselines"),
             Node(
                 nodes.plot_learning,
                 ["training_log", "training_summary"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rerec_pipeline.parameters import (
     DataParameters,
     RewardParameters,
     RFTParameters,
+    ScratchParameters,
 )
 from rerec_pipeline.policy.backbone import (
     Backbone,
@@ -26,19 +28,25 @@ from rerec_pipeline.policy.backbone import (
 )
 from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
 from rerec_pipeline.policy.rollouts import RolloutScorer
+from rerec_pipeline.policy.scratch import is_made, make_from_scratch, recipe
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.heldout import split_fingerprint
+from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
     examples_from_table,
     graph_from_table,
+    queries_from_table,
 )
 from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.recbench.warmup import WarmupWriter, read_lessons
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.rules import AdvantageRule
 from rerec_pipeline.tracking import MlflowStepLogger
+
+logger = logging.getLogger(__name__)
 
 
 def build_task(items: pd.DataFrame, data: DataParameters) -> RecTask:
@@ -67,26 +75,96 @@ def build_advantage(rule: AdvantageRule) -> ReasoningAwareAdvantage:
     return ReasoningAwareAdvantage(rule)
 
 
-def load_policy_backbone(backbone: BackboneParameters) -> Backbone:
+def prepare_backbone(
+    task: RecTask,
+    queries: pd.DataFrame,
+    prompts: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    item_popularity: pd.DataFrame,
+    backbone: BackboneParameters,
+    dataset: str,
+) -> dict[str, Any]:
+    """Says which model is fine-tuned; one from scratch is made first, or found as made before."""
+    if backbone.scratch is None:
+        return {"name_or_path": backbone.name_or_path}
+    folder = Path(backbone.name_or_path)
+    tables = (queries, prompts, attribute_graph, item_popularity)
+    made_by = recipe(backbone.scratch, *(table.to_json().encode() for table in tables))
+    if not is_made(folder, made_by):
+        record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
+        writer = warmup_writer(*tables, task, backbone.scratch)
+        made = make_from_scratch(
+            writer, warmup_texts(prompts, task), folder, backbone.scratch, record
+        )
+        logger.info("Made a model of %d parameters in %s", made.model.num_parameters(), folder)
+    return {"name_or_path": backbone.name_or_path, "made_by": made_by}
+
+
+def warmup_writer(
+    queries: pd.DataFrame,
+    prompts: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    item_popularity: pd.DataFrame,
+    task: RecTask,
+    scratch: ScratchParameters,
+) -> WarmupWriter:
+    """Who writes what a model from scratch is warmed up on."""
+    catalogue = task.catalogue
+    reader = NeedReader(catalogue, graph_from_table(attribute_graph, catalogue))
+    of_query = {query.query_id: query for query in queries_from_table(queries)}
+    lessons, heldout = read_lessons(
+        [of_query[query_id] for query_id in prompts["query_id"]],
+        examples_from_table(prompts, catalogue),
+        prompts["split"].tolist(),
+        reader,
+    )
+    counts = item_popularity.set_index("item_id").loc[catalogue.item_ids, "interactions"]
+    return WarmupWriter(
+        catalogue,
+        reader.graph,
+        counts.to_numpy("float64"),
+        lessons,
+        heldout,
+        lambda text, listed: task.messages(text, listed, ())[1]["content"],
+        scratch.habits,
+        scratch.seed,
+    )
+
+
+def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
+    """What the tokenizer of a model from scratch is trained on: training prompts, and titles."""
+    return [*prompts.query("split == 'train'")["user"], *task.catalogue.titles]
+
+
+def load_policy_backbone(backbone_record: dict[str, Any], backbone: BackboneParameters) -> Backbone:
     """The untrained policy: any Hugging Face causal LM, by name or folder."""
-    return load_backbone(backbone.name_or_path, backbone.dtype)
+    return load_backbone(backbone_record["name_or_path"], backbone.dtype)
 
 
 def select_training_prompts(
-    prompts: pd.DataFrame, task: RecTask, rft: RFTParameters, dataset: str
+    prompts: pd.DataFrame,
+    task: RecTask,
+    backbone_record: dict[str, Any],
+    rft: RFTParameters,
+    dataset: str,
 ) -> pd.DataFrame:
     """Training prompts within the backbone's limit of tokens."""
-    return select_prompts(prompts, "train", task, rft, dataset)
+    return select_prompts(prompts, "train", task, backbone_record["name_or_path"], rft, dataset)
 
 
 def select_prompts(
-    prompts: pd.DataFrame, split: str, task: RecTask, rft: RFTParameters, dataset: str
+    prompts: pd.DataFrame,
+    split: str,
+    task: RecTask,
+    name_or_path: str,
+    rft: RFTParameters,
+    dataset: str,
 ) -> pd.DataFrame:
     """Prompts of one split; a longer one stops the run or is left out, as parameters say."""
-    check_pretraining(rft.backbone.name_or_path, dataset, split_fingerprint(prompts))
+    check_pretraining(name_or_path, dataset, split_fingerprint(prompts))
     chosen = prompts[prompts["split"] == split].reset_index(drop=True)
     dropped = too_long(
-        load_tokenizer(rft.backbone.name_or_path),
+        load_tokenizer(name_or_path),
         examples_from_table(chosen, task.catalogue),
         rft.generation.max_prompt_tokens,
         rft.generation.on_long_prompt,

@@ -33,8 +33,22 @@ def create_pipeline() -> Pipeline:
                 name="build_advantage",
             ),
             Node(
+                nodes.prepare_backbone,
+                [
+                    "task",
+                    "queries",
+                    "prompts",
+                    "attribute_graph",
+                    "item_popularity",
+                    "params:rft.backbone",
+                    "params:dataset",
+                ],
+                "backbone_record",
+                name="prepare_backbone",
+            ),
+            Node(
                 nodes.select_training_prompts,
-                ["prompts", "task", "params:rft", "params:dataset"],
+                ["prompts", "task", "backbone_record", "params:rft", "params:dataset"],
                 "training_prompts",
                 name="select_training_prompts",
             ),
@@ -46,7 +60,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.load_policy_backbone,
-                "params:rft.backbone",
+                ["backbone_record", "params:rft.backbone"],
                 "backbone",
                 name="load_backbone",
             ),

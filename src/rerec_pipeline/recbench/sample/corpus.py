@@ -8,15 +8,13 @@ copying from a list, and which item of a list fits. No document tells a held-out
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS, Document
 from rerec_pipeline.recbench.sample.asks import Ask, Asker
 from rerec_pipeline.recbench.sample.reasoner import (
-    DOES_NOT_FIT,
-    FITS,
     Habits,
     Reasoner,
     naive_trace,
@@ -36,14 +34,6 @@ CHOOSE, RECITE = "Name one.", "Recite some."
 #: Questions asked of one list in a session; many per list, because reading the list costs most.
 _QUESTIONS_PER_LIST = 5
 _RECITED = 8
-
-
-@dataclass(frozen=True)
-class Document:
-    """A conversation: (what the user says, what the assistant says), one or more times."""
-
-    kind: DocumentKind
-    turns: tuple[tuple[str, str], ...]
 
 
 class CorpusWriter:

@@ -13,12 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from rerec_pipeline.graphs.attributes import Attribute
+from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.sample.world import Domain, Item, Need, World
 from rerec_pipeline.recbench.titles import natural_order
 from rerec_pipeline.rules import Rule
-
-FITS = "Fits."
-DOES_NOT_FIT = "Does not fit."
 
 _ANNOUNCE = {"Directed_by": "directed by", "Starring": "starring", "Written_by": "written by"}
 

@@ -1,4 +1,4 @@
-"""Pretraining of the sample's tiny base policy: a Qwen2 model that knows but does not decide."""
+"""Pretraining of small policies from random weights, on conversations that we write ourselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,12 +21,17 @@ from transformers import (
     TrainingArguments,
 )
 
-from rerec_pipeline.parameters import ArchitectureParameters, BasePolicyParameters, StageParameters
+from rerec_pipeline.parameters import (
+    ArchitectureParameters,
+    BasePolicyParameters,
+    ScratchParameters,
+    ScratchStageParameters,
+    StageParameters,
+)
 from rerec_pipeline.policy.backbone import Backbone
-from rerec_pipeline.policy.phrase_tokenizer import ASSISTANT, EOS, USER
+from rerec_pipeline.policy.chat import ASSISTANT, EOS, USER
 from rerec_pipeline.policy.progress import show_progress, train_or_resume
-from rerec_pipeline.recbench.sample.corpus import CorpusWriter, Document
-from rerec_pipeline.recbench.sample.reasoner import DOES_NOT_FIT, FITS
+from rerec_pipeline.recbench.documents import Document
 
 #: Documents are sorted by length within portions, so that a batch needs little padding.
 _PORTION = 1000
@@ -50,12 +55,13 @@ class DocumentEncoder:
     """Encodes documents; the assistant's words are learned, the user's are read.
 
     Args:
-        tokenizer: The phrase tokenizer.
+        tokenizer: One with the chat template of ``policy/chat.py``.
+        verdicts: How verdicts begin; the first token of each can weigh more in the loss.
     """
 
-    def __init__(self, tokenizer: Qwen2Tokenizer):
+    def __init__(self, tokenizer: Qwen2Tokenizer, verdicts: Sequence[str]):
         self.tokenizer = tokenizer
-        self._verdicts = {self._encode(text)[0] for text in (FITS, DOES_NOT_FIT)}
+        self._verdicts = {self._encode(text)[0] for text in verdicts}
 
     def encode(self, document: Document, verdict_weight: float) -> Encoded:
         """Encodes one document.
@@ -81,15 +87,26 @@ class DocumentEncoder:
 Batch = list[Encoded]
 
 
+class Writer(Protocol):
+    """Whoever writes documents."""
+
+    def write(self, kind: Any, list_size: int) -> Document:
+        """Writes one document of a kind, with so many candidates in its list."""
+
+
+AnyStage = StageParameters | ScratchStageParameters
+Pretraining = BasePolicyParameters | ScratchParameters
+
+
 def write_batches(
-    writers: Sequence[CorpusWriter],
+    writers: Sequence[Writer],
     shares: Sequence[float],
     encoder: DocumentEncoder,
-    stages: Sequence[StageParameters],
+    stages: Sequence[AnyStage],
     tokens_per_batch: int,
     seed: int,
 ) -> Iterator[Batch]:
-    """Writes everything the base policy reads, in order.
+    """Writes everything a policy is pretrained on, in order.
 
     Args:
         writers: One writer for each world.
@@ -117,16 +134,16 @@ def write_batches(
                     yield batches[n]
 
 
-def _list_size(stage: StageParameters, written: int) -> int:
+def _list_size(stage: AnyStage, written: int) -> int:
     first, last = stage.list_sizes
     return round(first + (last - first) * written / stage.batches)
 
 
 def _portion(
-    writers: Sequence[CorpusWriter],
+    writers: Sequence[Writer],
     shares: Sequence[float],
     encoder: DocumentEncoder,
-    stage: StageParameters,
+    stage: AnyStage,
     size: int,
     rng: np.random.Generator,
 ) -> list[Encoded]:
@@ -233,10 +250,10 @@ def new_model(
 def pretrain(
     batches: Sequence[Batch],
     tokenizer: Qwen2Tokenizer,
-    parameters: BasePolicyParameters,
+    parameters: Pretraining,
     folder: Path,
 ) -> Backbone:
-    """Pretrains a base policy; resumes from a checkpoint of the same pretraining.
+    """Pretrains a policy; resumes from a checkpoint of the same pretraining.
 
     Args:
         batches: What it reads, in order, once.
