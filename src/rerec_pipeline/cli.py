@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 import torch
-from kedro.framework.cli.utils import CONTEXT_SETTINGS, KedroCliError
+from click import ClickException
+from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
@@ -40,7 +41,7 @@ def evidence(
     try:
         chosen = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise KedroCliError(f"--seeds takes whole numbers and commas, not '{seeds}'") from None
+        raise ClickException(f"--seeds takes whole numbers and commas, not '{seeds}'") from None
     project = Path(metadata.project_path)
     cells: list[Cell] = []
     for seed in chosen:
@@ -65,7 +66,7 @@ def _run(project: Path, choices: dict[str, Any], cells: list[Cell]) -> Cell:
         session.run()
     metrics = json.loads((project / "data/08_reporting/metrics.json").read_text())
     if metrics["run"] != choices:
-        raise KedroCliError(f"metrics.json is of another run: {metrics['run']}")
+        raise ClickException(f"metrics.json is of another run: {metrics['run']}")
     return Cell(
         choices["variant"],
         choices["seed"],
