@@ -17,7 +17,7 @@ FLOORS = [
     {"rerec"},
     {"parameters"},
     {"policy"},
-    {"datasets", "reporting", "tracking", "provenance"},
+    {"datasets", "reporting", "tracking", "provenance", "fetching"},
     {"config_loader", "pipelines"},
     {"cli", "hooks", "pipeline_registry"},
     {"settings"},
@@ -32,6 +32,7 @@ ONLY_IN = {
     "torch_geometric": {"graphs"},
     "plotly": {"reporting", "pipelines"},
     "mlflow": {"tracking", "hooks"},
+    "requests": {"fetching"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The project's own commands: ``kedro evidence``."""
+"""The project's own commands: ``kedro evidence``, ``kedro fetch-recbench``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ import click
 import torch
 from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
+from rerec_pipeline import fetching
+from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.reporting.evidence import Cell, put_into, table, verdict
 from rerec_pipeline.tracking import git_commit
 
 #: ``sft`` comes after ``rerec``: it may spend what rerec spent with the same seed.
 VARIANTS = ("rerec", "grpo", "sft")
+
+#: What ``--domain`` takes.
+DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
+    "movie": ("movie",),
+    "book": ("book",),
+    "both": ("movie", "book"),
+}
 
 
 @click.group(context_settings=CONTEXT_SETTINGS, name="rerec_pipeline")
@@ -85,3 +95,57 @@ def _section(cells: list[Cell], project: Path, what: str) -> str:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     head = f"`make evidence`, {today}: {what}; {machine}, {versions}, commit {git_commit(project)}."
     return "\n\n".join([head, table(cells), "\n".join(f"- {line}" for line in verdict(cells))])
+
+
+@cli.command()
+@click.option(
+    "--dest",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Gets dataset/{movie,book}/...; the raw_dir of later runs.",
+)
+@click.option("--base-url", help="Another server than that of conf/base/fetch.yml.")
+@click.option("--domain", type=click.Choice([*DOMAINS]), default="both", show_default=True)
+@click.option("--accept-licences", is_flag=True, help="Accept what is said of licences, unasked.")
+@click.pass_obj
+def fetch_recbench(
+    metadata: ProjectMetadata,
+    dest: Path,
+    base_url: str | None,
+    domain: str,
+    accept_licences: bool,
+) -> None:
+    """Fetches what is public of RecBench+, and lists what has to be got by hand.
+
+    A broken fetch is gone on with by the same command. Which files, and from where, stands in
+    conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
+    """
+    try:
+        rule = fetching.read_rule(_configuration(Path(metadata.project_path), "fetch"), base_url)
+    except BadParameterError as exc:
+        raise ClickException(str(exc)) from None
+    click.echo(fetching.notice(rule))
+    if not accept_licences and not _agreed():
+        raise ClickException("Nothing was fetched. To accept unasked: --accept-licences")
+    outcomes = fetching.fetch_files(rule, dest, DOMAINS[domain])
+    click.echo(f"\n{fetching.table(outcomes + fetching.list_by_hand(rule, dest, DOMAINS[domain]))}")
+    if failed := sum(outcome.state == "failed" for outcome in outcomes):
+        raise ClickException(f"{failed} of {len(outcomes)} files failed, see the table")
+
+
+def _configuration(project: Path, key: str) -> dict[str, Any]:
+    """A part of ``conf``, without the context and the hooks that a run needs."""
+    loader = settings.CONFIG_LOADER_CLASS(
+        str(project / settings.CONF_SOURCE),
+        env=os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return dict(loader[key])
+
+
+def _agreed() -> bool:
+    try:
+        return click.confirm("Do you accept this?")
+    except click.Abort:  # nobody there to answer
+        click.echo()
+        return False

@@ -567,8 +567,12 @@ def validate(parameters: Mapping[str, Any]) -> Parameters:
     try:
         return Parameters.model_validate(dict(parameters))
     except ValidationError as exc:
-        lines = [f"  {_key(e['loc'])}: {_reason(dict(e))}" for e in exc.errors()]
-        raise BadParameterError("these parameters cannot be used:\n" + "\n".join(lines)) from None
+        raise BadParameterError(f"these parameters cannot be used:\n{explain(exc)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found wrong, a line for each key, by the name that a user knows it by."""
+    return "\n".join(f"  {_key(e['loc'])}: {_reason(dict(e))}" for e in error.errors())
 
 
 def _key(location: tuple[Any, ...]) -> str:

@@ -13,7 +13,7 @@ CONFIG_LOADER_CLASS = ChoicesConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "config_patterns": {"mlflow": ["mlflow*"]},
+    "config_patterns": {"mlflow": ["mlflow*"], "fetch": ["fetch*"]},
     # Without these, one key in conf/local would replace a whole block of conf/base.
-    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft"},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft", "fetch": "soft"},
 }
