@@ -11,6 +11,7 @@ from rerec_pipeline.errors import BadInputError, ReRecError
 from rerec_pipeline.recbench import reading
 from rerec_pipeline.recbench.records import QUERY_TYPES, Exclusions, Fact, RecordReader
 from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.splits import stratum_of
 from rerec_pipeline.recbench.titles import Catalogue
 
 CATALOGUE = Catalogue([1, 2, 3, 4], ["A (1990)", "B, The (1991)", "R (1950)", "R (1999)"])
@@ -128,6 +129,7 @@ class TestRecords:
             ({"source_user": []}, "source_user", "a text or null"),
             ({"history_movie_ids": [1, 77]}, "history_movie_ids", "77 is not in the catalogue"),
             ({"history_movie_ids": 3}, "history_movie_ids", "expected a list"),
+            ({"condition_num": "two"}, "condition_num", "expected a number of conditions"),
             ({"label_complete": "no"}, "label_complete", "expected true or false"),
         ],
     )
@@ -150,6 +152,11 @@ class TestRecords:
         assert [q.truth_ids for q in reader.read([record])] == [(3,)]
         assert list(reader.read([{**record, "data_idx": 8, "bookSubsetId": ["B1"]}])) == []
         assert exclusions.counts == {"explicit: a ground-truth title fits two items": 1}
+
+    def test_a_record_may_have_conditions_that_it_does_not_state(self):
+        (query,) = read("explicit", [{**EXPLICIT, "sharedRelationships": [], "condition_num": 2}])
+        assert (query.conditions, query.n_conditions) == ((), 2)
+        assert stratum_of(query) == "explicit/2"
 
     def test_duplicate_id(self):
         with pytest.raises(BadInputError, match="the id 7 occurs twice"):

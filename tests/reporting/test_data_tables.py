@@ -19,6 +19,7 @@ QUERIES = pd.DataFrame(
         "conditions": [["Genre: Drama"], ["Genre: Drama"], []],
         "truth_ids": [[1], [1, 2], [3]],
         "label_complete": [True, False, True],
+        "condition_num": pd.array([1, None, 2], dtype="Int64"),
     }
 )
 SPLITS = pd.DataFrame({"query_id": ["a", "b"], "split": ["train", "test"], "stratum": ["", ""]})
@@ -28,7 +29,7 @@ def test_queries_are_counted_by_type_conditions_and_split():
     assert count_queries(QUERIES, SPLITS).to_dict("records") == [
         {
             "query_type": "explicit", "conditions": 1, "train": 1, "validation": 0, "test": 1,
-            "right_items": 1.5, "incomplete_labels": 1,
+            "right_items": 1.5, "states_conditions": 2, "incomplete_labels": 1,
         }
     ]  # fmt: skip
 

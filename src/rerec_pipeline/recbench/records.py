@@ -50,6 +50,7 @@ class Query:
         group: For demographics queries, the group of users it speaks for.
         label_complete: Whether ``truth_ids`` is the whole set of right items.
         history: Items the user has seen, newest last.
+        condition_num: How many conditions the record says it has, also where it states none.
     """
 
     query_id: str
@@ -63,6 +64,12 @@ class Query:
     group: str | None = None
     label_complete: bool = True
     history: tuple[int, ...] = ()
+    condition_num: int | None = None
+
+    @property
+    def n_conditions(self) -> int:
+        """Number of conditions, stated or not."""
+        return len(self.conditions) if self.condition_num is None else self.condition_num
 
 
 @dataclass
@@ -175,6 +182,7 @@ class RecordReader:
             user_id=self._optional_text(record, "source_user", name),
             label_complete=self._label_complete(record, name),
             history=self._history(record, name),
+            condition_num=self._condition_num(record, name),
         )
 
     def _read_profile(self, record: dict[str, Any], name: str) -> Iterator[Query]:
@@ -232,6 +240,17 @@ class RecordReader:
                 self.source, f"expected a text or null, found {value!r}", record=name, field=key
             )
         return str(value)
+
+    def _condition_num(self, record: dict[str, Any], name: str) -> int | None:
+        value = record.get("condition_num")
+        if value is not None and (type(value) is not int or not 0 <= value < 100):
+            raise BadInputError(
+                self.source,
+                f"expected a number of conditions, found {value!r}",
+                record=name,
+                field="condition_num",
+            )
+        return value
 
     def _label_complete(self, record: dict[str, Any], name: str) -> bool:
         value = record.get("label_complete", True)

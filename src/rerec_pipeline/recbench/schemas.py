@@ -73,6 +73,7 @@ class Queries(pa.DataFrameModel):
     group: Series[str] = pa.Field(nullable=True)
     label_complete: Series[bool]
     history: Series[object]
+    condition_num: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
 
     class Config:
         strict = True

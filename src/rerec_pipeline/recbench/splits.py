@@ -44,7 +44,7 @@ def need_of(query: Query, mentioned: Iterable[int]) -> Need:
 
 def stratum_of(query: Query) -> str:
     """Type and number of conditions: the strata that every split keeps in proportion."""
-    return f"{query.query_type}/{len(query.conditions)}"
+    return f"{query.query_type}/{query.n_conditions}"
 
 
 def connected_queries(queries: Sequence[Query], needs: Sequence[Need]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from rerec_pipeline.recbench.titles import Catalogue
 
 QUERY_COLUMNS = (
     "query_id", "query_type", "text", "truth_ids", "conditions", "multihop", "claims", "user_id",
-    "group", "label_complete", "history",
+    "group", "label_complete", "history", "condition_num",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def queries_to_table(queries: Iterable[Query]) -> pd.DataFrame:
         row["multihop"], row["claims"] = list(row["multihop"]), list(row["claims"])
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(QUERY_COLUMNS))
-    return table.astype({"user_id": "str", "group": "str"})
+    return table.astype({"user_id": "str", "group": "str", "condition_num": "Int64"})
 
 
 def queries_from_table(table: pd.DataFrame) -> list[Query]:
@@ -59,6 +59,7 @@ def queries_from_table(table: pd.DataFrame) -> list[Query]:
             group=_text_or_none(row["group"]),
             label_complete=bool(row["label_complete"]),
             history=tuple(int(i) for i in row["history"]),
+            condition_num=None if pd.isna(row["condition_num"]) else int(row["condition_num"]),
         )
         for row in table.to_dict("records")
     ]
@@ -96,7 +97,7 @@ def prompt_rows(
         {
             "query_id": query.query_id,
             "query_type": query.query_type,
-            "n_conditions": len(query.conditions),
+            "n_conditions": query.n_conditions,
             "split": split,
             "system": prompt[0]["content"],
             "user": prompt[1]["content"],

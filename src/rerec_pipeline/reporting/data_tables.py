@@ -14,24 +14,24 @@ from rerec_pipeline.recbench.tables import read_attribute
 def count_queries(queries: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Queries by type and number of conditions: per split, right items, incomplete labels.
 
-    A published record may state no condition although it has some; those count as 0.
-
     Args:
         queries: Table of queries.
         splits: Table of splits; queries without one are not counted.
 
     Returns:
-        Columns query_type, conditions, train, validation, test, right_items (mean a query) and
-        incomplete_labels (queries whose list of right items is not known to be whole).
+        Columns query_type, conditions, train, validation, test, right_items (mean a query),
+        states_conditions (queries whose record says which conditions) and incomplete_labels
+        (queries whose list of right items is not known to be whole).
     """
     used = queries.merge(splits, on="query_id")
-    used["conditions"] = used["conditions"].map(len)
+    used["states_conditions"] = used["conditions"].map(len) > 0
+    used["conditions"] = used["condition_num"].fillna(used["conditions"].map(len)).astype("int64")
     used["right_items"] = used["truth_ids"].map(len)
     used["incomplete_labels"] = ~used["label_complete"]
     for split in SPLITS:
         used[split] = used["split"] == split
     by = used.groupby(["query_type", "conditions"])
-    counts = by[[*SPLITS, "incomplete_labels"]].sum()
+    counts = by[[*SPLITS, "states_conditions", "incomplete_labels"]].sum()
     counts.insert(3, "right_items", by["right_items"].mean())
     return counts.reset_index()
 

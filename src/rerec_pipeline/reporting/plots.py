@@ -128,11 +128,9 @@ SPLIT_COLOURS = {"train": AFTER, "validation": ACCENT, "test": BEFORE}
 
 
 def queries_by_type(counts: pd.DataFrame) -> go.Figure:
-    """Queries by type and number of stated conditions, stacked by split."""
-    figure = _figure("Queries by type and stated conditions", "", "queries")
-    names = [
-        f"{row.query_type}<br>{row.conditions} stated" for row in counts.itertuples(index=False)
-    ]
+    """Queries by type and number of conditions, stacked by split."""
+    figure = _figure("Queries by type and number of conditions", "", "queries")
+    names = [f"{row.query_type}<br>{row.conditions}" for row in counts.itertuples(index=False)]
     for split, colour in SPLIT_COLOURS.items():
         figure.add_bar(x=names, y=counts[split], name=split, marker_color=colour)
     figure.update_layout(barmode="stack")
@@ -148,7 +146,7 @@ def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
     rows = counts.iloc[::-1]
     figure.add_bar(
         x=rows["count"], y=rows["reason"], orientation="h", marker_color=ACCENT,
-        text=rows["count"], textposition="outside", cliponaxis=False,
+        width=0.5, text=rows["count"].map(str), textposition="outside", cliponaxis=False,
     )  # fmt: skip
     figure.update_yaxes(automargin=True)
     return figure
