@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ibis
 import pandas as pd
 import pytest
 import torch
@@ -73,7 +74,10 @@ def engineer(
     tables = {"manifest": de.prepare_raw_files(data, raw_dir)}
     tables["items"], kinds = de.ingest_items(tables["manifest"], data)
     tables["users"] = de.ingest_users(tables["manifest"])
-    tables["interactions"] = de.ingest_interactions(tables["manifest"], tables["items"])
+    raw = ibis.duckdb.connect().create_table(
+        "raw", de.read_interactions(tables["manifest"]).read_all()
+    )
+    tables["interactions"] = de.ingest_interactions(raw, tables["items"], tables["manifest"])
     every = AttributeParameters(sources=["items", "edge_list", "gexf", "training_queries"])
     tables["attributes"], _ = de.ingest_attributes(
         tables["manifest"], tables["items"], kinds, every

@@ -464,6 +464,8 @@ class Parameters(Rule):
 
     Attributes:
         dataset, backbone, variant: The three choices.
+        engine: What computes on tables of interactions. Results do not depend on it, so it is
+            in no stamp.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Of the recorded answers that ``score_answers`` scores.
@@ -475,6 +477,7 @@ class Parameters(Rule):
     dataset: str
     backbone: str
     variant: str
+    engine: str
     seed: int = Field(ge=0)
     raw_dir: str
     data: DataParameters

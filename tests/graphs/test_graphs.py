@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch_geometric.nn import LightGCN
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.graphs.interactions import InteractionGraph, hold_out
+from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer, SymmetricLightGCN
 from rerec_pipeline.graphs.ranking import rank_all
 from rerec_pipeline.rules import LightGCNRule
@@ -94,11 +94,6 @@ class TestInteractionGraph:
         with pytest.raises(ValueError, match="interaction"):
             InteractionGraph(np.array(users, dtype=int), np.array(items, dtype=int), 3, 4)
 
-    def test_hold_out(self):
-        users = np.repeat([0, 1, 2], [10, 1, 3])
-        held = hold_out(users, 0.5, np.random.default_rng(0))
-        assert [int(held[users == u].sum()) for u in range(3)] == [5, 0, 1]
-
 
 def pyg_twin(model: SymmetricLightGCN, graph: InteractionGraph) -> tuple[LightGCN, torch.Tensor]:
     """Stock PyG LightGCN with the same weights, and the graph as edge_index."""
@@ -150,7 +145,7 @@ class TestLightGCN:
         items = np.concatenate(
             [10 * (u // 10) + rng.choice(10, 7, replace=False) for u in range(20)]
         )
-        held = hold_out(users, 0.2, rng)
+        held = np.tile(np.arange(7) == 0, 20)
         return [InteractionGraph(users[p], items[p], 20, 20) for p in (~held, held)]
 
     def test_it_learns_and_a_seed_repeats_it(self):

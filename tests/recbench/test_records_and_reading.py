@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -233,19 +232,6 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("1::9::5::0", "item 9 is not in the items file"),
-            ("1::1::5::0\n1::1::4::0", "rates item 1 twice"),
-            ("1::1::five::0", "found 'five'"),
-            ("1::1::5", "expected 4 fields"),
-        ],
-    )
-    def test_malformed_ratings(self, text, problem):
-        with pytest.raises(BadInputError, match=problem):
-            reading.read_ratings(text, "ratings.dat", {1})
-
-    @pytest.mark.parametrize(
-        ("text", "problem"),
-        [
             ("1::F::old::3::0", "found 'old'"),
             ("1::F::25::3::0\n1::M::25::3::0", "occurs twice"),
         ],
@@ -293,31 +279,3 @@ class TestFiles:
         # a Latin-1 title may hold a byte that Unicode calls a line break
         items, _ = reading.read_items(reading.decode(b"1::A\x85B (1990)::x"), "movies.dat")
         assert len(items) == 1
-
-
-class TestInteractionTable:
-    def table(self, **changes):
-        values = {"user_id": [1, 1], "movie_id": [10, 11], "rating": [5, None]}
-        return pd.DataFrame({**values, **changes})
-
-    def test_it_looks_like_ratings(self):
-        table = reading.check_interactions(self.table(), "f", {10, 11})
-        assert list(table) == ["user_id", "item_id", "rating", "timestamp"]
-        assert table["user_id"].tolist() == ["1", "1"]
-        assert table["rating"].isna().tolist() == [False, True]
-        assert table["timestamp"].isna().all()
-
-    @pytest.mark.parametrize(
-        ("changes", "problem"),
-        [
-            ({"movie_id": [10, 12]}, "f, row 1, field 'item_id': item 12 is not in the items file"),
-            ({"movie_id": [10, 10]}, "row 1: the pair occurs twice"),
-        ],
-    )
-    def test_bad_rows(self, changes, problem):
-        with pytest.raises(BadInputError, match=problem):
-            reading.check_interactions(self.table(**changes), "f", {10, 11})
-
-    def test_a_missing_column(self):
-        with pytest.raises(BadInputError, match="field 'user_id': the column is missing"):
-            reading.check_interactions(pd.DataFrame({"movie_id": [1]}), "f", {1})

@@ -185,7 +185,7 @@ class TestLeakage:
         graph = de.build_interaction_graph(
             tables["interactions"], tables["queries"], tables["splits"],
             InteractionParameters(validation_share=0.2, seed=0),
-        )  # fmt: skip
+        ).to_pandas()  # fmt: skip
         edges = set(zip(graph["user_id"], graph["item_id"], strict=True))
         left_out = 0
         for split, query, _ in self.pairs(tables):

@@ -6,6 +6,7 @@ from rerec_pipeline.datasets.atomic import (
     AtomicPlotlyDataset,
     AtomicTextDataset,
 )
+from rerec_pipeline.datasets.engine import EngineTableDataset
 from rerec_pipeline.datasets.models import PolicyDataset, TensorsDataset
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "AtomicParquetDataset",
     "AtomicPlotlyDataset",
     "AtomicTextDataset",
+    "EngineTableDataset",
     "PolicyDataset",
     "TensorsDataset",
 ]

@@ -12,6 +12,8 @@ from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.text import TextDataset
 
+from rerec_pipeline.files import remove, swap_in
+
 
 class WriteBeside:
     """Mix-in for file data sets: a reader sees the old file or the new one, nothing between."""
@@ -30,9 +32,9 @@ class WriteBeside:
         self._beside = target.with_name(f".{target.name}.partial")
         try:
             super().save(data)  # type: ignore[misc]
-            self._beside.replace(target)
+            swap_in(self._beside, target)
         finally:
-            self._beside.unlink(missing_ok=True)
+            remove(self._beside)
             self._beside = None
 
 

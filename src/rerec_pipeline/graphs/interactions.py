@@ -1,4 +1,4 @@
-"""The user-item interaction graph: normalised adjacency, negatives, and a held-out part."""
+"""The user-item interaction graph in memory: normalised adjacency and negatives."""
 
 from __future__ import annotations
 
@@ -94,26 +94,3 @@ class InteractionGraph:
             negatives[clash] = rng.integers(self.n_items, size=len(clash))
             clash = clash[self.contains(users[clash], negatives[clash])]
         return negatives
-
-
-def hold_out(
-    users: IntArray, share: float, rng: np.random.Generator, keep: int = 1
-) -> NDArray[np.bool_]:
-    """Marks a share of every user's interactions, to validate on.
-
-    Args:
-        users: User index of each interaction, (E,).
-        share: Share of each user's interactions, rounded down.
-        rng: Which ones.
-        keep: Interactions every user keeps at least.
-
-    Returns:
-        bool (E,), True for the held-out ones.
-    """
-    order = rng.permutation(len(users))
-    order = order[np.argsort(users[order], kind="stable")]
-    counts = np.bincount(users)
-    place = np.empty(len(users), dtype=np.int64)
-    place[order] = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
-    held = np.minimum((counts * share).astype(np.int64), np.maximum(counts - keep, 0))
-    return place < held[users]

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.files import swap_in
 from rerec_pipeline.recbench.task import Example, Messages
 
 logger = logging.getLogger(__name__)
@@ -88,11 +89,7 @@ def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | N
     backbone.tokenizer.save_pretrained(beside)
     for name, text in (extra or {}).items():
         (beside / name).write_text(text, encoding="utf-8")
-    replaced = target.with_name(f".{target.name}.replaced")
-    if target.exists():
-        target.rename(replaced)
-    beside.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
+    swap_in(beside, target)
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

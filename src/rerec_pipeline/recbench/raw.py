@@ -79,6 +79,12 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
     return {name: _fingerprint(folder / name) for name in present}
 
 
+def interactions_file(manifest: Manifest) -> Path:
+    """The file of a manifest that holds the interactions."""
+    name = next(name for name in INTERACTION_FILES if name in manifest)
+    return Path(str(manifest[name]["path"]))
+
+
 def _fingerprint(path: Path) -> dict[str, str | int]:
     digest = hashlib.sha256()
     with path.open("rb") as file:

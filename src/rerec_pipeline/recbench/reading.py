@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pandas as pd
-
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.titles import split_year, tidy
@@ -133,70 +131,6 @@ def read_users(text: str, source: object) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def read_ratings(text: str, source: object, known_items: set[int]) -> list[dict[str, Any]]:
-    """Reads ``UserID::ItemID::Rating::Timestamp`` lines (ratings.dat).
-
-    Raises:
-        BadInputError: At a malformed line, an unknown item or a pair that occurs twice.
-    """
-    rows: list[dict[str, Any]] = []
-    seen: set[tuple[str, int]] = set()
-    fields = ("UserID", "ItemID", "Rating", "Timestamp")
-    for record, (user, item, rating, timestamp) in _dat_lines(text, source, fields):
-        item_id = _integer(item, source, record, "ItemID")
-        if item_id not in known_items:
-            raise BadInputError(
-                source, f"item {item_id} is not in the items file", record=record, field="ItemID"
-            )
-        if (user, item_id) in seen:
-            raise BadInputError(
-                source, f"user {user} rates item {item_id} twice", record=record, field="ItemID"
-            )
-        seen.add((user, item_id))
-        rows.append(
-            {
-                "user_id": user,
-                "item_id": item_id,
-                "rating": _integer(rating, source, record, "Rating"),
-                "timestamp": _integer(timestamp, source, record, "Timestamp"),
-            }
-        )
-    return rows
-
-
-def check_interactions(table: pd.DataFrame, source: object, known_items: set[int]) -> pd.DataFrame:
-    """Checks a table of interactions and brings it into the form of ``read_ratings``.
-
-    Args:
-        table: Columns ``user_id``, ``movie_id`` (or ``item_id``, ``book_id``), and ``rating`` and
-            ``timestamp`` where they are known.
-        source: The file, for errors.
-        known_items: Item ids of the items file.
-
-    Raises:
-        BadInputError: If a column is missing, an item is unknown or a pair occurs twice.
-    """
-    names = {"movie_id": "item_id", "book_id": "item_id"}
-    table = table.rename(columns=names)
-    for column in ("user_id", "item_id"):
-        if column not in table:
-            raise BadInputError(source, "the column is missing", field=column)
-    unknown = ~table["item_id"].isin(known_items)
-    if unknown.any():
-        row = int(unknown.to_numpy().argmax())
-        item = table["item_id"].iloc[row]
-        raise BadInputError(
-            source, f"item {item} is not in the items file", record=f"row {row}", field="item_id"
-        )
-    twice = table.duplicated(["user_id", "item_id"])
-    if twice.any():
-        row = int(twice.to_numpy().argmax())
-        raise BadInputError(source, "the pair occurs twice", record=f"row {row}")
-    checked = table.reindex(columns=["user_id", "item_id", "rating", "timestamp"])
-    types = {"user_id": "str", "item_id": "int64", "rating": "Int64", "timestamp": "Int64"}
-    return checked.astype(types)
 
 
 def read_attributes(

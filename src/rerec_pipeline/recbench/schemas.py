@@ -1,10 +1,20 @@
-"""What every table must look like; the catalog checks it on each save and load (pandera)."""
+"""What every table must look like.
+
+Tables of pandas are checked by pandera on each save and load; those whose size is that of the
+interactions by the engine that holds them, on each save.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import ibis.expr.types as ir
 import pandera.pandas as pa
+from ibis import _
 from pandera.typing.pandas import Series
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_TYPES
 from rerec_pipeline.recbench.relations import RELATION_ALIASES
 from rerec_pipeline.recbench.splits import SPLITS
@@ -32,19 +42,6 @@ class Users(pa.DataFrameModel):
 
     class Config:
         strict = True
-
-
-class Interactions(pa.DataFrameModel):
-    """One row a (user, item) pair."""
-
-    user_id: Series[str]
-    item_id: Series[int] = pa.Field(coerce=True)
-    rating: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
-    timestamp: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
-
-    class Config:
-        strict = True
-        unique = ["user_id", "item_id"]
 
 
 class Attributes(pa.DataFrameModel):
@@ -149,18 +146,6 @@ class AttributeEdges(pa.DataFrameModel):
         unique = ["item_id", "relation", "value"]
 
 
-class InteractionEdges(pa.DataFrameModel):
-    """The interaction graph: one row an edge, and whether LightGCN learns or is validated on it."""
-
-    user_id: Series[str]
-    item_id: Series[int] = pa.Field(coerce=True)
-    part: Series[str] = pa.Field(isin=["train", "validation"])
-
-    class Config:
-        strict = True
-        unique = ["user_id", "item_id"]
-
-
 class Prompts(pa.DataFrameModel):
     """One row a prompt, with everything training and evaluation need."""
 
@@ -189,3 +174,82 @@ class ItemPopularity(pa.DataFrameModel):
 
     class Config:
         strict = True
+
+
+@dataclass(frozen=True)
+class EngineSchema:
+    """What a table of the engine must look like; checked there, with two queries at most.
+
+    pandera can check such tables, too, with one query for every column and check, and uniqueness
+    by a window over all rows, which takes the engine longer than counting groups.
+
+    Attributes:
+        columns: Name -> Ibis type, in this order and no others.
+        nullable: Columns that may hold nulls.
+        allowed: Column -> the values it may hold.
+        unique: Columns that together occur once.
+    """
+
+    columns: Mapping[str, str]
+    nullable: tuple[str, ...] = ()
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unique: tuple[str, ...] = ()
+
+    def check(self, table: ir.Table, source: object) -> None:
+        """Checks a table.
+
+        Raises:
+            BadInputError: Naming the column, or a value that occurs twice.
+        """
+        found = {name: str(kind) for name, kind in table.schema().items()}
+        if found != dict(self.columns):
+            raise BadInputError(source, f"expected the columns {dict(self.columns)}, found {found}")
+        self._check_values(table, source)
+        if self.unique:
+            groups = table.group_by(list(self.unique)).aggregate(rows=_.count())
+            twice = groups.filter(_.rows > 1).limit(1).to_pyarrow().to_pylist()
+            if twice:
+                values = ", ".join(f"{name} {twice[0][name]}" for name in self.unique)
+                raise BadInputError(source, f"{values} occurs {twice[0]['rows']} times")
+
+    def _check_values(self, table: ir.Table, source: object) -> None:
+        wrong = {
+            (name, "a value is missing"): table[name].isnull()
+            for name in self.columns
+            if name not in self.nullable
+        }
+        wrong |= {
+            (name, f"a value is none of {', '.join(values)}"): table[name].notin(values)
+            for name, values in self.allowed.items()
+        }
+        counts = {f"check_{n}": mask.sum() for n, mask in enumerate(wrong.values())}
+        row = table.aggregate(**counts).to_pyarrow().to_pylist()[0]
+        for (name, problem), count in zip(wrong, row.values(), strict=True):
+            if count:
+                raise BadInputError(source, f"{problem} ({count} rows)", field=name)
+
+
+#: Interactions as they stand in the raw file: ``record`` is its line or row, ``item`` its id there.
+RAW_INTERACTIONS = EngineSchema(
+    {
+        "record": "int64",
+        "user_id": "string",
+        "item": "string",
+        "rating": "int64",
+        "timestamp": "int64",
+    },
+    nullable=("rating", "timestamp"),
+)
+
+#: One row a (user, item) pair. That pairs are distinct was checked, by line, on the raw ones.
+INTERACTIONS = EngineSchema(
+    {"user_id": "string", "item_id": "int64", "rating": "int64", "timestamp": "int64"},
+    nullable=("rating", "timestamp"),
+)
+
+#: The interaction graph: one row an edge, and whether LightGCN learns or is validated on it.
+INTERACTION_EDGES = EngineSchema(
+    {"user_id": "string", "item_id": "int64", "part": "string"},
+    allowed={"part": ("train", "validation")},
+    unique=("user_id", "item_id"),
+)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import ibis
+import ibis.expr.types as ir
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.graphs.interactions import hold_out
+from rerec_pipeline.graphs.edges import hold_out
 from rerec_pipeline.parameters import (
     AttributeParameters,
     DataParameters,
@@ -21,7 +23,7 @@ from rerec_pipeline.parameters import (
     InteractionParameters,
     SplitRule,
 )
-from rerec_pipeline.recbench import reading
+from rerec_pipeline.recbench import ratings, reading
 from rerec_pipeline.recbench.attribute_sources import read_gexf, stated_facts
 from rerec_pipeline.recbench.candidates import (
     CandidateDrawer,
@@ -31,7 +33,13 @@ from rerec_pipeline.recbench.candidates import (
 )
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
 from rerec_pipeline.recbench.mentions import title_index
-from rerec_pipeline.recbench.raw import Manifest, data_folder, find_raw_files, write_raw_files
+from rerec_pipeline.recbench.raw import (
+    Manifest,
+    data_folder,
+    find_raw_files,
+    interactions_file,
+    write_raw_files,
+)
 from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, RecordReader
 from rerec_pipeline.recbench.sample.layout import fabricate_files
 from rerec_pipeline.recbench.sample.world import DOMAINS
@@ -89,14 +97,17 @@ def ingest_users(manifest: Manifest) -> pd.DataFrame:
     return table.astype({"user_id": "str", "gender": "str", "age": "int64", "occupation": "int64"})
 
 
-def ingest_interactions(manifest: Manifest, items: pd.DataFrame) -> pd.DataFrame:
-    """Reads interactions.parquet or ratings.dat; every rating is an interaction."""
-    known = set(items["item_id"])
-    if (name := "interactions.parquet") in manifest:
-        path = Path(str(manifest[name]["path"]))
-        return reading.check_interactions(pd.read_parquet(path), path, known)
-    rows = reading.read_ratings(*_read(manifest, "ratings.dat"), known)
-    return pd.DataFrame(rows).astype({"rating": "Int64", "timestamp": "Int64"})
+def read_interactions(manifest: Manifest) -> pa.RecordBatchReader:
+    """Reads interactions.parquet or ratings.dat as a stream that the catalog writes down."""
+    return ratings.read_interactions(interactions_file(manifest))
+
+
+def ingest_interactions(
+    raw_interactions: ir.Table, items: pd.DataFrame, manifest: Manifest
+) -> ir.Table:
+    """Puts item ids for raw ids; every rating is an interaction. Checked in the engine."""
+    keys = ratings.item_keys(items)
+    return ratings.known_interactions(raw_interactions, keys, interactions_file(manifest))
 
 
 def ingest_attributes(
@@ -193,7 +204,7 @@ def assign_splits(
 
 def collect_histories(
     queries: pd.DataFrame,
-    interactions: pd.DataFrame,
+    interactions: ir.Table,
     data: DataParameters,
     wanted: HistoryParameters,
 ) -> pd.DataFrame:
@@ -204,15 +215,21 @@ def collect_histories(
     """
     records = queries_from_table(queries) if data.history else []
     users = {query.user_id for query in records if query.user_id and not query.history}
-    of_user = interactions[interactions["user_id"].isin(users)]
-    of_user = of_user.sort_values(["timestamp", "item_id"], na_position="first")
-    seen = of_user.groupby("user_id")["item_id"].agg(list).to_dict()
+    seen = _items_of(interactions, users) if users else {}
     rows = []
     for query in records:
-        known = query.history or seen.get(query.user_id, [])
+        known = query.history or seen.get(query.user_id or "", [])
         past = [int(item) for item in known if item not in query.truth_ids]
         rows.append({"query_id": query.query_id, "history_ids": past[-wanted.length :]})
     return pd.DataFrame(rows, columns=["query_id", "history_ids"]).astype({"query_id": "str"})
+
+
+def _items_of(interactions: ir.Table, users: Collection[str]) -> dict[str, list[int]]:
+    """Items of some users, oldest first."""
+    asked = ibis.memtable({"user_id": sorted(users)}, schema={"user_id": "string"})
+    rows = interactions.semi_join(asked, "user_id").select("user_id", "timestamp", "item_id")
+    table = rows.to_pandas().sort_values(["timestamp", "item_id"], na_position="first")
+    return table.groupby("user_id")["item_id"].agg(list).to_dict()
 
 
 def draw_candidates(
@@ -350,11 +367,11 @@ def build_attribute_graph(attributes: pd.DataFrame, facts: pd.DataFrame) -> pd.D
 
 
 def build_interaction_graph(
-    interactions: pd.DataFrame,
+    interactions: ir.Table,
     queries: pd.DataFrame,
     splits: pd.DataFrame,
     rule: InteractionParameters,
-) -> pd.DataFrame:
+) -> ir.Table:
     """Interactions LightGCN may learn from, and those it is validated on.
 
     A query is made from a user's history. The (user, right item) pairs behind validation and
@@ -362,17 +379,9 @@ def build_interaction_graph(
     """
     hidden = queries.merge(splits, on="query_id").query("split != 'train' and user_id.notna()")
     pairs = hidden[["user_id", "truth_ids"]].explode("truth_ids").astype({"truth_ids": "int64"})
-    asked = set(zip(pairs["user_id"], pairs["truth_ids"], strict=True))
-    edges = interactions[["user_id", "item_id"]]
-    keep = [pair not in asked for pair in zip(edges["user_id"], edges["item_id"], strict=True)]
-    edges = edges[keep].sort_values(["user_id", "item_id"], ignore_index=True)
-    users = pd.factorize(edges["user_id"], sort=True)[0]
-    held = hold_out(users, rule.validation_share, np.random.default_rng(rule.seed))
-    return edges.assign(part=np.where(held, "validation", "train"))
-
-
-def count_popularity(interaction_graph: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """Interactions of every item that may be learned from; those held out do not count."""
-    train = interaction_graph[interaction_graph["part"] == "train"]
-    counts = train.groupby("item_id").size().reindex(items["item_id"], fill_value=0)
-    return counts.rename("interactions").reset_index()
+    asked = ibis.memtable(
+        pairs.rename(columns={"truth_ids": "item_id"}),
+        schema={"user_id": "string", "item_id": "int64"},
+    )
+    edges = interactions.anti_join(asked, ["user_id", "item_id"])
+    return hold_out(edges, rule.validation_share, rule.seed)

@@ -28,8 +28,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(nodes.ingest_users, "raw_manifest", "users", name="ingest_users"),
             Node(
+                nodes.read_interactions,
+                "raw_manifest",
+                "raw_interactions",
+                name="read_interactions",
+            ),
+            Node(
                 nodes.ingest_interactions,
-                ["raw_manifest", "items"],
+                ["raw_interactions", "items", "raw_manifest"],
                 "interactions",
                 name="ingest_interactions",
             ),
@@ -69,12 +75,6 @@ def create_pipeline() -> Pipeline:
                 ["interactions", "queries", "splits", "params:interactions"],
                 "interaction_graph",
                 name="build_interaction_graph",
-            ),
-            Node(
-                nodes.count_popularity,
-                ["interaction_graph", "items"],
-                "item_popularity",
-                name="count_popularity",
             ),
             Node(
                 nodes.collect_histories,

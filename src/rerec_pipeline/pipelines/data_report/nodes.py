@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import ibis.expr.types as ir
 import pandas as pd
 import plotly.graph_objects as go
+from ibis import _
 
+from rerec_pipeline.graphs.edges import degree_histogram
 from rerec_pipeline.recbench.raw import Manifest
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.data_tables import (
@@ -25,14 +28,14 @@ def tabulate_data(
     splits: pd.DataFrame,
     attributes: pd.DataFrame,
     attribute_graph: pd.DataFrame,
-    interaction_graph: pd.DataFrame,
+    interaction_graph: ir.Table,
     *exclusions: dict[str, int],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Queries, exclusions, confirmed conditions and degrees, as tables."""
     facts = attribute_graph["relation"] + ": " + attribute_graph["value"]
+    sides = degree_histogram(interaction_graph).to_pandas().rename(columns={"side": "role"})
     degrees = [
-        degree_counts(interaction_graph["user_id"], "interactions of a user"),
-        degree_counts(interaction_graph["item_id"], "interactions of an item"),
+        sides.replace({"role": {s: f"interactions of a {s}" for s in ("user", "item")}}),
         degree_counts(attribute_graph["item_id"], "attributes of an item"),
         degree_counts(facts, "items of an attribute"),
     ]
@@ -53,7 +56,7 @@ def report_data(
     attributes: pd.DataFrame,
     facts: pd.DataFrame,
     attribute_graph: pd.DataFrame,
-    interaction_graph: pd.DataFrame,
+    interaction_graph: ir.Table,
     exclusion_counts: pd.DataFrame,
     confirmed_conditions: pd.DataFrame,
     degrees: pd.DataFrame,
@@ -63,6 +66,7 @@ def report_data(
     by_split = counted.groupby(["query_type", "split"]).size().unstack(fill_value=0)
     truths, sizes = counted["truth_ids"].map(len), candidates["candidate_ids"].map(len)
     stated, confirmed = confirmed_conditions[["stated", "confirmed"]].sum()
+    parts = interaction_graph.group_by("part").aggregate(edges=_.count()).order_by("part")
     lengths = histories["history_ids"].map(len)
     return {
         "files": {name: entry["bytes"] for name, entry in manifest.items()},
@@ -81,7 +85,7 @@ def report_data(
             "confirmed": int(confirmed),
             "share_confirmed": share(confirmed, stated),
         },
-        "interaction_edges": interaction_graph["part"].value_counts().sort_index().to_dict(),
+        "interaction_edges": {row["part"]: row["edges"] for row in parts.to_pyarrow().to_pylist()},
         "degrees": degree_summary(degrees),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -43,7 +44,7 @@ def choose_by_baselines(
     test_prompts: pd.DataFrame,
     task: RecTask,
     queries: pd.DataFrame,
-    interaction_graph: pd.DataFrame,
+    interaction_graph: ir.Table,
     item_popularity: pd.DataFrame,
     lightgcn_embeddings: dict[str, torch.Tensor],
 ) -> pd.DataFrame:
@@ -52,8 +53,9 @@ def choose_by_baselines(
     examples = examples_from_table(test_prompts, catalogue)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
     items = lightgcn_embeddings["items"].numpy()
-    names = sorted(interaction_graph["user_id"].unique())
-    users = dict(zip(names, lightgcn_embeddings["users"].numpy(), strict=True))
+    names = interaction_graph.select("user_id").distinct().order_by("user_id").to_pyarrow()
+    rows = lightgcn_embeddings["users"].numpy()
+    users = dict(zip(names["user_id"].to_pylist(), rows, strict=True))
     profiles = [
         profile_of(of_query[e.query_id], e.mentioned, users, items, catalogue.index_of_id)
         for e in examples

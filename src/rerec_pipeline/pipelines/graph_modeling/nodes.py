@@ -1,34 +1,42 @@
-"""Nodes of the graph modelling pipeline: LightGCN on the interaction graph."""
+"""Nodes of the graph modelling pipeline: popularity and LightGCN on the interaction graph."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import ibis.expr.types as ir
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from ibis import _
 
+from rerec_pipeline.graphs.edges import edge_arrays
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.rules import LightGCNRule
 
 
+def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:
+    """Interactions of every item that may be learned from; those held out do not count."""
+    train = interaction_graph.filter(_.part == "train")
+    counts = train.group_by("item_id").aggregate(interactions=_.count()).to_pandas()
+    counts = counts.set_index("item_id")["interactions"]
+    return counts.reindex(items["item_id"], fill_value=0).reset_index()
+
+
 def pretrain_lightgcn(
-    interaction_graph: pd.DataFrame, items: pd.DataFrame, rule: LightGCNRule
+    interaction_graph: ir.Table, items: pd.DataFrame, rule: LightGCNRule
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trains LightGCN by BPR; keeps the epoch with the best validation recall.
 
     Every item gets an embedding, in the order of the items table; users are in sorted order.
     """
-    users = pd.Categorical(interaction_graph["user_id"])
-    item_index = {item: n for n, item in enumerate(items["item_id"])}
-    user_codes = users.codes.astype("int64")
-    item_codes = interaction_graph["item_id"].map(item_index).to_numpy("int64")
-    train = (interaction_graph["part"] == "train").to_numpy()
+    users, item_codes, held = edge_arrays(interaction_graph, items["item_id"].tolist())
+    n_users = int(users.max()) + 1
     graphs = [
-        InteractionGraph(user_codes[part], item_codes[part], len(users.categories), len(items))
-        for part in (train, ~train)
+        InteractionGraph(users[part], item_codes[part], n_users, len(items))
+        for part in (~held, held)
     ]
     result = LightGCNTrainer(graphs[0], graphs[1], rule).fit()
     report = {

@@ -1,4 +1,4 @@
-"""Interaction graph -> LightGCN embeddings."""
+"""Interaction graph -> popularity and LightGCN embeddings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def create_pipeline() -> Pipeline:
     """The graph modelling pipeline."""
     return Pipeline(
         [
+            Node(
+                nodes.count_popularity,
+                ["interaction_graph", "items"],
+                "item_popularity",
+                name="count_popularity",
+            ),
             Node(
                 nodes.pretrain_lightgcn,
                 ["interaction_graph", "items", "params:lightgcn"],
