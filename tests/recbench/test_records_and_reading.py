@@ -272,6 +272,10 @@ class TestFiles:
         with pytest.raises(BadInputError, match=r"q\.json"):
             reading.read_json(text, "q.json")
 
+    def test_a_line_of_json_ends_at_a_newline_and_nowhere_else(self):
+        text = '{"a": "x\u2028y\u0085z"}\r\n\n{"a": 2}\n'
+        assert reading.read_json_lines(text, "f") == [{"a": "x\u2028y\u0085z"}, {"a": 2}]
+
     def test_encodings(self):
         assert reading.decode("Señor".encode()) == "Señor"
         assert reading.decode("Señor".encode("latin-1")) == "Señor"

@@ -198,7 +198,8 @@ def read_json_lines(text: str, source: object) -> list[dict[str, Any]]:
         BadInputError: If a line is not a JSON object, with its number; or if there is none.
     """
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): a response may hold other line breaks (U+2028, U+0085) as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
