@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,24 @@ from rerec_pipeline.tracking import flat_numbers, git_commit
 logger = logging.getLogger(__name__)
 
 #: Reports whose numbers become MLflow metrics -> the prefix they get.
-REPORTED = {"data_report": "data", "lightgcn_report": "lightgcn", "metrics": "test"}
+REPORTED = {
+    "data_report": "data",
+    "lightgcn_report": "lightgcn",
+    "metrics": "test",
+    "choice_report": "choices",
+}
 
 #: The stage that makes a data set, in the order in which stages are run.
-STAGES = ("data_engineering", "graph_modeling", "rft", "evaluation", "base_policy", "score_answers")
+STAGES = (
+    "data_engineering",
+    "graph_modeling",
+    "rft",
+    "evaluation",
+    "base_policy",
+    "score_answers",
+    "export_prompts",
+    "score_choices",
+)
 
 
 def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +73,7 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every input that this run does not make itself."""
         self._catalog = catalog
-        made = ("__default__", "base_policy", "score_answers")
-        self._whole = sum((pipelines[name] for name in made), Pipeline([]))
+        self._whole = sum((pipelines[name] for name in STAGES), Pipeline([]))
         for name in sorted(pipeline.inputs()):
             if not name.startswith("params:") and name != "parameters":
                 self._check(name, catalog)
@@ -188,20 +202,14 @@ class SummaryHooks:
     ) -> None:
         """Prints accuracy and paths, as far as this run made them."""
         made = pipeline.all_outputs()
-        lines = []
-        if "metrics" in made:
-            metrics = catalog.load("metrics")
-            before, after = metrics["before"], metrics["after"]
-            low, high = after["interval"]
-            lines.append(
-                f"Test accuracy {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
-                f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
-            )
+        lines = list(self._accuracies(made, catalog))
         root = Path(run_params["project_path"])
         for name, label in (
             ("metrics", "Report"),
             ("transcripts_page", "Transcripts"),
             ("policy", "Policy"),
+            ("prompts_export", "Prompts"),
+            ("choice_report", "Report"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -211,3 +219,20 @@ class SummaryHooks:
             lines.append(f"{'MLflow run':<12} {run.info.run_id} (make ui)")
         for line in lines:
             logger.info(line)
+
+    @staticmethod
+    def _accuracies(made: set[str], catalog: DataCatalog) -> Iterator[str]:
+        if "metrics" in made:
+            metrics = catalog.load("metrics")
+            before, after = metrics["before"], metrics["after"]
+            low, high = after["interval"]
+            yield (
+                f"Test accuracy {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
+                f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
+            )
+        if "choice_report" in made:
+            report = catalog.load("choice_report")
+            yield (
+                f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
+                f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
+            )

@@ -469,9 +469,9 @@ class Parameters(Rule):
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Of the recorded answers that ``score_answers`` scores.
-        answers: Their file.
+        answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
         scores: Where their scores go.
-        score_cuts: Ranks at which means are also given.
+        score_cuts: Ranks at which ``score_answers`` also gives means.
     """
 
     dataset: str

@@ -12,6 +12,7 @@ from rerec_pipeline.pipelines import (
     graph_modeling,
     rft,
     score_answers,
+    score_choices,
 )
 
 
@@ -32,4 +33,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluation": evaluation.create_pipeline(),
         "base_policy": base_policy.create_pipeline(),
         "score_answers": score_answers.create_pipeline(),
+        "export_prompts": score_choices.create_export_pipeline(),
+        "score_choices": score_choices.create_pipeline(),
     }

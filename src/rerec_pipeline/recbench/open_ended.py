@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.recorded import named_answers
 from rerec_pipeline.recbench.records import PROFILE_TYPES, inner_records
 
 SEPARATOR = "[SEP]"
@@ -133,13 +134,7 @@ def score_file(
         BadInputError: If an answer lacks a field, names no known query or answers one twice.
     """
     rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for line, answer in enumerate(answers, 1):
-        name = f"line {line}"
-        for key in ("id", "response"):
-            if not isinstance(answer.get(key), str | int):
-                raise BadInputError(source, "expected a text", record=name, field=key)
-        query = str(answer["id"])
+    for name, query, response in named_answers(answers, source):
         if query not in labelled:
             raise BadInputError(
                 source,
@@ -148,9 +143,6 @@ def score_file(
                 field="id",
                 remedy="Give the query_type that these answers are for",
             )
-        if query in seen:
-            raise BadInputError(source, f"'{query}' is answered twice", record=name, field="id")
-        seen.add(query)
-        score = score_open_ended(str(answer["response"]), labelled[query], k)
+        score = score_open_ended(response, labelled[query], k)
         rows.append({"id": query, **asdict(score)})
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.candidates import Choice
 from rerec_pipeline.recbench.records import Fact, Query
-from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.recbench.titles import Catalogue
 
 QUERY_COLUMNS = (
@@ -115,6 +115,11 @@ def prompt_rows(
     return pd.DataFrame(rows)
 
 
+def messages_of(row: Mapping[Any, Any]) -> Messages:
+    """The chat messages of one row of a table of prompts."""
+    return [{"role": role, "content": row[role]} for role in ("system", "user")]
+
+
 def examples_from_table(prompts: pd.DataFrame, catalogue: Catalogue) -> list[Example]:
     """The examples behind a table of prompts."""
     index = catalogue.index_of_id
@@ -122,10 +127,7 @@ def examples_from_table(prompts: pd.DataFrame, catalogue: Catalogue) -> list[Exa
         Example(
             query_id=row["query_id"],
             query_type=row["query_type"],
-            messages=[
-                {"role": "system", "content": row["system"]},
-                {"role": "user", "content": row["user"]},
-            ],
+            messages=messages_of(row),
             truth=index[row["truth_id"]],
             candidates=tuple(index[int(c)] for c in row["candidate_ids"]),
             conditions=tuple(read_attribute(c) for c in row["conditions"]),

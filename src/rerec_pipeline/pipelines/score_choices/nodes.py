@@ -1,0 +1,60 @@
+"""Nodes of score_choices and export_prompts: another model, asked and graded as the policy is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rerec_pipeline.parameters import EvaluationParameters
+from rerec_pipeline.recbench import reading
+from rerec_pipeline.recbench.recorded import answers_to_test, choice_rows
+from rerec_pipeline.recbench.tables import examples_from_table, messages_of
+from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.reporting.accuracy import summarise
+
+
+def export_prompts(prompts: pd.DataFrame) -> str:
+    """The test prompts as JSON lines: the id of a query, and what the policy is asked."""
+    test = prompts[prompts["split"] == "test"].to_dict("records")
+    lines = ({"id": row["query_id"], "messages": messages_of(row)} for row in test)
+    return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+
+
+def grade_choices(
+    recorded_answers: str,
+    prompts: pd.DataFrame,
+    task: RecTask,
+    answers: str | None,
+    evaluation: EvaluationParameters,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Grades every answer as a choice among the query's candidates; also reports accuracy."""
+    source = answers or "recorded_answers"
+    splits = dict(zip(prompts["query_id"], prompts["split"], strict=True))
+    records = reading.read_json_lines(recorded_answers, source)
+    responses = answers_to_test(records, splits, source)
+    test = prompts[prompts["split"] == "test"]
+    answered = test["query_id"].isin(responses)
+    examples = examples_from_table(test[answered], task.catalogue)
+    graded = task.grade([responses[example.query_id] for example in examples], examples)
+    scores = pd.DataFrame(choice_rows(graded, examples, task.catalogue))
+    return scores, _report(scores, test.loc[~answered, "query_type"], evaluation)
+
+
+def _report(
+    scores: pd.DataFrame, unanswered: pd.Series, evaluation: EvaluationParameters
+) -> dict[str, Any]:
+    """Accuracy of what is answered, and how much that leaves out."""
+    correct = scores["correct"].to_numpy(dtype=np.bool_)
+    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
+    return {
+        **summarise(correct, scores["query_type"].tolist(), *bootstrap),
+        "well_formed": float(scores["boxed"].mean()),
+        "unanswered": {
+            "n": len(unanswered),
+            "by_type": {str(t): int(n) for t, n in unanswered.value_counts(sort=False).items()},
+            "accuracy_if_wrong": float(correct.sum() / (len(scores) + len(unanswered))),
+        },
+    }

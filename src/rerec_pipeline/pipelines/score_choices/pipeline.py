@@ -1,0 +1,29 @@
+"""Test prompts -> a file to ask another model with; its answers -> accuracy beside the policy's."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+from rerec_pipeline.pipelines.score_choices import nodes
+
+
+def create_export_pipeline() -> Pipeline:
+    """The export_prompts pipeline."""
+    return Pipeline(
+        [Node(nodes.export_prompts, "prompts", "prompts_export", name="export_prompts")]
+    )
+
+
+def create_pipeline() -> Pipeline:
+    """The score_choices pipeline: answers are read by the task that the policy is graded with."""
+    return create_task_pipeline().to_outputs("task") + Pipeline(
+        [
+            Node(
+                nodes.grade_choices,
+                ["recorded_answers", "prompts", "task", "params:answers", "params:evaluation"],
+                ["choice_scores", "choice_report"],
+                name="grade_choices",
+            )
+        ]
+    )

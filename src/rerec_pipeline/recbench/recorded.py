@@ -1,0 +1,95 @@
+"""Recorded answers of any model: checked, and brought to the queries they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.task import Example, Graded
+from rerec_pipeline.recbench.titles import Catalogue
+
+
+def named_answers(
+    records: Sequence[Mapping[str, Any]], source: object
+) -> Iterator[tuple[str, str, str]]:
+    """Checks records of answers one by one.
+
+    Args:
+        records: Objects with ``id`` and ``response``.
+        source: The file, for errors.
+
+    Yields:
+        What to call the record in an error, the id of its query, the response.
+
+    Raises:
+        BadInputError: If a field is missing or no text, or a query is answered twice.
+    """
+    seen: set[str] = set()
+    for number, record in enumerate(records, 1):
+        name = f"answer {number}"
+        for key in ("id", "response"):
+            if not isinstance(record.get(key), str | int):
+                raise BadInputError(source, "expected a text", record=name, field=key)
+        query = str(record["id"])
+        if query in seen:
+            raise BadInputError(source, f"'{query}' is answered twice", record=name, field="id")
+        seen.add(query)
+        yield name, query, str(record["response"])
+
+
+def answers_to_test(
+    records: Sequence[Mapping[str, Any]], splits: Mapping[str, str], source: object
+) -> dict[str, str]:
+    """The responses to test queries, by query id.
+
+    Args:
+        records: See ``named_answers``.
+        splits: Query id -> split, of all queries.
+        source: The file, for errors.
+
+    Raises:
+        BadInputError: If an answer is malformed, to no known query, or to one of another split:
+            what was trained or selected on measures nothing.
+    """
+    responses = {}
+    for name, query, response in named_answers(records, source):
+        if splits.get(query) != "test":
+            problem = f"no query has the id '{query}'"
+            if query in splits:
+                problem = f"the query '{query}' is in the {splits[query]} split"
+            raise BadInputError(
+                source,
+                problem,
+                record=name,
+                field="id",
+                remedy="Answer the prompts of: kedro run --pipelines export_prompts",
+            )
+        responses[query] = response
+    return responses
+
+
+def choice_rows(
+    graded: Graded, examples: Sequence[Example], catalogue: Catalogue
+) -> Iterator[dict[str, Any]]:
+    """What each graded answer chose.
+
+    Args:
+        graded: N graded answers.
+        examples: What they answer, N examples.
+        catalogue: The items.
+
+    Yields:
+        id, query_type, answer (the candidate's title; what is boxed where that names none; None
+        without a box), truth (title), correct, boxed.
+    """
+    for n, example in enumerate(examples):
+        chosen = int(graded.ranked[n, 0])
+        yield {
+            "id": example.query_id,
+            "query_type": example.query_type,
+            "answer": catalogue.titles[chosen] if chosen >= 0 else graded.answers[n].content,
+            "truth": catalogue.titles[example.truth],
+            "correct": bool(graded.correct[n]),
+            "boxed": bool(graded.boxed[n]),
+        }
