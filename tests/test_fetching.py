@@ -407,7 +407,8 @@ class TestConfiguration:
     def test_all_query_files_of_both_domains_are_listed(self, shipped):
         movie, book = shipped.files["movie"], shipped.files["book"]
         assert set(movie) == set(QUERY_FILES.values())
-        assert set(book) == set(QUERY_FILES.values()) - {"DemographicsBasedQuery.json"}
+        books = set(QUERY_FILES.values()) - {"DemographicsBasedQuery.json"}
+        assert set(book) == books | {"ratings.dat"}
         for domain, files in shipped.files.items():
             for entry in files.values():
                 assert entry.git_blob and len(set(entry.paths)) == len(entry.paths)
@@ -470,7 +471,8 @@ def published():
         size = small_world(queries=queries, **({"people": people} if people else {}))
         for name, text in fabricate_files(domain, size).items():
             files[f"dataset/{domain}/{name}"] = text.encode()
-    asked = {path: text for path, text in files.items() if path.endswith(".json")}
+    public = (".json", "book/ratings.dat")
+    asked = {path: text for path, text in files.items() if path.endswith(public)}
     return files, asked
 
 
@@ -482,7 +484,7 @@ class TestCommand:
         server = serve(on_server)
         done = command("--dest", tmp_path, "--base-url", server.url, "--accept-licences")
         assert done.exit_code == 0, done.output
-        assert len(on_server) == len(server.asked) == 9
+        assert len(on_server) == len(server.asked) == 10
         for path, content in files.items():
             if path not in on_server:
                 (tmp_path / path).write_bytes(content)
@@ -503,8 +505,9 @@ class TestCommand:
         row = lines.index("by hand  dataset/movie/movies.dat")
         assert "files.grouplens.org/datasets/movielens/ml-1m.zip" in lines[row + 1]
         assert "by hand  dataset/movie/interactions.parquet or dataset/movie/ratings.dat" in lines
-        assert "optional dataset/movie/item_attributes.csv" in lines
-        assert "by hand  dataset/book/books.dat" in lines
+        graph = "dataset/movie/movie_item_attribute_graph.gexf"
+        assert f"optional dataset/movie/item_attributes.csv or {graph}" in lines
+        assert "optional dataset/book/books.dat" in lines
         (tmp_path / "dataset/movie/ratings.dat").write_text("1::1::5::0\n")
         done = command("--dest", tmp_path, "--base-url", server.url, "--accept-licences")
         assert "there    dataset/movie/ratings.dat" in done.output.splitlines()
@@ -515,14 +518,14 @@ class TestCommand:
         server = serve(on_server)
         done = command("--dest", tmp_path, "--base-url", server.url, "--accept-licences")
         assert done.exit_code == 1
-        assert "1 of 9 files failed" in done.output
+        assert "1 of 10 files failed" in done.output
         assert "failed   dataset/book/ImplicitQuery.json" in done.output
-        assert done.output.count("\nfetched  ") == 8
+        assert done.output.count("\nfetched  ") == 9
         assert not (tmp_path / "dataset/book/ImplicitQuery.json").exists()
         server.files["dataset/book/ImplicitQuery.json"] = b"[]"
         done = command("--dest", tmp_path, "--base-url", server.url, "--accept-licences")
         assert done.exit_code == 0
-        assert (done.output.count("\nfetched  "), done.output.count("\nthere    ")) == (1, 8)
+        assert (done.output.count("\nfetched  "), done.output.count("\nthere    ")) == (1, 9)
 
     def test_one_domain_alone(self, command, serve, tmp_path):
         server = serve(published()[1])
@@ -544,7 +547,7 @@ class TestCommand:
     def test_with_consent_it_is(self, command, serve, tmp_path):
         server = serve(published()[1])
         done = command("--dest", tmp_path, "--base-url", server.url, answer="y\n")
-        assert done.exit_code == 0 and len(server.asked) == 9
+        assert done.exit_code == 0 and len(server.asked) == 10
 
     def test_a_wrong_address_is_said_before_anything_is_asked(self, command, tmp_path):
         done = command("--dest", tmp_path, "--base-url", "server", "--accept-licences")

@@ -23,7 +23,7 @@ from urllib3.util import Retry
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.parameters import explain
-from rerec_pipeline.recbench.raw import data_folder
+from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.rules import Rule
 
@@ -89,10 +89,11 @@ class FetchRule(Rule):
 
     @field_validator("files")
     @classmethod
-    def _names_are_of_query_files(cls, value: dict[Domain, Any]) -> dict[Domain, Any]:
+    def _names_are_of_files_that_are_read(cls, value: dict[Domain, Any]) -> dict[Domain, Any]:
         named = {name for files in value.values() for name in files}
-        if unknown := sorted(named - set(QUERY_FILES.values())):
-            raise ValueError(f"{unknown} would not be read; there are {[*QUERY_FILES.values()]}")
+        read = [*QUERY_FILES.values(), *INTERACTION_FILES]
+        if unknown := sorted(named - set(read)):
+            raise ValueError(f"{unknown} would not be read; there are {read}")
         return value
 
 

@@ -207,6 +207,14 @@ class TestKnownItems:
             {"user_id": "B", "item_id": 10, "rating": 4, "timestamp": 2},
         ]
 
+    def test_where_there_is_no_items_file_what_is_named_is_the_title(self, tmp_path):
+        path = tmp_path / "ratings.dat"
+        path.write_text("A1::Dreams::5.0::1\nA2::Amber (1990)::4::2\nA2::Dreams::3::2\n")
+        assert ratings.items_named(path) == [
+            {"item_id": 1, "raw_id": "Amber (1990)", "title": "Amber (1990)", "year": 1990},
+            {"item_id": 2, "raw_id": "Dreams", "title": "Dreams", "year": None},
+        ]
+
     def test_items_are_named_by_their_raw_id(self):
         items = pd.DataFrame({"item_id": [10, 2], "raw_id": ["B00X", "2"], "title": ["A", "B"]})
         assert ratings.item_keys(items).to_dict("list") == {

@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.titles import split_year
 
 #: What every form is brought into. ``record`` is the line (from 1) or the row (from 0).
 RAW = pa.schema(
@@ -74,6 +75,24 @@ def read_interactions(path: Path) -> pa.RecordBatchReader:
     if first is None:
         raise BadInputError(path, "the file has no interactions")
     return pa.RecordBatchReader.from_batches(RAW, itertools.chain([first], batches))
+
+
+def items_named(path: Path) -> list[dict[str, object]]:
+    """The items of a file of interactions that stands alone: what it names is taken for a title.
+
+    Returns:
+        Rows (item_id from 1 in sorted order, raw_id, title, year or None), as ``read_items`` gives.
+
+    Raises:
+        BadInputError: If the file is empty or malformed.
+    """
+    named: set[str] = set()
+    for batch in read_interactions(path):
+        named.update(pc.unique(batch.column("item")).to_pylist())
+    return [
+        {"item_id": n, "raw_id": name, "title": name, "year": split_year(name)[1]}
+        for n, name in enumerate(sorted(named), start=1)
+    ]
 
 
 def item_keys(items: pd.DataFrame) -> pd.DataFrame:

@@ -47,8 +47,8 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
         The files found: items, ratings, attributes, users and queries, as far as they exist.
 
     Raises:
-        BadInputError: If the folder, the items file, the interactions or every query file is
-            missing.
+        BadInputError: If the folder, the interactions, every query file or, for films, the items
+            file is missing. The release has none for books: its ratings name them.
     """
     if not folder.is_dir():
         raise BadInputError(
@@ -59,16 +59,19 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
     # Interactions as Parquet are preferred: they are read many times faster, and may be complete
     # where the ratings are not.
     interactions = next((n for n in INTERACTION_FILES if (folder / n).is_file()), "ratings.dat")
-    required = [f"{domain}s.dat", interactions]
-    optional = ["users.dat", "item_attributes.csv"]
+    items = f"{domain}s.dat"
+    required = [interactions] if domain == "book" else [items, interactions]
+    optional = [
+        name for name in (items, "users.dat", "item_attributes.csv") if name not in required
+    ]
     optional += [name.format(domain=domain) for name in GRAPH_FILES]
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise BadInputError(
             folder / missing[0],
             "the file is missing",
-            remedy=f"A {domain} data set needs {domain}s.dat, interactions "
-            f"({' or '.join(INTERACTION_FILES)}) and at least one query file",
+            remedy=f"A {domain} data set needs {', '.join(required[:-1]) or 'no items file'}, "
+            f"interactions ({' or '.join(INTERACTION_FILES)}) and at least one query file",
         )
     queries = [name for name in QUERY_FILES.values() if (folder / name).is_file()]
     if not queries:

@@ -78,9 +78,15 @@ def _read(manifest: Manifest, name: str) -> tuple[str, Path]:
 
 
 def ingest_items(manifest: Manifest, data: DataParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Reads the items file into items and their kinds (genres, categories) as attributes."""
+    """Reads the items file into items and their kinds (genres, categories) as attributes.
+
+    Without one, the items are what the interactions name.
+    """
     name = f"{data.domain}s.dat"
-    items, kinds = reading.read_items(*_read(manifest, name))
+    if name in manifest:
+        items, kinds = reading.read_items(*_read(manifest, name))
+    else:
+        items, kinds = ratings.items_named(interactions_file(manifest)), []
     relation = DOMAINS[data.domain].kind_relation
     facts = [
         {"item_id": k["item_id"], "relation": relation, "value": k["kind"], "source": name}
@@ -151,6 +157,12 @@ def ingest_queries(
             text, path = _read(manifest, name)
             reader = RecordReader(query_type, catalogue, path, exclusions, published)
             queries += reader.read(reading.read_json(text, path))
+    if not queries:
+        raise BadInputError(
+            Path(str(manifest[next(iter(manifest))]["path"])).parent,
+            f"no query can be used: {exclusions.counts}",
+            remedy=f"Its right items must be titles of {data.domain}s.dat, or of ids in it",
+        )
     return queries_to_table(queries), exclusions.counts
 
 
