@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-gpu bench-scale evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ test-slow: setup ## tests that take minutes: the whole sample, and that the poli
 
 test-gpu: setup ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+bench-scale: setup ## seconds and memory at 1, 10 and 100 times MovieLens-1M (up to 30 minutes, 10 GB of disk)
+	$(BIN)/python benchmarks/scale.py
 
 evidence: setup ## three seeds of rerec, grpo and equal-compute sft -> docs/results.md
 	$(BIN)/kedro evidence --seeds $(SEEDS)

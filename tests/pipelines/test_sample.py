@@ -113,6 +113,15 @@ class TestStages:
         with pytest.raises(MissingStageError, match="variant=grpo"):
             run(finished, "evaluation", variant="grpo")
 
+    def test_the_engine_is_no_reason_to_make_anything_again(self, finished):
+        """Its tables have stamps like others, but who computed them is not in them."""
+        graph = finished / "data/03_primary/sample_book/interaction_graph.parquet"
+        stamp = json.loads((graph.parent / ".stamps" / f"{graph.name}.json").read_text())
+        assert stamp["interactions.validation_share"] == 0.1
+        assert not [key for key in stamp if "engine" in key]
+        with pytest.raises(MissingStageError, match="interactions.seed was 0, is 1"):
+            run(finished, "graph_modeling", interactions={"seed": 1})
+
     def test_with_only_missing_outputs_nothing_fresh_is_made_again(self, finished):
         policy = finished / "data/06_models" / RUN / "policy/model.safetensors"
         made = policy.stat().st_mtime_ns
@@ -204,7 +213,8 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
     assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
     shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}
-    for dataset in ("items", "prompts", "transcripts", "accuracy_plot", "learning_plot"):
+    tables = ("items", "interactions", "interaction_graph", "prompts", "transcripts")
+    for dataset in (*tables, "accuracy_plot", "learning_plot"):
         details = json.loads((finished / "build/api/nodes" / shown[dataset]).read_text())
         assert details.get("preview"), dataset
 

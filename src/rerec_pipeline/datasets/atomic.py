@@ -26,10 +26,11 @@ class WriteBeside:
         return super()._get_save_path()  # type: ignore[misc]
 
     def save(self, data: Any) -> None:
-        """Writes a hidden file next to the target and renames it when it is complete."""
+        """Writes a file next to the target and renames it when it is complete."""
         target = Path(super()._get_save_path())  # type: ignore[misc]
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._beside = target.with_name(f".{target.name}.partial")
+        # Engines go by names: Spark reads none that begins with a dot, others look at the end.
+        self._beside = target.with_name(f"{target.stem}.partial{target.suffix}")
         try:
             super().save(data)  # type: ignore[misc]
             swap_in(self._beside, target)

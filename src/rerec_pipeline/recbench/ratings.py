@@ -52,7 +52,7 @@ SEPARATORS = ("::", "\t", ",")
 ITEM_COLUMNS = ("movie_id", "book_id", "item_id")
 
 BLOCK_CHARACTERS = 1 << 24
-BLOCK_ROWS = 1 << 20
+BLOCK_ROWS = 1 << 18
 
 #: 18 digits always fit 64 bits.
 _WHOLE = r"^[+-]?[0-9]{1,18}(\.0*)?$"

@@ -201,7 +201,8 @@ class EngineSchema:
         Raises:
             BadInputError: Naming the column, or a value that occurs twice.
         """
-        found = {name: str(kind) for name, kind in table.schema().items()}
+        # Some engines know of a file that a column has no nulls, and make that part of its type.
+        found = {name: str(kind.copy(nullable=True)) for name, kind in table.schema().items()}
         if found != dict(self.columns):
             raise BadInputError(source, f"expected the columns {dict(self.columns)}, found {found}")
         self._check_values(table, source)
