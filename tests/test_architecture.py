@@ -12,6 +12,7 @@ ROOT = Path(rerec_pipeline.__file__).parent
 #: From the ground up; a room may import from those below it.
 FLOORS = [
     {"errors", "files", "rules"},
+    {"processes"},
     {"graphs"},
     {"recbench"},
     {"rerec"},

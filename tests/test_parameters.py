@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError
@@ -10,7 +11,11 @@ from rerec_pipeline.parameters import overlay
 
 PROJECT = Path(__file__).parents[1]
 DATASETS = ["sample_movie", "sample_book", "recbench_movie", "recbench_book"]
-BACKBONES = ["tiny", "qwen2.5-3b", "llama3.2-3b", "qwen2.5-0.5b-lora"]
+BACKBONES = [
+    "tiny", "qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora", "qwen2.5-0.5b-lora",
+    "scratch",
+]  # fmt: skip
+OFFICIAL = ["qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora"]
 VARIANTS = ["rerec", "grpo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft"]
 
 
@@ -33,6 +38,34 @@ class TestChoices:
         chosen = parameters(dataset=dataset, backbone=backbone, variant=variant)
         assert (chosen["dataset"], chosen["variant"]) == (dataset, variant)
         assert chosen["raw_dir"] == (PROJECT / "data/01_raw" / dataset).as_posix()
+
+    def test_these_are_all(self):
+        blocks = OmegaConf.load(PROJECT / "conf/base/parameters/backbones.yml")["backbones"]
+        assert list(blocks) == BACKBONES
+
+    @pytest.mark.parametrize("backbone", OFFICIAL)
+    def test_the_papers_backbones_have_the_official_hyper_parameters(self, backbone):
+        """Method notes, section on the objective."""
+        rft = parameters(dataset="recbench_movie", backbone=backbone)["rft"]
+        assert (rft.budget.prompts, rft.budget.group_size) == (512, 5)
+        assert rft.budget.prompts // rft.budget.updates == 256
+        assert (rft.optimizer.beta, rft.optimizer.epsilon) == (0.01, 0.2)
+        assert rft.optimizer.lr == (5e-6 if rft.backbone.lora is None else 5e-5)
+        assert (rft.backbone.lora is None) == (not backbone.endswith("-lora"))
+        assert rft.generation.max_prompt_tokens == rft.generation.max_completion_tokens == 768
+        assert (rft.reward.weights["qas"], rft.reward.weights["pas"]) == (0.01, 0.01)
+
+    @pytest.mark.parametrize("backbone", ["llama3.2-3b", "llama3.2-3b-lora"])
+    def test_prompts_of_llama_do_not_change_with_the_day(self, backbone):
+        values = parameters(backbone=backbone)["rft"].backbone.template_values
+        assert values == {"date_string": "26 Jul 2024"}
+
+    @pytest.mark.parametrize("processes", [1, 2, 4, 8])
+    @pytest.mark.parametrize("backbone", OFFICIAL)
+    def test_generations_can_be_shared_out_to_gpus(self, backbone, processes):
+        budget = parameters(backbone=backbone)["rft"].budget
+        rollouts = budget.prompts * budget.group_size
+        assert rollouts % (budget.updates * budget.micro_batch * processes) == 0
 
     def test_a_variant_takes_away_only_its_part(self):
         whole = parameters()["rft"]

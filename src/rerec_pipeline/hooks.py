@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from pydantic import BaseModel
+from tqdm import tqdm
 
-from rerec_pipeline import provenance
-from rerec_pipeline.errors import MissingStageError
+from rerec_pipeline import processes, provenance
+from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import CHOICES
 from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.tracking import flat_numbers, git_commit
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 REPORTED = {
     "data_report": "data",
     "lightgcn_report": "lightgcn",
+    "prompt_lengths": "prompts",
     "metrics": "test",
     "choice_report": "choices",
 }
@@ -48,6 +51,48 @@ STAGES = (
 
 def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
     return {key: parameters[key] for key in (*CHOICES, "seed")}
+
+
+class LaunchHooks:
+    """Lets a run that a launcher started in several processes leave one set of results.
+
+    All processes run the same nodes; only the main one saves. The others read what it has saved.
+    """
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Connects the processes, and lets only the main one tell what happens."""
+        rft = context.config_loader["parameters"]["rft"]
+        rft.budget.portions(rft.samples_per_step, processes.count())  # refuses what does not fit
+        processes.join()
+        if not processes.is_main():
+            for name in ("kedro", "rerec_pipeline"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Takes from all but the main process what it takes to write."""
+        if processes.count() > 1 and "base_policy" in pipeline.all_outputs():
+            raise BadParameterError("the base policy is made in one process: without a launcher")
+        if not processes.is_main():
+            for name in pipeline.all_outputs():
+                if not isinstance(dataset := catalog.get(name), MemoryDataset | None):
+                    dataset.save = _leave_it_to_main  # type: ignore[method-assign]
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Begins a node in all processes at once."""
+        processes.wait_for_all(f"before {node.name}")
+
+    @hook_impl(trylast=True)
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Goes on when the main process has written an output."""
+        processes.wait_for_all(f"after {dataset_name}")
+
+
+def _leave_it_to_main(data: Any) -> None:
+    """Stands in for a data set's ``save``."""
 
 
 class ProvenanceHooks:
@@ -78,13 +123,15 @@ class ProvenanceHooks:
             if not name.startswith("params:") and name != "parameters":
                 self._check(name, catalog)
         if run_params.get("only_missing_outputs"):
-            self._set_stale_aside(pipeline, catalog)
+            if processes.is_main():
+                self._set_stale_aside(pipeline, catalog)
+            processes.wait_for_all("stale outputs")
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Stamps an output with the parameters it was made with."""
         path = self._path(dataset_name)
-        if path is not None:
+        if path is not None and processes.is_main():
             provenance.write_stamp(path, self._stamp(dataset_name))
 
     def _check(self, name: str, catalog: DataCatalog) -> None:
@@ -149,17 +196,30 @@ def _stage_of(name: str) -> str:
 
 
 class MlflowHooks(MlflowHook):
-    """kedro-mlflow, told our parameters flat, our tags and the numbers of our reports."""
+    """kedro-mlflow, told our parameters flat, our tags and the numbers of our reports.
+
+    Of several processes, the main one alone talks to MLflow.
+    """
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Points MLflow at the project's store."""
+        if processes.is_main():
+            super().after_context_created(context)
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Starts the run and tags it with all that tells it from others."""
+        if not processes.is_main():
+            self._is_mlflow_enabled = False
+            return
         super().before_pipeline_run(run_params, pipeline, catalog)
         if self._is_mlflow_enabled:
             chosen = _choices(catalog.load("parameters"))
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})
+            mlflow.set_tag("processes", processes.count())
             mlflow.set_tag("git_commit", git_commit(Path(run_params["project_path"])))
             if (run := mlflow.active_run()) is not None:
                 mlflow.set_tag("mlflow.runName", self._run_name(chosen, run.info.run_name))
@@ -175,6 +235,8 @@ class MlflowHooks(MlflowHook):
         self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
     ) -> None:
         """Logs a node's parameters; validated ones as plain values, so that they are flattened."""
+        if not processes.is_main():
+            return
         plain = {
             name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for name, value in inputs.items()
@@ -201,6 +263,8 @@ class SummaryHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Prints accuracy and paths, as far as this run made them."""
+        if not processes.is_main():
+            return
         made = pipeline.all_outputs()
         lines = list(self._accuracies(made, catalog))
         root = Path(run_params["project_path"])

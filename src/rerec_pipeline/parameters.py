@@ -206,16 +206,19 @@ class BackboneParameters(Rule):
 
     Attributes:
         name_or_path: A Hugging Face name or a folder.
-        dtype: Precision of the weights.
+        dtype: Precision of arithmetic and of weights that are not trained. Those that are trained
+            are kept in float32 meanwhile, because updates would be lost in 16 bits.
         lora: Null trains all weights.
         scratch: Null for a model that exists; else how it is made, in the folder that
             ``name_or_path`` names.
+        template_values: Variables that the chat template reads, fixed to values.
     """
 
     name_or_path: str = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"]
     lora: LoraParameters | None
     scratch: ScratchParameters | None
+    template_values: dict[str, str | bool | int | float]
 
 
 class RewardParameters(Rule):
@@ -251,7 +254,7 @@ class BudgetParameters(Rule):
         prompts: Prompts of one generation, over all processes.
         group_size: Completions of each prompt (``G``).
         updates: Optimizer steps on one generation.
-        micro_batch: Completions in memory at once, per process.
+        micro_batch: Most completions in memory at once, per process.
     """
 
     rollouts: int = Field(ge=1)
@@ -259,6 +262,36 @@ class BudgetParameters(Rule):
     group_size: int = Field(ge=2)
     updates: int = Field(ge=1)
     micro_batch: int = Field(ge=1)
+
+    @property
+    def samples_per_update(self) -> int:
+        """Rollouts of an optimizer step, over all processes."""
+        return self.prompts * self.group_size // self.updates
+
+    def portions(self, samples: int, processes: int) -> tuple[int, int]:
+        """Shares the samples of an optimizer step out to processes.
+
+        Args:
+            samples: Samples of a step, over all processes.
+            processes: Number of processes that share them.
+
+        Returns:
+            Samples that a process has in memory at once (the most that ``micro_batch`` allows and
+            that make equal portions), and the number of such portions in a step.
+
+        Raises:
+            BadParameterError: If the processes can not have equal shares.
+        """
+        share, rest = divmod(samples, processes)
+        if rest or not share:
+            raise BadParameterError(
+                f"the {samples} samples of an optimizer step can not be shared out evenly to "
+                f"{processes} processes: launch another number, or change rft.budget (for sft "
+                "rft.sft.batch_size)"
+            )
+        most = min(self.micro_batch, share)
+        at_once = max(n for n in range(1, most + 1) if share % n == 0)
+        return at_once, share // at_once
 
     @model_validator(mode="after")
     def _portions_fit(self) -> BudgetParameters:
@@ -301,6 +334,30 @@ class OptimizerParameters(Rule):
     gradient_checkpointing: bool
 
 
+class VllmParameters(Rule):
+    """How TRL is to run vLLM, where it is switched on.
+
+    Attributes:
+        mode: ``colocate`` runs it in the training processes, ``server`` asks one that runs.
+        gpu_memory: Share of a GPU's memory that it may take (colocate).
+        tensor_parallel: GPUs that share one copy of the model (colocate).
+        sleep: Whether it gives its memory back while weights are trained (colocate).
+        server: Address of the server.
+    """
+
+    mode: Literal["colocate", "server"]
+    gpu_memory: float = Field(gt=0, lt=1)
+    tensor_parallel: int = Field(ge=1)
+    sleep: bool
+    server: str | None
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> VllmParameters:
+        if self.mode == "server" and self.server is None:
+            raise ValueError("server must be given when mode is 'server'")
+        return self
+
+
 class GenerationParameters(Rule):
     """How rollouts are generated.
 
@@ -309,14 +366,18 @@ class GenerationParameters(Rule):
         on_long_prompt: ``error`` or ``exclude``.
         max_completion_tokens: A completion is cut there.
         temperature: Of the sampling.
-        vllm: Whether vLLM generates (a GPU is needed).
+        at_once: Most completions in the making at once, per process; null: a whole generation.
+        vllm: Whether vLLM generates (a GPU is needed); it schedules by itself, without at_once.
+        vllm_engine: How.
     """
 
     max_prompt_tokens: int = Field(ge=1)
     on_long_prompt: Literal["error", "exclude"]
     max_completion_tokens: int = Field(ge=1)
     temperature: float = Field(gt=0)
+    at_once: int | None = Field(ge=1)
     vllm: bool
+    vllm_engine: VllmParameters
 
 
 class SFTParameters(Rule):
@@ -363,6 +424,13 @@ class RFTParameters(Rule):
     sft: SFTParameters
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
+
+    @property
+    def samples_per_step(self) -> int:
+        """Rollouts (or supervised examples) of an optimizer step, over all processes."""
+        if self.algorithm == "sft":
+            return self.sft.batch_size
+        return self.budget.samples_per_update
 
     @model_validator(mode="after")
     def _checkpoints_fall_between_generations(self) -> RFTParameters:

@@ -1,13 +1,13 @@
 """Project settings, read by Kedro."""
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
-from rerec_pipeline.hooks import MlflowHooks, ProvenanceHooks, SummaryHooks
+from rerec_pipeline.hooks import LaunchHooks, MlflowHooks, ProvenanceHooks, SummaryHooks
 
 # kedro-mlflow's hook is registered as a subclass of ours, so not by the plug-in itself.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
 
 # The last one is called first: parameters and inputs are checked before MLflow starts a run.
-HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks())
+HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks(), LaunchHooks())
 
 CONFIG_LOADER_CLASS = ChoicesConfigLoader
 CONFIG_LOADER_ARGS = {

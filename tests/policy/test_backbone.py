@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.policy.backbone import (
     check_pretraining,
+    length_report,
     load_backbone,
     load_tokenizer,
     prompt_ids,
@@ -60,6 +61,13 @@ class TestPromptLimit:
         with pytest.raises(BadInputError, match=f"more than {longest - 1} tokens") as error:
             too_long(tokenizer, examples, longest - 1, "error")
         assert "rft.generation.max_prompt_tokens" in str(error.value)
+
+    def test_what_is_over_it_is_counted(self):
+        report = length_report([3, 5, 10], 5)
+        assert report == {"prompts": 3, "mean_tokens": 6.0, "max_tokens": 10, "over_limit": 1}
+        assert length_report([], 5) == {
+            "prompts": 0, "mean_tokens": None, "max_tokens": None, "over_limit": 0,
+        }  # fmt: skip
 
     def test_or_is_left_out_and_counted(self, tiny_backbone, examples, caplog):
         tokenizer = load_tokenizer(tiny_backbone)

@@ -45,6 +45,17 @@ class TestContract:
                 "_calculate_rewards",
                 ["self", "inputs", "prompts", "completions", "completion_ids_list"],
             ),
+            (
+                "_generate_single_turn",
+                [
+                    "self",
+                    "prompt_ids",
+                    "images",
+                    "multimodal_fields",
+                    "num_generations",
+                    "has_tool_images",
+                ],
+            ),
             ("_compute_loss", ["self", "model", "inputs"]),
             ("_save_checkpoint", ["self", "model", "trial"]),
             ("_load_optimizer_and_scheduler", ["self", "checkpoint"]),
@@ -70,6 +81,7 @@ def rft_parameters(name_or_path, tmp_path, **changes):
         "algorithm": "grpo",
         "backbone": {
             "name_or_path": name_or_path, "dtype": "float32", "lora": None, "scratch": None,
+            "template_values": {},
         },
         "reward": {
             "k": 1, "no_box_ndcg": -0.5,
@@ -88,7 +100,11 @@ def rft_parameters(name_or_path, tmp_path, **changes):
         },
         "generation": {
             "max_prompt_tokens": 1000, "on_long_prompt": "error", "max_completion_tokens": 12,
-            "temperature": 1.0, "vllm": False,
+            "temperature": 1.0, "at_once": None, "vllm": False,
+            "vllm_engine": {
+                "mode": "colocate", "gpu_memory": 0.3, "tensor_parallel": 1, "sleep": True,
+                "server": None,
+            },
         },
         "sft": {"token_passes": 30_000, "batch_size": 4, "lr": 1e-3},
         "checkpoint_every": 2,
@@ -260,6 +276,7 @@ class TestAdvantagesInTheTrainer:
             advantage=ReasoningAwareAdvantage(AdvantageRule(w_penalty=w_penalty, scale="group")),
             curriculum=Curriculum(len(examples), PROMPTS, rft.curriculum),
             difficulty="reward",
+            at_once=None,
         )
 
     def scripted(self, trainer, material, monkeypatch):
@@ -367,6 +384,7 @@ class TestAdvantagesInTheTrainer:
                 advantage=ReasoningAwareAdvantage(rft.advantage),
                 curriculum=Curriculum(len(examples), 2, rft.curriculum),
                 difficulty="reward",
+                at_once=None,
             )
 
 

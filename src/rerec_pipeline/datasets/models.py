@@ -51,12 +51,12 @@ class PolicyDataset(AbstractDataset[Backbone, Backbone]):
 
     Args:
         filepath: The folder.
-        dtype: Precision to load in.
+        dtype: Precision to load in; ``auto`` for that of the files.
         metadata: Ignored by Kedro; read by kedro viz.
     """
 
     def __init__(
-        self, *, filepath: str, dtype: str = "float32", metadata: dict[str, Any] | None = None
+        self, *, filepath: str, dtype: str = "auto", metadata: dict[str, Any] | None = None
     ):
         self._filepath = PurePosixPath(filepath)
         self._dtype = dtype

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -31,6 +32,9 @@ disable_progress_bar()
 
 ADAPTER_FILE = "adapter_config.json"
 
+#: How a chat template begins that has been given values.
+_SET = "{% set "
+
 #: A backbone that was pretrained on our own data says here on which splits of it.
 MADE_BY = "made_by.json"
 
@@ -48,13 +52,16 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load_backbone(name_or_path: str, dtype: str = "float32") -> Backbone:
+def load_backbone(
+    name_or_path: str, dtype: str = "auto", template_values: Mapping[str, Any] | None = None
+) -> Backbone:
     """Loads a causal language model and its tokenizer.
 
     Args:
         name_or_path: A Hugging Face name, or a folder written by ``save_pretrained``. A folder
             with a LoRA adapter is loaded onto the base model that the adapter names.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for that of the files.
+        template_values: See ``load_tokenizer``.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -62,15 +69,15 @@ def load_backbone(name_or_path: str, dtype: str = "float32") -> Backbone:
     Raises:
         BadInputError: If the folder is missing or the tokenizer has no chat template.
     """
-    tokenizer = load_tokenizer(name_or_path)
+    tokenizer = load_tokenizer(name_or_path, template_values)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
         adapter = LoraConfig.from_pretrained(name_or_path)
         base: Any = AutoModelForCausalLM.from_pretrained(
-            adapter.base_model_name_or_path, dtype=getattr(torch, dtype)
+            adapter.base_model_name_or_path, dtype=dtype
         )
         model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
-        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
     return Backbone(model.eval(), tokenizer)
 
 
@@ -92,8 +99,25 @@ def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | N
     swap_in(beside, target)
 
 
-def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+def cast_weights(model: PreTrainedModel, dtype: str) -> None:
+    """Casts weights in place, as loading in ``dtype`` would have.
+
+    ``model.to(dtype)`` would also round buffers: rotary frequencies must stay float32.
+    """
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, dtype))
+
+
+def load_tokenizer(
+    name_or_path: str, template_values: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
     """Loads a tokenizer, padding on the left.
+
+    Args:
+        name_or_path: A Hugging Face name or a folder.
+        template_values: Variables of the chat template and their values. They become part of the
+            template, and so of the policy: Llama 3's template writes today's date into every
+            prompt unless ``date_string`` is given.
 
     Raises:
         BadInputError: If the folder is missing or the tokenizer has no chat template.
@@ -115,7 +139,26 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = _with_values(tokenizer.chat_template, template_values or {})
+    if _reads_the_clock(tokenizer.chat_template):
+        logger.warning(
+            "The chat template of %s may write today's date into every prompt, so that a run can "
+            "not be repeated tomorrow; set the date with rft.backbone.template_values",
+            name_or_path,
+        )
     return tokenizer
+
+
+def _with_values(template: Any, values: Mapping[str, Any]) -> Any:
+    """A chat template (or several by name) that sets variables before anything else."""
+    if isinstance(template, Mapping):
+        return {name: _with_values(one, values) for name, one in template.items()}
+    return "".join(f"{_SET}{key} = {json.dumps(values[key])} %}}" for key in values) + template
+
+
+def _reads_the_clock(template: Any) -> bool:
+    texts = template.values() if isinstance(template, Mapping) else [template]
+    return any("strftime_now" in text and not text.startswith(_SET) for text in texts)
 
 
 def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
@@ -164,11 +207,40 @@ def chat_ids(
         tokenizer: One with a chat template.
         chats: Conversations.
         open_answer: Whether each ends where the assistant is to begin.
+
+    Raises:
+        BadInputError: If the chat template refuses them, as some refuse a system message.
     """
-    encoded: Any = tokenizer.apply_chat_template(
-        list(chats), add_generation_prompt=open_answer, tokenize=True, return_dict=True
-    )
+    try:
+        encoded: Any = tokenizer.apply_chat_template(
+            list(chats), add_generation_prompt=open_answer, tokenize=True, return_dict=True
+        )
+    except TemplateError as error:
+        raise BadInputError(
+            tokenizer.name_or_path,
+            f"its chat template refuses a system message followed by a user's: {error}",
+            field="chat_template",
+            remedy="Choose another backbone, or save the tokenizer with a template that takes both",
+        ) from None
     return encoded["input_ids"]
+
+
+def length_report(lengths: Sequence[int], limit: int) -> dict[str, Any]:
+    """What some prompts come to, and how many are over a limit.
+
+    Args:
+        lengths: Tokens of each prompt.
+        limit: Most tokens a prompt may have.
+
+    Returns:
+        ``prompts``, ``mean_tokens``, ``max_tokens`` (null without prompts) and ``over_limit``.
+    """
+    return {
+        "prompts": len(lengths),
+        "mean_tokens": sum(lengths) / len(lengths) if lengths else None,
+        "max_tokens": max(lengths, default=None),
+        "over_limit": sum(length > limit for length in lengths),
+    }
 
 
 def too_long(
@@ -189,10 +261,6 @@ def too_long(
         BadInputError: If there are any and ``on_long`` is ``error``.
     """
     lengths = [len(ids) for ids in prompt_ids(tokenizer, examples)]
-    logger.info(
-        "%d prompts, %.0f tokens on average, %d at most",
-        len(lengths), sum(lengths) / len(lengths), max(lengths),
-    )  # fmt: skip
     long = [e.query_id for e, length in zip(examples, lengths, strict=True) if length > limit]
     if long and on_long == "error":
         raise BadInputError(

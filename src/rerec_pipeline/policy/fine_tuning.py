@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,18 @@ from peft import LoraConfig
 from transformers import Trainer, TrainerCallback, set_seed
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
+from rerec_pipeline import processes
+from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import LoraParameters, RFTParameters
-from rerec_pipeline.policy.backbone import Backbone, chat_ids
+from rerec_pipeline.policy.backbone import Backbone, cast_weights, chat_ids, prompt_ids
 from rerec_pipeline.policy.progress import show_progress, train_or_resume
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.trainer import ReRecTrainer
-from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum, EpochPlan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,20 +67,30 @@ def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> 
         seed: Of everything drawn in training.
         folder: Where checkpoints go.
         processes: Number of processes that share a generation.
+
+    Raises:
+        BadParameterError: If the processes can not have equal shares of an update.
     """
-    budget, optimizer = rft.budget, rft.optimizer
+    budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
-    accumulation = per_generation // (budget.updates * budget.micro_batch * processes)
+    at_once, accumulation = budget.portions(budget.samples_per_update, processes)
     return GRPOConfig(
         output_dir=str(folder),
         max_steps=budget.rollouts // per_generation * budget.updates,
-        per_device_train_batch_size=budget.micro_batch,
+        per_device_train_batch_size=at_once,
         gradient_accumulation_steps=accumulation,
         steps_per_generation=accumulation * budget.updates,
         num_generations=budget.group_size,
-        max_completion_length=rft.generation.max_completion_tokens,
-        temperature=rft.generation.temperature,
-        use_vllm=rft.generation.vllm,
+        max_completion_length=generation.max_completion_tokens,
+        temperature=generation.temperature,
+        use_vllm=generation.vllm,
+        vllm_mode=generation.vllm_engine.mode,
+        vllm_server_base_url=generation.vllm_engine.server,
+        vllm_gpu_memory_utilization=generation.vllm_engine.gpu_memory,
+        vllm_tensor_parallel_size=generation.vllm_engine.tensor_parallel,
+        vllm_enable_sleep_mode=generation.vllm_engine.sleep,
+        # Otherwise vLLM keeps room for the longest text its model can read (Llama 3.2: 131,072).
+        vllm_max_model_length=generation.max_prompt_tokens + generation.max_completion_tokens,
         learning_rate=optimizer.lr,
         lr_scheduler_type=optimizer.schedule,
         warmup_steps=optimizer.warmup_steps,
@@ -128,12 +142,13 @@ def fine_tune_grpo(
     trainer = ReRecTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
-        args=grpo_config(rft, seed, folder, _processes()),
+        args=grpo_config(rft, seed, folder, processes.count()),
         examples=examples,
         scorer=scorer,
         advantage=advantage,
         curriculum=curriculum,
         difficulty=rft.difficulty,
+        at_once=rft.generation.at_once,
         peft_config=lora_config(rft.backbone.lora),
         callbacks=list(callbacks),
     )
@@ -153,7 +168,7 @@ def fine_tune_grpo(
     }
     epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
     return FineTuned(
-        _policy(trainer, backbone), step_table(trainer.state.log_history), epochs, summary
+        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
     )
 
 
@@ -192,14 +207,13 @@ def fine_tune_sft(
         [{"role": "assistant", "content": f"\\boxed{{{titles[e.truth]}}}"}] for e in examples
     ]
     rows = {"prompt": [e.messages for e in examples], "completion": answers}
-    whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
-    lengths = [len(ids) for ids in chat_ids(backbone.tokenizer, whole, False)]
+    lengths = _whole_lengths(backbone, examples, answers, rft.generation.max_completion_tokens)
     mean_length = sum(lengths) / len(lengths)
     steps = max(1, int(rft.sft.token_passes / (3 * rft.sft.batch_size * mean_length)))
     trainer = SFTTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
-        args=sft_config(rft, seed, folder, steps),
+        args=sft_config(rft, seed, folder, steps, processes.count()),
         train_dataset=Dataset.from_dict(rows),
         peft_config=lora_config(rft.backbone.lora),
         callbacks=list(callbacks),
@@ -216,22 +230,54 @@ def fine_tune_sft(
     }
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
-        _policy(trainer, backbone), step_table(trainer.state.log_history), empty, summary
+        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), empty, summary
     )
 
 
-def sft_config(rft: RFTParameters, seed: int, folder: Path, steps: int) -> SFTConfig:
-    """TRL's configuration of the supervised control."""
+def _whole_lengths(
+    backbone: Backbone, examples: Sequence[Example], answers: Sequence[Messages], limit: int
+) -> list[int]:
+    """Tokens of each prompt with its answer; says how many answers no completion has room for."""
+    whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
+    asked = prompt_ids(backbone.tokenizer, examples)
+    told = chat_ids(backbone.tokenizer, whole, False)
+    long = sum(len(t) - len(a) > limit for t, a in zip(told, asked, strict=True))
+    if long:
+        logger.warning(
+            "%d of %d right answers have more than %d tokens: they are taught whole, but a "
+            "completion is cut there (rft.generation.max_completion_tokens)",
+            long, len(told), limit,
+        )  # fmt: skip
+    return [len(ids) for ids in told]
+
+
+def sft_config(
+    rft: RFTParameters, seed: int, folder: Path, steps: int, processes: int
+) -> SFTConfig:
+    """TRL's configuration of the supervised control.
+
+    Args:
+        rft: The parameters.
+        seed: Order of the examples.
+        folder: Where checkpoints go.
+        steps: Optimizer steps.
+        processes: Number of processes that share a batch.
+
+    Raises:
+        BadParameterError: If the processes can not have equal shares of a batch.
+    """
+    at_once, accumulation = rft.budget.portions(rft.sft.batch_size, processes)
     return SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=rft.sft.batch_size,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=accumulation,
         learning_rate=rft.sft.lr,
         lr_scheduler_type=rft.optimizer.schedule,
         weight_decay=rft.optimizer.weight_decay,
         max_grad_norm=rft.optimizer.max_grad_norm,
         activation_checkpointing=rft.optimizer.gradient_checkpointing,
-        max_length=rft.generation.max_prompt_tokens + rft.generation.max_completion_tokens,
+        max_length=None,  # nothing is cut: prompts and answers are within their limits
         include_num_input_tokens_seen="non_padding",
         **_shared_arguments(rft, seed),
     )
@@ -241,7 +287,8 @@ def _shared_arguments(rft: RFTParameters, seed: int) -> dict[str, Any]:
     """What both trainers are told about precision, seeds, logging and checkpoints."""
     gpu = torch.cuda.is_available()
     return {
-        "bf16": gpu and rft.backbone.dtype != "float32",
+        "bf16": gpu and rft.backbone.dtype == "bfloat16",
+        "fp16": gpu and rft.backbone.dtype == "float16",
         "use_cpu": not gpu,
         "seed": seed,
         "data_seed": seed,
@@ -253,16 +300,27 @@ def _shared_arguments(rft: RFTParameters, seed: int) -> dict[str, Any]:
     }
 
 
-def _processes() -> int:
-    """Processes of a distributed launch (``accelerate launch``, ``torchrun``); 1 without."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def _train(trainer: Trainer, folder: Path) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
+    _refuse_sharded_weights(trainer)
     show_progress(trainer, "loss", "reward", "accuracy", "mean_token_accuracy")
     return train_or_resume(trainer, folder)
 
 
-def _policy(trainer: Trainer, backbone: Backbone) -> Backbone:
-    return Backbone(trainer.accelerator.unwrap_model(trainer.model).eval(), backbone.tokenizer)
+def _refuse_sharded_weights(trainer: Trainer) -> None:
+    """Says before training, not after, what could not be saved in the end."""
+    deepspeed = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    if trainer.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
+        raise BadParameterError(
+            "the launcher shards the weights over processes (FSDP or ZeRO-3), and this project "
+            "saves a policy only from processes that hold the whole of it. Use plain data "
+            "parallelism or ZeRO-2, or train an adapter (rft.backbone.lora)"
+        )
+
+
+def _policy(trainer: Trainer, backbone: Backbone, rft: RFTParameters) -> Backbone:
+    """The tuned model by itself, in the backbone's precision, out of the accelerator's memory."""
+    model = trainer.accelerator.unwrap_model(trainer.model).eval().to("cpu")
+    if rft.backbone.lora is None:
+        cast_weights(model, rft.backbone.dtype)
+    return Backbone(model, backbone.tokenizer)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from rerec_pipeline import processes
 from rerec_pipeline.policy.backbone import Backbone, prompt_ids
 from rerec_pipeline.recbench.task import Example
 
@@ -24,7 +25,7 @@ def answer(
     """Lets a policy answer.
 
     Args:
-        backbone: The policy.
+        backbone: The policy; it is moved to this process's accelerator if there is one.
         examples: What it is asked, N examples.
         max_new_tokens: Most tokens of a completion.
         batch_size: Prompts at once; memory, not results, depends on it.
@@ -35,12 +36,12 @@ def answer(
         Completion tokens of each example, up to and including the end token.
     """
     tokenizer = backbone.tokenizer
-    model: Any = backbone.model  # the stubs of generate do not know models
+    model: Any = backbone.model.to(processes.device())  # type: ignore[arg-type]
     ids = prompt_ids(tokenizer, examples)
     # Similar lengths together: less padding; the order of the results is restored below.
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     completions: list[list[int]] = [[] for _ in ids]
-    stops = _stop_ids(backbone)
+    stops = stop_ids(backbone)
     with tqdm(total=len(ids), desc=label, unit="query") as progress:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -61,13 +62,18 @@ def answer(
 
 
 def _decoding(temperature: float) -> dict[str, Any]:
-    """How tokens are chosen; a model's own defaults (top-k, top-p) are put out of force."""
+    """How tokens are chosen; a model's own defaults are put out of force.
+
+    What is left out here would be taken from the model's generation_config.json: Qwen2.5's has a
+    repetition penalty, which changes greedy answers, too.
+    """
+    plain = {"top_p": 1.0, "repetition_penalty": 1.0, "num_beams": 1}
     if temperature > 0:
-        return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    return {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+        return {"do_sample": True, "temperature": temperature, "top_k": 0, **plain}
+    return {"do_sample": False, "temperature": 1.0, "top_k": 50, **plain}
 
 
-def _stop_ids(backbone: Backbone) -> list[int]:
+def stop_ids(backbone: Backbone) -> list[int]:
     """Every id that ends a completion: the tokenizer's and those the model declares."""
     declared = backbone.model.generation_config.eos_token_id
     stops = declared if isinstance(declared, list) else [declared]

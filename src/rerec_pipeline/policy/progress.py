@@ -11,6 +11,8 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from rerec_pipeline import processes
+
 
 class TrainingProgress(ProgressCallback):
     """Shows a few metrics beside the bar instead of printing all of them at every step.
@@ -47,8 +49,16 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
     Returns:
         Seconds it took, of this call alone.
     """
+    if processes.is_main():
+        _remove_cut_off(folder)
+    processes.wait_for_all("checkpoints")
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return float(trainer.train(resume_from_checkpoint=last).metrics["train_runtime"])
+
+
+def _remove_cut_off(folder: Path) -> None:
+    """Removes last checkpoints of which not all was written."""
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     while last is not None and not (Path(last) / TRAINER_STATE_NAME).is_file():
         shutil.rmtree(last)
         last = get_last_checkpoint(str(folder))
-    return float(trainer.train(resume_from_checkpoint=last).metrics["train_runtime"])

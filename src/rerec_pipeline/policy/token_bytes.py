@@ -68,6 +68,9 @@ class TokenBytes:
                 self.table.append(b"" if added[token_id].special else piece.encode())
             else:
                 self.table.append(_piece_bytes(piece, kind))
+        # Models have more rows of embeddings than their tokenizer has tokens (Qwen2.5: 151,936 and
+        # 151,665). Sampling can reach those; like the tokenizer, we read nothing there.
+        self.table.append(b"")
         self.lengths = np.array([len(b) for b in self.table], dtype=np.int64)
         self.leading_breaks = np.array([_leading_breaks(b) for b in self.table], dtype=np.int64)
 
@@ -77,8 +80,8 @@ class TokenBytes:
         Args:
             token_ids: Ids as the policy produced them, special tokens included.
         """
-        ids = np.asarray(token_ids, dtype=np.int64)
-        data = b"".join([self.table[i] for i in token_ids])
+        ids = np.minimum(np.asarray(token_ids, dtype=np.int64), len(self.table) - 1)
+        data = b"".join([self.table[i] for i in ids.tolist()])
         return CompletionBytes(data, self.lengths[ids], self.leading_breaks[ids])
 
 

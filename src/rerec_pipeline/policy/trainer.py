@@ -36,6 +36,7 @@ class ReRecTrainer(GRPOTrainer):
         curriculum: What to visit next; its batch size is the number of prompts of one
             generation over all processes.
         difficulty: Whether difficulty is 1 - reward (paper) or 1 - NDCG (official).
+        at_once: Most completions in the making at once in this process; None for no limit.
         args: TRL's configuration; ``max_steps`` must be set, it is the budget.
         **kwargs: Passed on to ``GRPOTrainer``.
     """
@@ -50,6 +51,7 @@ class ReRecTrainer(GRPOTrainer):
         advantage: ReasoningAwareAdvantage,
         curriculum: Curriculum,
         difficulty: Literal["reward", "ndcg"],
+        at_once: int | None,
         args: GRPOConfig,
         **kwargs: Any,
     ):
@@ -58,6 +60,7 @@ class ReRecTrainer(GRPOTrainer):
         self.advantage = advantage
         self.curriculum = curriculum
         self.difficulty = difficulty
+        self.at_once = at_once
         self._group = int(args.num_generations or 1)
         self._scored: ScoredRollouts | None = None
         self._terms: torch.Tensor | None = None
@@ -76,6 +79,25 @@ class ReRecTrainer(GRPOTrainer):
             raise ValueError(
                 f"a generation has {prompts} prompts, the curriculum serves {curriculum.batch_size}"
             )
+
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        # Of several processes each would otherwise hold its gradients twice: 12 GB for 3 B weights.
+        args = super()._build_accelerator_args(**kwargs)
+        args["kwargs_handlers"][0].gradient_as_bucket_view = True
+        return args
+
+    # -- generation: TRL makes all completions of a generation at once, whatever they need --------
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *details: Any, **more: Any
+    ) -> tuple[list[list[int]], Any]:
+        size = len(prompt_ids) if self.use_vllm else self.at_once or len(prompt_ids)
+        made: list[list[int]] = []
+        for start in range(0, len(prompt_ids), size):
+            part = prompt_ids[start : start + size]
+            completions, logprobs = super()._generate_single_turn(part, *details, **more)
+            made += completions
+        return made, logprobs
 
     # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
 

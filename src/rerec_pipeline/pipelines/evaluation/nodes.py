@@ -11,9 +11,14 @@ import plotly.graph_objects as go
 import torch
 
 from rerec_pipeline.parameters import EvaluationParameters, RFTParameters
-from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone, select_prompts
-from rerec_pipeline.policy.backbone import Backbone, load_tokenizer
-from rerec_pipeline.policy.generation import answer
+from rerec_pipeline.pipelines.rft.nodes import select_prompts
+from rerec_pipeline.policy.backbone import (
+    Backbone,
+    cast_weights,
+    load_backbone,
+    load_tokenizer,
+)
+from rerec_pipeline.policy.generation import answer, stop_ids
 from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profile_of
@@ -78,7 +83,10 @@ def answer_before(
     evaluation: EvaluationParameters,
 ) -> pd.DataFrame:
     """Answers of the backbone as it is before fine-tuning."""
-    untrained = load_policy_backbone(backbone_record, rft.backbone)
+    backbone = rft.backbone
+    untrained = load_backbone(
+        backbone_record["name_or_path"], backbone.dtype, backbone.template_values
+    )
     return _answer(untrained, test_prompts, task, rft, evaluation, "Answering, before")
 
 
@@ -103,11 +111,17 @@ def _answer(
 ) -> pd.DataFrame:
     examples = examples_from_table(prompts, task.catalogue)
     length = rft.generation.max_completion_tokens
+    cast_weights(policy.model, rft.backbone.dtype)  # before and after in the same precision
     token_ids = answer(policy, examples, length, evaluation.batch_size, label)
     table = TokenBytes(policy.tokenizer)
-    texts = [table.read(ids).text for ids in token_ids]
+    ends = set(stop_ids(policy))
     return pd.DataFrame(
-        {"query_id": prompts["query_id"], "completion": texts, "token_ids": token_ids}
+        {
+            "query_id": prompts["query_id"],
+            "completion": [table.read(ids).text for ids in token_ids],
+            "token_ids": token_ids,
+            "cut_short": [ids[-1] not in ends for ids in token_ids],
+        }
     )
 
 
@@ -121,7 +135,8 @@ def score_answers(
 ) -> dict[str, ScoredRollouts]:
     """Scores both sets of answers with the very object that scored the rollouts."""
     examples = examples_from_table(test_prompts, task.catalogue)
-    table = TokenBytes(load_tokenizer(rft.backbone.name_or_path))
+    backbone = rft.backbone
+    table = TokenBytes(load_tokenizer(backbone.name_or_path, backbone.template_values))
     scorer = RolloutScorer(task, reward, table)
     return {
         name: scorer.score([[int(i) for i in ids] for ids in answers["token_ids"]], examples)
@@ -132,6 +147,8 @@ def score_answers(
 def report_metrics(
     scored: dict[str, ScoredRollouts],
     baseline_choices: pd.DataFrame,
+    answers_before: pd.DataFrame,
+    answers_after: pd.DataFrame,
     test_prompts: pd.DataFrame,
     task: RecTask,
     attribute_graph: pd.DataFrame,
@@ -139,7 +156,10 @@ def report_metrics(
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The machine-readable report, once for this run's folder and once as the latest."""
+    """The machine-readable report, once for this run's folder and once as the latest.
+
+    ``cut_short`` is the share of answers that ended at the limit and not by themselves.
+    """
     examples = examples_from_table(test_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
     bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
@@ -154,6 +174,8 @@ def report_metrics(
         scored["after"].graded.correct,
         *bootstrap,
     )
+    for name, answers in (("before", answers_before), ("after", answers_after)):
+        report[name]["cut_short"] = float(answers["cut_short"].mean())
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
     report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}

@@ -61,6 +61,8 @@ def create_pipeline() -> Pipeline:
                 [
                     "scored_answers",
                     "baseline_choices",
+                    "answers_before",
+                    "answers_after",
                     "test_prompts",
                     "task",
                     "attribute_graph",

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rerec_pipeline import processes
+from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import (
     BackboneParameters,
     DataParameters,
@@ -22,8 +24,10 @@ from rerec_pipeline.parameters import (
 from rerec_pipeline.policy.backbone import (
     Backbone,
     check_pretraining,
+    length_report,
     load_backbone,
     load_tokenizer,
+    prompt_ids,
     too_long,
 )
 from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
@@ -32,6 +36,7 @@ from rerec_pipeline.policy.scratch import is_made, make_from_scratch, recipe
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
+from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
     examples_from_table,
@@ -91,6 +96,11 @@ def prepare_backbone(
     tables = (queries, prompts, attribute_graph, item_popularity)
     made_by = recipe(backbone.scratch, *(table.to_json().encode() for table in tables))
     if not is_made(folder, made_by):
+        if processes.count() > 1:
+            raise BadParameterError(
+                "a model from scratch is made in one process; make it first, without a launcher: "
+                "kedro run --pipelines rft --to-nodes prepare_backbone"
+            )
         record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
         writer = warmup_writer(*tables, task, backbone.scratch)
         made = make_from_scratch(
@@ -137,8 +147,38 @@ def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
 
 
 def load_policy_backbone(backbone_record: dict[str, Any], backbone: BackboneParameters) -> Backbone:
-    """The untrained policy: any Hugging Face causal LM, by name or folder."""
-    return load_backbone(backbone_record["name_or_path"], backbone.dtype)
+    """What is to be trained: any Hugging Face causal LM, by name or folder.
+
+    Weights that are trained are float32: in bfloat16, with 8 bits of precision, an update of 5e-6
+    to a weight of 0.02 is rounded to nothing. An adapter's base stays in the backbone's precision.
+    """
+    dtype = "float32" if backbone.lora is None else backbone.dtype
+    return load_backbone(backbone_record["name_or_path"], dtype, backbone.template_values)
+
+
+def report_prompt_lengths(
+    prompts: pd.DataFrame,
+    task: RecTask,
+    backbone_record: dict[str, Any],
+    rft: RFTParameters,
+) -> dict[str, Any]:
+    """Tokens of the prompts of each split as this backbone reads them, and how many are too long.
+
+    It comes before anything that such a prompt stops, so that the whole extent is known.
+    """
+    tokenizer = load_tokenizer(backbone_record["name_or_path"], rft.backbone.template_values)
+    generation = rft.generation
+    limit = generation.max_prompt_tokens
+    report: dict[str, Any] = {"limit": limit, "on_long_prompt": generation.on_long_prompt}
+    for split in SPLITS:
+        examples = examples_from_table(prompts[prompts["split"] == split], task.catalogue)
+        lengths = [len(ids) for ids in prompt_ids(tokenizer, examples)] if examples else []
+        report[split] = length_report(lengths, limit)
+        logger.info(
+            "%d %s prompts, %d tokens at most, %d over the limit of %d",
+            len(lengths), split, max(lengths, default=0), report[split]["over_limit"], limit,
+        )  # fmt: skip
+    return report
 
 
 def select_training_prompts(
@@ -164,7 +204,7 @@ def select_prompts(
     check_pretraining(name_or_path, dataset, split_fingerprint(prompts))
     chosen = prompts[prompts["split"] == split].reset_index(drop=True)
     dropped = too_long(
-        load_tokenizer(name_or_path),
+        load_tokenizer(name_or_path, rft.backbone.template_values),
         examples_from_table(chosen, task.catalogue),
         rft.generation.max_prompt_tokens,
         rft.generation.on_long_prompt,
@@ -203,7 +243,9 @@ def fine_tune(
         tuned = fine_tune_grpo(
             backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
         )
-    shutil.rmtree(folder, ignore_errors=True)  # only an unfinished run is resumed
+    if processes.is_main():
+        shutil.rmtree(folder, ignore_errors=True)  # only an unfinished run is resumed
+    processes.free_memory()
     return tuned.policy, tuned.log, tuned.epochs, tuned.summary
 
 
@@ -215,5 +257,5 @@ def _fingerprint(
     digest.update(training_prompts.to_json().encode())
     digest.update(reward.context.bits.tobytes())
     digest.update(reward.context.embeddings.tobytes())
-    digest.update(str(seed).encode())
+    digest.update(f"{seed}, {processes.count()} processes".encode())
     return digest.hexdigest()[:16]

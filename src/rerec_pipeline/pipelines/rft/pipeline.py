@@ -47,6 +47,18 @@ def create_pipeline() -> Pipeline:
                 name="prepare_backbone",
             ),
             Node(
+                nodes.report_prompt_lengths,
+                [
+                    "prompts",
+                    "task",
+                    "backbone_record",
+                    "params:rft.backbone",
+                    "params:rft.generation",
+                ],
+                "prompt_lengths",
+                name="report_prompt_lengths",
+            ),
+            Node(
                 nodes.select_training_prompts,
                 ["prompts", "task", "backbone_record", "params:rft", "params:dataset"],
                 "training_prompts",
