@@ -70,5 +70,5 @@ lock: setup ## write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean: ## remove what runs have made, MLflow's records included; the base policy stays
-	rm -rf data/0[1-5]_* data/07_* data/08_* mlflow.db mlartifacts
+	rm -rf data/.spill data/0[1-5]_* data/07_* data/08_* mlflow.db mlartifacts
 	find data/06_models -mindepth 1 -maxdepth 1 ! -name base_policy -exec rm -rf {} +

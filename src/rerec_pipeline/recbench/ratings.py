@@ -51,7 +51,7 @@ FIELDS = ("UserID", "ItemID", "Rating", "Timestamp")
 SEPARATORS = ("::", "\t", ",")
 ITEM_COLUMNS = ("movie_id", "book_id", "item_id")
 
-BLOCK_CHARACTERS = 1 << 24
+BLOCK_CHARACTERS = 1 << 22
 BLOCK_ROWS = 1 << 18
 
 #: 18 digits always fit 64 bits.
