@@ -366,8 +366,8 @@ class GenerationParameters(Rule):
         on_long_prompt: ``error`` or ``exclude``.
         max_completion_tokens: A completion is cut there.
         temperature: Of the sampling.
-        at_once: Most completions in the making at once, per process; null: a whole generation.
-        vllm: Whether vLLM generates (a GPU is needed); it schedules by itself, without at_once.
+        at_once: Most completions in the making at once, per process; null: all of a generation.
+        vllm: Whether vLLM generates; it needs a GPU and schedules by itself, without at_once.
         vllm_engine: How.
     """
 
