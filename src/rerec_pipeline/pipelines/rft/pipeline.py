@@ -48,13 +48,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_prompt_lengths,
-                [
-                    "prompts",
-                    "task",
-                    "backbone_record",
-                    "params:rft.backbone",
-                    "params:rft.generation",
-                ],
+                ["prompts", "task", "backbone_record", "params:rft"],
                 "prompt_lengths",
                 name="report_prompt_lengths",
             ),
