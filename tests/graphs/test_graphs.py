@@ -77,6 +77,15 @@ class TestInteractionGraph:
         assert dense[0, 4].item() == pytest.approx(1 / math.sqrt(2 * 2))  # user 0 (2), item 1 (2)
         assert dense[2].abs().sum() == 0  # user 2 has seen nothing
 
+    def test_indices_are_what_mkl_takes(self):
+        adjacency = self.GRAPH.adjacency()
+        assert adjacency.crow_indices().dtype == adjacency.col_indices().dtype == torch.int32
+
+    def test_more_nodes_than_int32_are_refused(self):
+        graph = InteractionGraph(np.array([0]), np.array([0]), 2**31, 1)
+        with pytest.raises(ValueError, match="too many for int32"):
+            graph.adjacency()
+
     def test_negatives_are_never_positives(self):
         users = np.repeat([0, 1, 2], 500)
         negatives = self.GRAPH.sample_negatives(users, np.random.default_rng(0))
@@ -137,6 +146,23 @@ class TestLightGCN:
         bpr = [-math.log(1 / (1 + math.exp(-(3 - 5)))), -math.log(1 / (1 + math.exp(-(8 - 10))))]
         norms = (1 + 4) + (9 + 16) + (25 + 25)
         assert loss == pytest.approx(sum(bpr) / 2 + 0.5 * 0.5 * norms / 2)
+
+    def test_gradient_of_a_step_equals_pyg(self):
+        """Users and items that occur several times in a batch included."""
+        graph = TestInteractionGraph.GRAPH
+        trainer = LightGCNTrainer(graph, graph, RULE.model_copy(update={"l2": 0.1}))
+        twin, edge_index = pyg_twin(trainer.model, graph)
+        users, positives, negatives = torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [3, 3, 0, 3]])
+        embedding = twin.get_embedding(edge_index)
+        twin.recommendation_loss(
+            (embedding[users] * embedding[positives + 3]).sum(dim=1),
+            (embedding[users] * embedding[negatives + 3]).sum(dim=1),
+            node_id=torch.cat([users, positives + 3, negatives + 3]),
+            lambda_reg=0.05,
+        ).backward()
+        trainer.step(torch.stack([users, positives, negatives]))
+        wanted, found = twin.embedding.weight.grad, trainer.model.embedding.weight.grad
+        assert (found - wanted).norm() < 1e-5 * wanted.norm()
 
     def world(self):
         """Two tastes: users 0-9 like items 0-9, users 10-19 items 10-19."""

@@ -54,8 +54,14 @@ class InteractionGraph:
 
         Returns:
             Sparse CSR float32 (U + I, U + I). A node without interactions has an empty row.
+            Indices are int32: MKL wants those, and would be given a copy in every product.
+
+        Raises:
+            ValueError: If the graph is too large for int32.
         """
         size = self.n_users + self.n_items
+        if max(size, 2 * len(self)) > np.iinfo(np.int32).max:
+            raise ValueError(f"{size} nodes and {len(self)} interactions are too many for int32")
         rows = np.concatenate([self.users, self.items + self.n_users])
         columns = np.concatenate([self.items + self.n_users, self.users])
         degrees = np.bincount(rows, minlength=size)
@@ -65,8 +71,8 @@ class InteractionGraph:
             # torch calls all sparse CSR tensors beta; products with dense ones are what we use.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
             return torch.sparse_csr_tensor(
-                torch.from_numpy(np.concatenate([[0], np.cumsum(degrees)])),
-                torch.from_numpy(columns[order]),
+                torch.from_numpy(np.concatenate([[0], np.cumsum(degrees)]).astype(np.int32)),
+                torch.from_numpy(columns[order].astype(np.int32)),
                 torch.from_numpy(values[order].astype(np.float32)),
                 size=(size, size),
                 check_invariants=True,

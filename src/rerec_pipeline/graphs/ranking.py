@@ -33,7 +33,8 @@ def rank_all(
     Returns:
         ``recall`` and ``ndcg`` at k, means over the users who occur in ``wanted``.
     """
-    users = np.unique(wanted.users)
+    n_wanted = np.bincount(wanted.users, minlength=wanted.n_users)
+    users = np.flatnonzero(n_wanted)
     recalls, ndcgs = [], []
     for start in range(0, len(users), users_at_once):
         block = users[start : start + users_at_once]
@@ -42,7 +43,7 @@ def rank_all(
         scores[rows, columns] = -torch.inf
         top = scores.topk(min(k, scores.shape[1]), dim=1).indices.numpy()
         hits = wanted.contains(np.repeat(block[:, None], top.shape[1], axis=1), top)
-        counts = np.bincount(wanted.users, minlength=wanted.n_users)[block]
+        counts = n_wanted[block]
         gains = 1.0 / np.log2(np.arange(top.shape[1]) + 2.0)
         ideal = np.cumsum(gains)[np.minimum(counts, len(gains)) - 1]
         recalls.append(hits.sum(axis=1) / counts)
