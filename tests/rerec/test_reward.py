@@ -85,6 +85,15 @@ class TestQas:
         # films 0 and 1 share (Starring, Ben) and (Genre, Drama); film 0 has both
         assert qas(GRAPH.bits, rows([0], [2]), rows([0, 1], [0, 1]), 1).tolist() == [1.0, 0.0]
 
+    def test_padding_takes_nothing_away_wherever_it_stands(self):
+        truths = np.array([[0, -1, 1], [-1, 1, 0], [-1, -1, 0]])
+        # what 0 and 1 share, twice; then all of film 0, of which film 1 has two thirds
+        value = qas(GRAPH.bits, rows([1], [2], [1]), truths, 1)
+        assert value == pytest.approx([1, 0, 2 / 3])
+
+    def test_a_graph_without_attributes(self):
+        assert qas(AttributeGraph(2, []).bits, rows([1]), rows([0]), 1).tolist() == [0.0]
+
     def test_k_places_are_averaged(self):
         # places: film 0 (1.0), nothing (0), film 1 (2/3)
         value = qas(GRAPH.bits, rows([0, -1, 1]), rows([0]), 3)
@@ -104,6 +113,11 @@ class TestPas:
         # (3,4).(4,3)/25 = 24/25; opposite vectors -1; unknown 0; a zero vector 0
         value = pas(EMBEDDINGS, rows([1], [2], [-1], [3]), rows([0], [0], [0], [0]), 1)
         assert value == pytest.approx([0.96, -1.0, 0.0, 0.0])
+
+    def test_places_are_averaged_and_an_empty_one_counts_nothing(self):
+        # places: film 1 (0.96), nothing, which is not the last film, and film 0 (1)
+        value = pas(EMBEDDINGS[:3], rows([1, -1, 0]), rows([0]), 3)
+        assert value == pytest.approx([(0.96 + 1) / 3])
 
     def test_several_truths_are_averaged(self):
         assert pas(EMBEDDINGS, rows([0]), rows([0, 2]), 1) == pytest.approx([0.0])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+#: What stands between the titles of an answer.
+SEPARATOR = ";"
+
 _BOX = "\\boxed{"
 _TEXT_MACRO = re.compile(r"^\\text(?:bf|it|rm)?\{(?P<inner>.*)\}$", re.DOTALL)
 
@@ -26,10 +29,11 @@ class Answer:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """The titles as written, ranked best first (separated by ``;``)."""
+        """The titles as written, ranked best first (see ``SEPARATOR``)."""
         if self.content is None:
             return ()
-        return tuple(part.strip() for part in self.content.split(";") if part.strip())
+        parts = [part.strip() for part in self.content.split(SEPARATOR)]
+        return tuple([part for part in parts if part])
 
 
 def read_answer(completion: str) -> Answer:
@@ -54,17 +58,16 @@ def read_answer(completion: str) -> Answer:
 
 
 def _balanced(text: str, start: int) -> str | None:
-    depth = 1
-    for at in range(start, len(text)):
-        if text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start:at]
-    return None
+    depth, at = 1, start
+    while depth:
+        close = text.find("}", at)
+        if close == -1:
+            return None
+        depth += text.count("{", at, close) - 1
+        at = close + 1
+    return text[start : at - 1]
 
 
 def _strip_macro(content: str) -> str:
-    match = _TEXT_MACRO.match(content)
+    match = _TEXT_MACRO.match(content) if content[0] == "\\" else None
     return match.group("inner").strip() if match else content

@@ -6,7 +6,7 @@ Training and evaluation ask the same ``RecTask``, so what is rewarded is what is
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from rerec_pipeline.graphs.attributes import Attribute
-from rerec_pipeline.recbench.answers import Answer, read_answer
+from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
-from rerec_pipeline.recbench.titles import Catalogue, split_year
+from rerec_pipeline.recbench.titles import Catalogue, split_year, tidy
 from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
@@ -140,19 +140,24 @@ class RecTask:
         A title that is unknown, fits two items or is no candidate keeps its rank as -1: it is
         a wrong answer and never replaced by something else.
         """
+        titles = self._titles(answer)
+        return _rank(titles, self._resolve_each(titles), candidates)
+
+    def _resolve_each(self, titles: Iterable[str]) -> dict[str, int | None]:
+        return {title: self.catalogue.resolve(title) for title in titles}
+
+    def _titles(self, answer: Answer) -> tuple[str, ...]:
+        """The answered titles; a title of the catalogue may itself contain the separator."""
         titles = answer.titles
-        if len(titles) > 1 and answer.content is not None:
-            # A title may itself contain the separator.
+        if answer.content is not None and 1 < len(titles) <= self._most_parts:
             whole = self.catalogue.resolve(answer.content)
             titles = titles if whole is None else (answer.content,)
-        ranked: dict[object, int] = {}
-        for title in titles:
-            index = self.catalogue.resolve(title)
-            known = index is not None and index in candidates
-            ranked.setdefault(
-                index if known else title, index if known and index is not None else -1
-            )
-        return list(ranked.values())
+        return titles
+
+    @cached_property
+    def _most_parts(self) -> int:
+        """Parts that a title of the catalogue is cut into at separators, at most."""
+        return 1 + max((tidy(t).count(SEPARATOR) for t in self.catalogue.titles), default=0)
 
     def grade(self, completions: Sequence[str], examples: Sequence[Example]) -> Graded:
         """Reads and scores one completion for each example.
@@ -162,7 +167,10 @@ class RecTask:
             examples: What it was asked, N examples.
         """
         answers = [read_answer(text) for text in completions]
-        ranks = [self.rank(a, e.candidates) for a, e in zip(answers, examples, strict=True)]
+        titles = [self._titles(answer) for answer in answers]
+        # The rollouts of a prompt answer the same few titles: each is resolved once.
+        found = self._resolve_each({title for row in titles for title in row})
+        ranks = [_rank(t, found, e.candidates) for t, e in zip(titles, examples, strict=True)]
         width = max(1, max((len(r) for r in ranks), default=1))
         ranked = np.full((len(ranks), width), -1, dtype=np.int64)
         for row, items in enumerate(ranks):
@@ -218,3 +226,18 @@ class RecTask:
     def title_index(self) -> PhraseIndex:
         """All titles of the catalogue, to be found in running text; keys are item indices."""
         return title_index(self.catalogue)
+
+
+def _rank(
+    titles: Sequence[str], found: Mapping[str, int | None], candidates: Sequence[int]
+) -> list[int]:
+    """See ``RecTask.rank``."""
+    allowed = set(candidates)
+    ranked: dict[object, int] = {}
+    for title in titles:
+        index = found[title]
+        if index is not None and index in allowed:
+            ranked[index] = index
+        else:
+            ranked[title] = -1
+    return list(ranked.values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from rerec_pipeline.errors import BadInputError
 
@@ -19,8 +20,7 @@ ARTICLES = (
     "un", "une", "una", "der", "die", "das", "ein", "eine", "o", "os", "as", "en", "det",
 )  # fmt: skip
 
-_YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
-_SPACE = re.compile(r"[\s_]+")
+_YEAR = re.compile(r"\(\d{4}\)")
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "`": "'"})
 _TRAILING_ARTICLE = re.compile(
     r"^(?P<rest>.+), (?P<article>"
@@ -32,10 +32,10 @@ _TRAILING_ARTICLE = re.compile(
 
 def split_year(title: str) -> tuple[str, int | None]:
     """Splits "Title (1999)" into ("Title", 1999); the year is None where there is none."""
-    match = _YEAR.search(title)
-    if match is None:
-        return title.strip(), None
-    return title[: match.start()].strip(), int(match.group(1))
+    title = title.strip()
+    if _YEAR.fullmatch(title[-6:]) is None:
+        return title, None
+    return title[:-6].rstrip(), int(title[-5:-1])
 
 
 def natural_order(title: str) -> str:
@@ -44,7 +44,7 @@ def natural_order(title: str) -> str:
     Another title in brackets stays where it is: "Boat, The (Das Boot)" -> "The Boat (Das Boot)".
     """
     name, year = split_year(title)
-    match = _TRAILING_ARTICLE.match(name)
+    match = _TRAILING_ARTICLE.match(name) if ", " in name else None
     if match is not None:
         article, rest = match.group("article"), match.group("rest")
         name = f"{article}{rest}" if article.endswith("'") else f"{article} {rest}"
@@ -54,9 +54,11 @@ def natural_order(title: str) -> str:
 
 def tidy(text: str) -> str:
     """One spelling of quotes, composition and white space; case is kept."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFC", text).translate(_QUOTES)).strip()
+    one = unicodedata.normalize("NFC", text).translate(_QUOTES)
+    return " ".join(one.replace("_", " ").split())
 
 
+@lru_cache(maxsize=65536)
 def normal_form(title: str) -> tuple[str, int | None]:
     """The key under which two spellings of one title meet: (folded name, year or None)."""
     name, year = split_year(natural_order(tidy(title)))
@@ -126,8 +128,9 @@ class Catalogue:
         Returns:
             The item's index, or None if no item or more than one fits.
         """
-        if title in self._exact:
-            return self._exact[title]
+        index = self._exact.get(title)
+        if index is not None:
+            return index
         name, year = normal_form(title)
         if (name, year) in self._normal:
             return self._normal[name, year]

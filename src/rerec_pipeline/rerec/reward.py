@@ -74,20 +74,30 @@ def qas(bits: NDArray[np.uint64], ranked: IntArray, truths: IntArray, k: int) ->
     scores = np.zeros(len(ranked))
     for start in range(0, len(ranked), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        top = ranked[rows, :k]
-        asked = _shared_attributes(bits, truths[rows])
-        n_asked = np.bitwise_count(asked).sum(axis=1)
-        common = np.bitwise_count(bits[top] & asked[:, None, :]).sum(axis=2)
-        common = np.where(top >= 0, common, 0)
-        scores[rows] = common.sum(axis=1) / (k * np.maximum(n_asked, 1))
-    return scores
+        scores[rows] = _common_attributes(bits, ranked[rows, :k], truths[rows])
+    return scores / k
+
+
+def _common_attributes(bits: NDArray[np.uint64], top: IntArray, truths: IntArray) -> FloatArray:
+    """Sum over the places of a row: share of what is asked for that the item there has."""
+    asked = _shared_attributes(bits, truths)
+    # An item has a few of thousands of attributes: look only where something is asked for.
+    row, word = np.divmod(np.flatnonzero(asked != 0), max(asked.shape[1], 1))
+    wanted = asked[row, word]
+    n_asked = np.bincount(row, np.bitwise_count(wanted), minlength=len(top))
+    items = top[row]
+    has = np.bitwise_count(bits[items, word[:, None]] & wanted[:, None])
+    common = np.where(items >= 0, has, 0).sum(axis=1)
+    return np.bincount(row, common, minlength=len(top)) / np.maximum(n_asked, 1)
 
 
 def _shared_attributes(bits: NDArray[np.uint64], truths: IntArray) -> NDArray[np.uint64]:
     """What all right items of a row share; a padding place takes nothing away."""
-    everything = np.uint64(0xFFFFFFFFFFFFFFFF)
-    per_truth = np.where((truths >= 0)[:, :, None], bits[truths], everything)
-    return np.bitwise_and.reduce(per_truth, axis=1)
+    shared = bits[truths.max(axis=1)]
+    for place in truths.T if truths.shape[1] > 1 else ():
+        known = place >= 0
+        shared[known] &= bits[place[known]]
+    return shared
 
 
 def pas(embeddings: FloatArray, ranked: IntArray, truths: IntArray, k: int) -> FloatArray:
@@ -107,11 +117,18 @@ def pas(embeddings: FloatArray, ranked: IntArray, truths: IntArray, k: int) -> F
     Returns:
         float64 (N,), each in [-1, 1].
     """
-    top = ranked[:, :k]
-    known_truths = (truths >= 0)[:, :, None]
-    target = np.where(known_truths, embeddings[truths], 0.0).sum(axis=1) / known_truths.sum(axis=1)
-    answered = np.where((top >= 0)[:, :, None], embeddings[top], 0.0).sum(axis=1) / k
+    target = _sum_of_rows(embeddings, truths) / (truths >= 0).sum(axis=1)[:, None]
+    answered = _sum_of_rows(embeddings, ranked[:, :k]) / k
     return np.einsum("nd,nd->n", answered, target, dtype=np.float64)
+
+
+def _sum_of_rows(embeddings: FloatArray, items: IntArray) -> FloatArray:
+    """Sum of the embeddings of a row's items, -1 counting nothing: (N, R) -> (N, D)."""
+    with_nothing = np.concatenate([embeddings, np.zeros((1, embeddings.shape[1]))])
+    total = np.zeros((len(items), embeddings.shape[1]))
+    for place in items.T:
+        total += with_nothing[place]  # -1 is the last row
+    return total
 
 
 def unit_rows(embeddings: FloatArray) -> FloatArray:
