@@ -82,6 +82,25 @@ def test_any_ids_decode_as_the_tokenizer_decodes_them(bpe_tokenizer, ids):
     assert read.text == bpe_tokenizer.decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("batch", [[[]], [[], []], [[5, 70], [], [300, 5, 5]]])
+def test_a_batch_is_read_as_its_completions_are(bpe_tokenizer, batch):
+    table = TokenBytes(bpe_tokenizer)
+    read, alone = table.read_batch(batch), [table.read(ids) for ids in batch]
+    assert read.texts == [one.text for one in alone]
+    assert read.data == b"".join(one.data for one in alone)
+    assert read.n_tokens.tolist() == [len(ids) for ids in batch]
+    assert read.n_bytes.tolist() == [len(one.data) for one in alone]
+    for name in ("lengths", "leading_breaks"):
+        apart = [getattr(one, name) for one in alone]
+        assert getattr(read, name).tolist() == np.concatenate(apart).tolist()
+
+
+@pytest.mark.parametrize("beyond", [-1, 10**6])
+def test_an_id_outside_the_vocabulary_is_an_error(bpe_tokenizer, beyond):
+    with pytest.raises(IndexError):
+        TokenBytes(bpe_tokenizer).read([beyond])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     paragraphs=st.lists(
@@ -96,10 +115,10 @@ def test_penalised_tokens_are_exactly_those_of_the_paragraph(tokenizer, paragrap
     text = breaks.join(paragraphs)
     ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     read = TokenBytes(tokenizer).read(ids)
-    split = split_paragraphs(read.data)
-    assert list(split.texts) == paragraphs
+    split = split_paragraphs(read.data, read.n_bytes)
+    assert list(split.texts[0]) == paragraphs
     mask = penalised_tokens(
-        [read.lengths], [read.leading_breaks], [split.starts], [[chosen]], len(ids)
+        read.lengths, read.leading_breaks, read.n_tokens, split, [[chosen]], len(ids)
     )
     marked = TokenBytes(tokenizer).read(np.array(ids)[mask[0]].tolist()).text
     assert marked.strip("\n") == paragraphs[chosen]

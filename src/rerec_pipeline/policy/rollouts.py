@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rerec_pipeline.policy.token_bytes import CompletionBytes, TokenBytes
 from rerec_pipeline.recbench.task import Example, Graded, RecTask
 from rerec_pipeline.rerec.reward import Reward, RewardBatch, ScoredBatch
-from rerec_pipeline.rerec.segments import penalised_tokens, split_paragraphs
+from rerec_pipeline.rerec.segments import Paragraphs, penalised_tokens, split_paragraphs
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,28 @@ class ScoredRollouts:
         completions: The rollouts as bytes.
         graded: What they answer.
         scored: Their rewards by term, unweighted, and in total.
-        starts: First byte of each paragraph, per rollout.
-        paragraphs: Text of each paragraph, per rollout.
+        split: Their paragraphs.
         penalised: Indices of the paragraphs that bring up a wrong recommendation, per rollout.
     """
 
-    completions: list[CompletionBytes]
+    completions: CompletionBytes
     graded: Graded
     scored: ScoredBatch
-    starts: list[NDArray[np.int64]]
-    paragraphs: list[tuple[str, ...]]
+    split: Paragraphs
     penalised: list[list[int]]
+
+    @property
+    def paragraphs(self) -> list[tuple[str, ...]]:
+        """Text of each paragraph, per rollout."""
+        return self.split.texts
 
     def penalised_tokens(self, width: int) -> NDArray[np.bool_]:
         """Marks the tokens of penalised paragraphs: bool (N, ``width``)."""
         return penalised_tokens(
-            [c.lengths for c in self.completions],
-            [c.leading_breaks for c in self.completions],
-            self.starts,
+            self.completions.lengths,
+            self.completions.leading_breaks,
+            self.completions.n_tokens,
+            self.split,
             self.penalised,
             width,
         )
@@ -68,21 +72,14 @@ class RolloutScorer:
             token_ids: Completion tokens of N rollouts.
             examples: What each was asked, N examples.
         """
-        completions = [self.token_bytes.read(ids) for ids in token_ids]
-        graded = self.task.grade([c.text for c in completions], examples)
+        completions = self.token_bytes.read_batch(token_ids)
+        graded = self.task.grade(completions.texts, examples)
         scored = self.reward(RewardBatch(graded.ranked, graded.truths, graded.boxed))
-        split = [split_paragraphs(c.data) for c in completions]
+        split = split_paragraphs(completions.data, completions.n_bytes)
         penalised = [
-            [] if right else self.task.penalised_paragraphs(part.texts, answer, int(ranked[0]))
-            for part, answer, ranked, right in zip(
-                split, graded.answers, graded.ranked, graded.correct, strict=True
+            [] if right else self.task.penalised_paragraphs(texts, answer, int(ranked[0]))
+            for texts, answer, ranked, right in zip(
+                split.texts, graded.answers, graded.ranked, graded.correct, strict=True
             )
         ]
-        return ScoredRollouts(
-            completions,
-            graded,
-            scored,
-            [part.starts for part in split],
-            [part.texts for part in split],
-            penalised,
-        )
+        return ScoredRollouts(completions, graded, scored, split, penalised)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
@@ -22,22 +25,35 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True)
 class CompletionBytes:
-    """A completion as bytes, and how many of them each token made.
+    """Completions as bytes, one after the other, and how many of them each token made.
 
     Attributes:
-        data: UTF-8 bytes; special tokens contribute nothing.
-        lengths: Bytes of each token, int64 (T,).
+        data: UTF-8 bytes of all B completions; special tokens contribute nothing.
+        lengths: Bytes of each of their T tokens, int64 (T,).
         leading_breaks: Line breaks a token begins with, 0 if it is nothing else, int64 (T,).
+        n_bytes: Bytes of each completion, int64 (B,).
+        n_tokens: Tokens of each completion, int64 (B,).
     """
 
     data: bytes
     lengths: NDArray[np.int64]
     leading_breaks: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    n_tokens: NDArray[np.int64]
 
     @property
     def text(self) -> str:
-        """The completion as text."""
+        """All completions as one text."""
         return self.data.decode("utf-8", errors="replace")
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Each completion as text."""
+        ends = np.cumsum(self.n_bytes)
+        return [
+            self.data[start:end].decode("utf-8", errors="replace")
+            for start, end in zip((ends - self.n_bytes).tolist(), ends.tolist(), strict=True)
+        ]
 
 
 class TokenBytes:
@@ -71,18 +87,39 @@ class TokenBytes:
         # Models have more rows of embeddings than their tokenizer has tokens (Qwen2.5: 151,936 and
         # 151,665). Sampling can reach those; like the tokenizer, we read nothing there.
         self.table.append(b"")
+        self._pieces = pa.array(self.table, type=pa.large_binary())
         self.lengths = np.array([len(b) for b in self.table], dtype=np.int64)
         self.leading_breaks = np.array([_leading_breaks(b) for b in self.table], dtype=np.int64)
 
     def read(self, token_ids: Sequence[int]) -> CompletionBytes:
-        """The bytes of a completion.
+        """The bytes of one completion.
 
         Args:
             token_ids: Ids as the policy produced them, special tokens included.
         """
-        ids = np.minimum(np.asarray(token_ids, dtype=np.int64), len(self.table) - 1)
-        data = b"".join([self.table[i] for i in ids.tolist()])
-        return CompletionBytes(data, self.lengths[ids], self.leading_breaks[ids])
+        return self.read_batch([token_ids])
+
+    def read_batch(self, token_ids: Sequence[Sequence[int]]) -> CompletionBytes:
+        """The bytes of several completions.
+
+        Args:
+            token_ids: Ids of B completions, as the policy produced them.
+        """
+        n_tokens = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        # struct packs a list of Python integers faster than NumPy reads it.
+        packed = [struct.pack(f"{len(ids)}q", *ids) for ids in token_ids]
+        ids = np.minimum(np.frombuffer(b"".join(packed), dtype=np.int64), len(self.table) - 1)
+        # Arrow puts the pieces together in one go: offsets, and the bytes behind one another.
+        pieces = self._pieces.take(pa.array(ids))
+        _, offsets, data = pieces.buffers()
+        ends = np.frombuffer(offsets, dtype=np.int64, count=len(ids) + 1)[np.cumsum(n_tokens)]
+        return CompletionBytes(
+            data=data.to_pybytes() if data else b"",
+            lengths=self.lengths[ids],
+            leading_breaks=self.leading_breaks[ids],
+            n_bytes=np.diff(ends, prepend=0),
+            n_tokens=n_tokens,
+        )
 
 
 def _leading_breaks(data: bytes) -> int:

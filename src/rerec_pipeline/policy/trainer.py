@@ -161,14 +161,10 @@ class ReRecTrainer(GRPOTrainer):
         hard = difficulties(basis.cpu().numpy(), self._group)
         self.curriculum.record(batch, hard.tolist())
         plan = self.curriculum.plans[-1]
-        tokens = sum(len(c.lengths) for c in self._scored.completions)
-        marked = self._scored.penalised_tokens(
-            max(len(c.lengths) for c in self._scored.completions)
-        )
-        local = torch.tensor(
-            [float(self._scored.graded.correct.mean()), float(marked.sum()) / max(tokens, 1)],
-            device=rewards.device,
-        )
+        n_tokens = self._scored.completions.n_tokens
+        marked = self._scored.penalised_tokens(int(n_tokens.max())).sum()
+        right = float(self._scored.graded.correct.mean())
+        local = torch.tensor([right, float(marked / max(n_tokens.sum(), 1))], device=rewards.device)
         accuracy, share = self.accelerator.gather(local).view(-1, 2).mean(dim=0).tolist()
         metrics = self._metrics["train"]
         metrics["accuracy"].append(accuracy)

@@ -50,7 +50,7 @@ def report_policy(
         "well_formed": float(scored.graded.boxed.mean()),
         "qas": float(scored.scored.terms["qas"].mean()),
         "pas": float(scored.scored.terms["pas"].mean()),
-        "tokens": float(np.mean([len(c.lengths) for c in scored.completions])),
+        "tokens": float(scored.completions.n_tokens.mean()),
         "paragraphs_penalised": sum(len(p) for p in scored.penalised) / max(paragraphs, 1),
         "faithfulness": shares_confirmed(said),
     }
