@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu bench-scale evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-gpu bench bench-lastfm bench-scale evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,12 @@ test-slow: setup ## tests that take minutes: the whole sample, and that the poli
 
 test-gpu: setup ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+bench: setup ## speed and memory against references, some minutes; fails if a bar is missed
+	$(BIN)/python -m benchmarks.speed
+
+bench-lastfm: setup ## LightGCN's quality on its reference's split (DATA=folder with data1.txt, test1.txt)
+	$(BIN)/python -m benchmarks.lightgcn_lastfm --data $(DATA)
 
 bench-scale: setup ## seconds and memory at 1, 10 and 100 times MovieLens-1M (up to 30 minutes, 10 GB of disk)
 	$(BIN)/python benchmarks/scale.py

@@ -1,0 +1,124 @@
+"""Every benchmark at a tiny size: it runs, and its reference agrees. No times are judged."""
+
+import numpy as np
+import pytest
+
+from benchmarks import (
+    lightgcn_lastfm,
+    lightgcn_step,
+    networkx_reward,
+    ranking,
+    reward,
+    speed,
+    tokens,
+)
+from rerec_pipeline.errors import BadInputError
+
+STEP = lightgcn_step.Size(users=60, items=40, interactions=600, batch=64, pairs=2)
+
+
+def agreements(section) -> list[bool]:
+    """Whether ours and the reference agree, for every figure that says so."""
+    checks = [c.met for c in section.checks if "differ" in c.what or "exact" in c.what]
+    assert checks
+    return checks
+
+
+def test_training_step():
+    section = lightgcn_step.run(STEP)
+    assert all(agreements(section))
+    assert [row[0] for row in section.rows] == ["training step", "negatives of an epoch"]
+    assert len(section.checks) == 3
+
+
+def test_negatives_of_the_reference_are_unseen():
+    graph = lightgcn_step.make_graph(STEP)
+    seen = [set(graph.items[graph.users == user].tolist()) for user in range(60)]
+    drawn = lightgcn_step.draw_negatives(graph, graph.users, seen)
+    assert len(drawn) == len(graph) == 600
+    assert not any(item in seen[user] for user, item in zip(graph.users, drawn, strict=True))
+
+
+def test_ranking():
+    assert all(agreements(ranking.run(ranking.Size(STEP, dim=4, pairs=2))))
+
+
+def test_reward():
+    size = reward.Size(60, 100, 300, prompts=6, rollouts=3, posts=5, pairs=2)
+    section = reward.run(size)
+    assert len(agreements(section)) == 4  # K = 1 and 10, in process and over HTTP
+    assert all(agreements(section))
+    assert [row[:2] for row in section.rows] == [
+        [k, name]
+        for k in ("1", "10")
+        for name in ("networkx, in process", "service, one POST each")
+    ]
+
+
+def test_the_networkx_reward_by_hand():
+    # film 1 shares one of the two attributes of film 0, and its embedding is orthogonal
+    world = networkx_reward.World(
+        ["A (1990)", "B (1991)"],
+        [(0, "Genre", "x"), (0, "Directed_by", "y"), (1, "Genre", "x"), (1, "Starring", "y")],
+        np.array([[1.0, 0.0], [0.0, 2.0]]),
+    )
+    plain = networkx_reward.NetworkxReward(world, k=1)
+    assert plain("\\boxed{b}", 0, [0, 1]) == pytest.approx(0.01 * 0.5 + 0.05)
+    assert plain("\\boxed{A (1990)}", 0, [0, 1]) == pytest.approx(1 + 0.01 + 0.01 + 0.05)
+    assert plain("\\boxed{B}", 0, [0]) == pytest.approx(0.05)
+    assert plain("none", 0, [0, 1]) == pytest.approx(-0.55)
+
+
+def test_tokens():
+    size = tokens.Size(completions=8, tokens=60, vocabulary=400, pairs=2)
+    section = tokens.run(size)
+    assert agreements(section) == [True]
+    assert section.rows[0][-1] == "8 texts, 8 paragraphs"
+    assert section.rows[0][-2].startswith("0 texts")  # the reference's text is wrong throughout
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        speed.main(["step", "steps"])
+    assert "unknown parts ['steps']" in capsys.readouterr().err
+
+
+class TestLastfm:
+    def write(self, folder, train="1\t1\t5\n1\t2\t3.2e+05\n2\t3\t1\n", test="1\t3\t9\n2\t4\t1\n"):
+        (folder / "data1.txt").write_text(train)
+        (folder / "test1.txt").write_text(test)
+        return folder
+
+    def test_ids_are_counted_from_one(self, tmp_path):
+        train, test = lightgcn_lastfm.read_split(self.write(tmp_path))
+        assert (train.n_users, train.n_items) == (2, 4)
+        assert list(zip(train.users, train.items, strict=True)) == [(0, 0), (0, 1), (1, 2)]
+        assert list(zip(test.users, test.items, strict=True)) == [(0, 2), (1, 3)]
+
+    @pytest.mark.parametrize(
+        ("train", "problem"),
+        [("", "at least one"), ("0\t1\t1\n", "from 1"), ("1,1,1\n", "user, item")],
+    )
+    @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
+    def test_a_bad_file_is_named(self, tmp_path, train, problem):
+        with pytest.raises(BadInputError, match=rf"data1\.txt: .*{problem}"):
+            lightgcn_lastfm.read_split(self.write(tmp_path, train=train))
+
+    def test_a_missing_folder_is_named(self, tmp_path, capsys):
+        with pytest.raises(SystemExit) as ended:
+            lightgcn_lastfm.main(["--data", str(tmp_path / "nowhere")])
+        assert "nowhere" in str(ended.value.code)
+
+    def test_a_short_run_reports_and_has_no_bar(self, tmp_path, capsys):
+        with pytest.raises(SystemExit) as ended:
+            lightgcn_lastfm.main(["--data", str(self.write(tmp_path)), "--epochs", "2"])
+        assert ended.value.code == 0
+        assert "| 2 | " in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("recall", "met"), [(0.265, True), (0.264, False)])
+    def test_the_bars_are_those_at_500_epochs(self, tmp_path, recall, met):
+        train, _ = lightgcn_lastfm.read_split(self.write(tmp_path))
+        scores = {60: {"recall": 0.1, "ndcg": 0.1}, 500: {"recall": recall, "ndcg": 0.205}}
+        section = lightgcn_lastfm.report(scores, train)
+        assert [check.met for check in section.checks] == [met, True]
+        assert section.rows[0] == ["60", "0.1000", "0.1000", "0.1924", "0.1397"]
