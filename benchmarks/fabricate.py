@@ -84,7 +84,8 @@ def write_text(path: Path, batches: Iterator[pa.RecordBatch]) -> int:
 def write_items(path: Path, multiple: int) -> int:
     """Writes the item ids; returns their number."""
     items = round(ITEMS * multiple**0.5)
-    pd.DataFrame({"item_id": range(1, items + 1)}).to_parquet(path)
+    ids = pd.Series(range(1, items + 1))
+    pd.DataFrame({"item_id": ids, "raw_id": ids.astype("str")}).to_parquet(path)
     return items
 
 

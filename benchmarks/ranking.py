@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import lightgcn_step
 from benchmarks.measure import Section, at_least, at_most, in_turns, speed_row
-from rerec_pipeline.graphs.interactions import InteractionGraph, hold_out
+from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.ranking import rank_all
 
 K = 20
@@ -97,7 +97,7 @@ def _ndcg(hits: np.ndarray, truths: Sequence[list[np.int64]]) -> float:
 def run(size: Size = FULL) -> Section:
     """Measures the evaluation and reports."""
     graph = lightgcn_step.make_graph(size.graph)
-    held = hold_out(graph.users, 0.2, np.random.default_rng(3))
+    held = np.random.default_rng(3).random(len(graph)) < 0.2
     shape = graph.n_users, graph.n_items
     seen, wanted = (
         InteractionGraph(graph.users[part], graph.items[part], *shape) for part in (~held, held)

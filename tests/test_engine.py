@@ -207,7 +207,7 @@ class TestExchange:
         )
         (folder / "ratings.dat").write_text(self.RATINGS)
         manifest = {"ratings.dat": {"path": str(folder / "ratings.dat")}}
-        items = pd.DataFrame({"item_id": range(1, 60)})
+        items = pd.DataFrame({"item_id": range(1, 60), "raw_id": [str(n) for n in range(1, 60)]})
         raw.save(nodes.read_interactions(manifest))
         with pytest.raises(BadInputError) as refused:
             nodes.ingest_interactions(raw.load(), items.iloc[9:], manifest)
