@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.edges import hold_out
 from rerec_pipeline.parameters import (
     AttributeParameters,
@@ -265,34 +266,44 @@ def draw_candidates(
     used = set(splits["query_id"])
     asked = [(query, mentioned) for query, mentioned in everyone if query.query_id in used]
     if fixed.candidates is None:
-        graph = graph_from_table(attribute_graph, catalogue)
-        needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}
-        known = truths_by_need([query for query, _ in everyone], list(needs.values()))
-        drawer = CandidateDrawer(catalogue, graph, known, rule)
         past = dict(zip(histories["query_id"], histories["history_ids"], strict=True))
-        choices = {
-            query.query_id: drawer.draw(
-                replace(query, history=(*query.history, *past.get(query.query_id, ()))),
-                needs[query.query_id],
-                mentioned,
-            )
-            for query, mentioned in tqdm(asked, desc="Drawing candidates", unit="query")
-        }
+        asked = [(_with_history(query, past), mentioned) for query, mentioned in asked]
+        graph = graph_from_table(attribute_graph, catalogue)
+        choices = _draw(asked, everyone, catalogue, graph, rule)
     else:
         right = {query.query_id: catalogue.indices(query.truth_ids) for query, _ in asked}
-        choices = read_fixed_candidates(
-            _text_of(fixed.candidates), fixed.candidates, catalogue, right
-        )
+        text = _text_of(fixed.candidates)
+        choices = read_fixed_candidates(text, fixed.candidates, catalogue, right)
     ids = catalogue.item_ids
-    rows = [
+    chosen = [choices[query.query_id] for query, _ in asked]
+    return pd.DataFrame(
         {
-            "query_id": query.query_id,
-            "truth_id": ids[choices[query.query_id].truth],
-            "candidate_ids": [ids[c] for c in choices[query.query_id].candidates],
+            "query_id": [query.query_id for query, _ in asked],
+            "truth_id": [ids[choice.truth] for choice in chosen],
+            "candidate_ids": [[ids[c] for c in choice.candidates] for choice in chosen],
         }
-        for query, _ in asked
-    ]
-    return pd.DataFrame(rows)
+    )
+
+
+def _with_history(query: Query, past: Mapping[str, Sequence[int]]) -> Query:
+    return replace(query, history=(*query.history, *past.get(query.query_id, ())))
+
+
+def _draw(
+    asked: Sequence[Asked],
+    everyone: Sequence[Asked],
+    catalogue: Catalogue,
+    graph: AttributeGraph,
+    rule: CandidateRule,
+) -> dict[str, Choice]:
+    """Candidates of the queries in use; what is right for a need, all queries tell."""
+    needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}
+    known = truths_by_need([query for query, _ in everyone], list(needs.values()))
+    drawer = CandidateDrawer(catalogue, graph, known, rule)
+    return {
+        query.query_id: drawer.draw(query, needs[query.query_id], mentioned)
+        for query, mentioned in tqdm(asked, desc="Drawing candidates", unit="query")
+    }
 
 
 def build_prompts(
