@@ -189,12 +189,18 @@ class _Batches(Dataset):
         return {"input_ids": torch.from_numpy(ids), "weights": torch.from_numpy(weights)}
 
 
+def _the_one(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    (ready,) = batch
+    return ready
+
+
 class _PretrainingTrainer(Trainer):
     """Next-token prediction with a weight for each token, on ready-made batches in order."""
 
     def get_train_dataloader(self) -> DataLoader:
-        # Batches are made; batch_size=None passes them on one by one, in order.
-        return DataLoader(self.train_dataset, batch_size=None)  # type: ignore[arg-type]
+        # Batches are made, and passed on one by one, in order. With no batch size the loader would
+        # have no batch sampler, which is what skips the batches already seen when resuming.
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=_the_one)  # type: ignore[arg-type]
 
     def compute_loss(
         self,
