@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PARAMS ?=
 SEEDS ?= 0,1,2
+WORKERS ?= 2
 
 # One thread pool that does not spin while it waits: two processes then share two cores fairly.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -30,8 +31,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_book,variant=grpo")
 	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
 
-test: setup ## the test suite
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: setup ## the test suite, a file at a time in each of WORKERS processes (WORKERS=auto: one a core)
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## tests that take minutes: the whole sample, and that the policy learns
 	$(BIN)/python -m pytest -m slow
