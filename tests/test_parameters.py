@@ -16,7 +16,10 @@ BACKBONES = [
     "scratch",
 ]  # fmt: skip
 OFFICIAL = ["qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora"]
-VARIANTS = ["rerec", "grpo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft"]
+VARIANTS = [
+    "rerec", "grpo", "reinforce_pp", "rloo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft",
+]  # fmt: skip
+ON_ROLLOUTS = [name for name in VARIANTS if not name.startswith("sft")]
 
 
 def parameters(**runtime):
@@ -80,6 +83,24 @@ class TestChoices:
         assert grpo.reward.weights["ndcg"] == whole.reward.weights["ndcg"]
         assert grpo.advantage.w_penalty == 0 and not grpo.curriculum.enabled
         assert grpo.budget == whole.budget and grpo.optimizer == whole.optimizer
+
+    @pytest.mark.parametrize("variant", ["reinforce_pp", "rloo"])
+    def test_a_baseline_differs_from_grpo_in_its_algorithm_alone(self, variant):
+        grpo, baseline = (
+            parameters(variant=v)["rft"].model_dump(exclude={"checkpoint_dir"})
+            for v in ("grpo", variant)
+        )
+        assert baseline == {**grpo, "algorithm": variant}
+
+    @pytest.mark.parametrize("backbone", BACKBONES)
+    def test_variants_that_learn_from_rollouts_have_one_budget(self, backbone):
+        """The same prompts, rollouts, updates, sampling and optimizer: equal compute."""
+        spent = [
+            [rft.budget, rft.optimizer, rft.generation, rft.checkpoint_every]
+            for variant in ON_ROLLOUTS
+            for rft in [parameters(backbone=backbone, variant=variant)["rft"]]
+        ]
+        assert len(spent) == 8 and all(one == spent[0] for one in spent)
 
     def test_the_command_line_comes_last(self):
         chosen = parameters(variant="wo_qas", rft={"reward": {"weights": {"qas": 0.7}}})

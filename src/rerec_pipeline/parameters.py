@@ -26,7 +26,7 @@ from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
+from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
@@ -311,7 +311,7 @@ class BudgetParameters(Rule):
 
 
 class OptimizerParameters(Rule):
-    """The GRPO objective and its optimizer.
+    """The objective and its optimizer.
 
     Attributes:
         lr: Learning rate.
@@ -319,7 +319,9 @@ class OptimizerParameters(Rule):
         warmup_steps: Optimizer steps of linear warm-up.
         weight_decay: Of AdamW.
         max_grad_norm: Gradient clipping.
-        beta: Coefficient of the KL term to the backbone (k3 estimator); 0 leaves it out.
+        beta: Coefficient of the KL to the backbone; 0 leaves it out. GRPO has it in the loss (k3
+            estimator), REINFORCE++ and RLOO in the reward.
+        reward_kl: Estimator of the KL that REINFORCE++ has in its reward.
         epsilon: Clipping of the probability ratio.
         gradient_checkpointing: Saves memory, costs time.
     """
@@ -330,6 +332,7 @@ class OptimizerParameters(Rule):
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     beta: float = Field(ge=0)
+    reward_kl: KLEstimator
     epsilon: float = Field(gt=0)
     gradient_checkpointing: bool
 
@@ -398,7 +401,8 @@ class RFTParameters(Rule):
     """Fine-tuning of the policy.
 
     Attributes:
-        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say) or ``sft``.
+        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say), ``reinforce_pp``
+            or ``rloo`` (with advantages of their own), or ``sft``.
         backbone: What is fine-tuned.
         reward: The dual-graph reward.
         advantage: RAAE.
@@ -412,7 +416,7 @@ class RFTParameters(Rule):
         checkpoint_dir: Where checkpoints of unfinished runs are.
     """
 
-    algorithm: Literal["grpo", "sft"]
+    algorithm: Literal["grpo", "reinforce_pp", "rloo", "sft"]
     backbone: BackboneParameters
     reward: RewardParameters
     advantage: AdvantageRule
@@ -431,6 +435,15 @@ class RFTParameters(Rule):
         if self.algorithm == "sft":
             return self.sft.batch_size
         return self.budget.samples_per_update
+
+    @model_validator(mode="after")
+    def _only_grpo_penalises_paragraphs(self) -> RFTParameters:
+        if self.algorithm in ("reinforce_pp", "rloo") and self.advantage.w_penalty:
+            raise ValueError(
+                f"{self.algorithm} has advantages of its own, without a penalty of paragraphs: "
+                "set advantage.w_penalty=0, as the variant of that name does"
+            )
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_fall_between_generations(self) -> RFTParameters:

@@ -18,7 +18,7 @@ from trl import GRPOTrainer
 from rerec_pipeline.datasets import PolicyDataset
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.policy.backbone import load_backbone, load_tokenizer, prompt_ids
-from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
+from rerec_pipeline.policy.fine_tuning import fine_tune_rl, fine_tune_sft
 from rerec_pipeline.policy.generation import answer, stop_ids
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
@@ -230,7 +230,7 @@ def parameters(folder, place, lora=None, dtype="float32", **changes):
 def grpo(world, folder, rft, place):
     task, reward, examples, _ = world
     backbone = load_backbone(folder, rft.backbone.dtype if rft.backbone.lora else "float32", DATE)
-    return fine_tune_grpo(
+    return fine_tune_rl(
         backbone,
         examples,
         RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),

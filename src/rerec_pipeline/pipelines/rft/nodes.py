@@ -30,7 +30,7 @@ from rerec_pipeline.policy.backbone import (
     prompt_ids,
     too_long,
 )
-from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
+from rerec_pipeline.policy.fine_tuning import fine_tune_rl, fine_tune_sft
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.scratch import is_made, make_from_scratch, recipe
 from rerec_pipeline.policy.token_bytes import TokenBytes
@@ -240,7 +240,7 @@ def fine_tune(
         )
     else:
         scorer = RolloutScorer(task, reward, TokenBytes(backbone.tokenizer))
-        tuned = fine_tune_grpo(
+        tuned = fine_tune_rl(
             backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
         )
     if processes.is_main():
