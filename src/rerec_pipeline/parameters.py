@@ -384,14 +384,18 @@ class GenerationParameters(Rule):
 
 
 class SFTParameters(Rule):
-    """The supervised control: cross-entropy on the right answers of the training queries.
+    """The supervised control: cross-entropy on what is right for the training queries.
 
     Attributes:
+        teaches: ``answers`` alone, or ``traces``: reasoning that ends in the right answer.
+        traces: File of traces; null on a fabricated data set has the naive reasoner's right ones.
         token_passes: Compute to spend, in forward passes of one token (a backward counts two).
         batch_size: Examples in an optimizer step.
         lr: Learning rate.
     """
 
+    teaches: Literal["answers", "traces"]
+    traces: str | None
     token_passes: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     lr: float = Field(gt=0)
@@ -428,6 +432,11 @@ class RFTParameters(Rule):
     sft: SFTParameters
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
+
+    @property
+    def teaches_traces(self) -> bool:
+        """Whether reasoning traces are what is learned from."""
+        return self.algorithm == "sft" and self.sft.teaches == "traces"
 
     @property
     def samples_per_step(self) -> int:
@@ -575,6 +584,19 @@ class Parameters(Rule):
     scores: str | None
     score_cuts: list[int]
 
+    @model_validator(mode="after")
+    def _traces_come_from_somewhere(self) -> Parameters:
+        traces = self.rft.sft.traces
+        if self.rft.teaches_traces and traces is None and self.data.source != "fabricated":
+            raise ValueError(
+                f"rft.sft.traces: the variant '{self.variant}' imitates reasoning, and '"
+                f"{self.dataset}' has none: give a file of JSON lines with id and response "
+                "(--params rft.sft.traces=FILE)"
+            )
+        if self.rft.teaches_traces and traces is not None and not Path(traces).is_file():
+            raise ValueError(f"rft.sft.traces: there is no file {traces}")
+        return self
+
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Lays nested mappings over one another; later ones win, key by key."""
@@ -612,6 +634,8 @@ def compose(
         name: None if path is None else _inside(project_root, path)
         for name, path in composed["fixed"].items()
     }
+    if traces := composed["rft"]["sft"]["traces"]:
+        composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
     # The base policy is pretrained on several data sets at once: they get their blocks here.
     worlds = composed["base_policy"]["worlds"]
     composed["base_policy"]["data"] = {

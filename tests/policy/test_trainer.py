@@ -11,7 +11,7 @@ from trl import GRPOTrainer
 
 from rerec_pipeline.parameters import RFTParameters
 from rerec_pipeline.policy.backbone import load_backbone
-from rerec_pipeline.policy.fine_tuning import fine_tune_rl, fine_tune_sft, grpo_config
+from rerec_pipeline.policy.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft, grpo_config
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.policy.trainer import ReRecTrainer
@@ -100,13 +100,21 @@ def rft_parameters(name_or_path, tmp_path, **changes):
                 "server": None,
             },
         },
-        "sft": {"token_passes": 30_000, "batch_size": 4, "lr": 1e-3},
+        "sft": {
+            "teaches": "answers", "traces": None, "token_passes": 30_000, "batch_size": 4,
+            "lr": 1e-3,
+        },
         "checkpoint_every": 2,
         "checkpoint_dir": str(tmp_path / "checkpoints"),
     }  # fmt: skip
     for key, value in changes.items():
         values[key] = {**values[key], **value} if isinstance(values[key], dict) else value
     return RFTParameters(**values)
+
+
+def boxed(examples, task):
+    """Lessons that teach the right answers alone."""
+    return [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
 
 
 def tune(material, backbone_folder, rft, folder, seed=0, callbacks=()):
@@ -216,7 +224,7 @@ class TestTraining:
         task, _, examples = material
         rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft")
         backbone = load_backbone(tiny_backbone)
-        tuned = fine_tune_sft(backbone, examples, task.catalogue.titles, rft, 0, tmp_path / "a")
+        tuned = fine_tune_sft(backbone, boxed(examples, task), rft, 0, tmp_path / "a")
         spent = 3 * tuned.summary["tokens"]
         assert tuned.summary["steps"] > 3
         assert abs(spent - rft.sft.token_passes) < 0.25 * rft.sft.token_passes

@@ -20,7 +20,7 @@ from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import GenerationParameters, LoraParameters, RFTParameters
 from rerec_pipeline.policy.backbone import Backbone, cast_weights, chat_ids, prompt_ids
 from rerec_pipeline.policy.baselines import ReinforcePPTrainer, TaskRLOOTrainer
-from rerec_pipeline.policy.progress import show_progress, train_or_resume
+from rerec_pipeline.policy.progress import peak_memory_bytes, show_progress, train_or_resume
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.trainer import RecTaskTrainer, ReRecTrainer
 from rerec_pipeline.recbench.task import Example, Messages
@@ -38,7 +38,8 @@ class FineTuned:
         policy: The policy, in evaluation mode.
         log: One row for each optimizer step.
         epochs: One row for each epoch of the curriculum.
-        summary: Totals: steps, rollouts, tokens, seconds.
+        summary: Totals: steps, samples, rollouts, tokens, token_passes, seconds of this call, and
+            peak_memory_bytes.
     """
 
     policy: Backbone
@@ -176,17 +177,9 @@ def fine_tune_rl(
         callbacks=list(callbacks),
     )
     seconds = _train(trainer, folder)
-    tokens = int(trainer.state.num_input_tokens_seen)
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
-    summary = {
-        "algorithm": rft.algorithm,
-        "steps": trainer.state.global_step,
-        "samples": rollouts,
-        "rollouts": rollouts,
-        "tokens": tokens,
-        "token_passes": tokens * passes_per_token(rft),
-        "seconds": seconds,
-    }
+    passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
+    summary = _summary(trainer, rft, (rollouts, rollouts), passes, seconds)
     epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
     return FineTuned(
         _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
@@ -232,33 +225,36 @@ def epoch_row(plan: EpochPlan) -> dict[str, Any]:
     return row
 
 
+def boxed_answer(example: Example, titles: Sequence[str]) -> str:
+    r"""The right answer of an example alone: ``\boxed{title}``."""
+    return f"\\boxed{{{titles[example.truth]}}}"
+
+
 def fine_tune_sft(
     backbone: Backbone,
-    examples: Sequence[Example],
-    titles: Sequence[str],
+    lessons: Sequence[tuple[Example, str]],
     rft: RFTParameters,
     seed: int,
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    r"""The supervised control: cross-entropy on ``\boxed{right title}`` with TRL's SFT trainer.
+    r"""The supervised control: cross-entropy on right responses with TRL's SFT trainer.
 
     Trains for as many steps as ``rft.sft.token_passes`` pays for, a training step on one token
     counting three passes (forward 1, backward 2).
 
     Args:
         backbone: What is fine-tuned, in place.
-        examples: Training queries.
-        titles: Title of each item index.
+        lessons: Training queries, each with the response that is taught: ``\boxed{right title}``,
+            or a reasoning trace that ends in it.
         rft: The parameters.
         seed: Order of the examples.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
     """
     set_seed(seed)
-    answers = [
-        [{"role": "assistant", "content": f"\\boxed{{{titles[e.truth]}}}"}] for e in examples
-    ]
+    examples = [example for example, _ in lessons]
+    answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
     rows = {"prompt": [e.messages for e in examples], "completion": answers}
     lengths = _whole_lengths(backbone, examples, answers, rft.generation.max_completion_tokens)
     mean_length = sum(lengths) / len(lengths)
@@ -272,19 +268,33 @@ def fine_tune_sft(
         callbacks=list(callbacks),
     )
     seconds = _train(trainer, folder)
-    summary = {
-        "algorithm": "sft",
-        "steps": trainer.state.global_step,
-        "samples": trainer.state.global_step * rft.sft.batch_size,
-        "rollouts": 0,
-        "tokens": int(trainer.state.num_input_tokens_seen),
-        "token_passes": rft.sft.token_passes,
-        "seconds": seconds,
-    }
+    samples = trainer.state.global_step * rft.sft.batch_size
+    summary = _summary(trainer, rft, (samples, 0), rft.sft.token_passes, seconds)
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
         _policy(trainer, backbone, rft), step_table(trainer.state.log_history), empty, summary
     )
+
+
+def _summary(
+    trainer: Trainer,
+    rft: RFTParameters,
+    samples_and_rollouts: tuple[int, int],
+    token_passes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What a training has spent, in the same terms for every algorithm."""
+    samples, rollouts = samples_and_rollouts
+    return {
+        "algorithm": rft.algorithm,
+        "steps": trainer.state.global_step,
+        "samples": samples,
+        "rollouts": rollouts,
+        "tokens": int(trainer.state.num_input_tokens_seen),
+        "token_passes": token_passes,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 def _whole_lengths(
