@@ -16,7 +16,13 @@ BACKBONES = [
     "scratch",
 ]  # fmt: skip
 OFFICIAL = ["qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora"]
-VARIANTS = ["rerec", "grpo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft"]
+VARIANTS = [
+    "rerec", "grpo", "reinforce_pp", "rloo", "wo_raae", "wo_qas", "wo_pas", "wo_curriculum", "sft",
+    "sft_traces",
+]  # fmt: skip
+#: Those that take one number away are valid where rerec is.
+CROSSED = [name for name in VARIANTS if name not in ("wo_raae", "wo_qas", "wo_pas")]
+ON_ROLLOUTS = [name for name in VARIANTS if not name.startswith("sft")]
 
 
 def parameters(**runtime):
@@ -31,17 +37,22 @@ def parameters(**runtime):
 
 
 class TestChoices:
-    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("variant", CROSSED)
     @pytest.mark.parametrize("backbone", BACKBONES)
     @pytest.mark.parametrize("dataset", DATASETS)
     def test_every_combination_is_valid(self, dataset, backbone, variant):
-        chosen = parameters(dataset=dataset, backbone=backbone, variant=variant)
+        needed = {}
+        if variant == "sft_traces" and dataset.startswith("recbench"):
+            needed = {"rft": {"sft": {"traces": __file__}}}
+        chosen = parameters(dataset=dataset, backbone=backbone, variant=variant, **needed)
         assert (chosen["dataset"], chosen["variant"]) == (dataset, variant)
         assert chosen["raw_dir"] == (PROJECT / "data/01_raw" / dataset).as_posix()
 
     def test_these_are_all(self):
         blocks = OmegaConf.load(PROJECT / "conf/base/parameters/backbones.yml")["backbones"]
         assert list(blocks) == BACKBONES
+        blocks = OmegaConf.load(PROJECT / "conf/base/parameters/variants.yml")["variants"]
+        assert sorted(blocks) == sorted(VARIANTS)
 
     @pytest.mark.parametrize("backbone", OFFICIAL)
     def test_the_papers_backbones_have_the_official_hyper_parameters(self, backbone):
@@ -81,6 +92,24 @@ class TestChoices:
         assert grpo.advantage.w_penalty == 0 and not grpo.curriculum.enabled
         assert grpo.budget == whole.budget and grpo.optimizer == whole.optimizer
 
+    @pytest.mark.parametrize("variant", ["reinforce_pp", "rloo"])
+    def test_a_baseline_differs_from_grpo_in_its_algorithm_alone(self, variant):
+        grpo, baseline = (
+            parameters(variant=v)["rft"].model_dump(exclude={"checkpoint_dir"})
+            for v in ("grpo", variant)
+        )
+        assert baseline == {**grpo, "algorithm": variant}
+
+    @pytest.mark.parametrize("backbone", ["tiny", "qwen2.5-3b"])
+    def test_variants_that_learn_from_rollouts_have_one_budget(self, backbone):
+        """The same prompts, rollouts, updates, sampling and optimizer: equal compute."""
+        spent = [
+            [rft.budget, rft.optimizer, rft.generation, rft.checkpoint_every]
+            for variant in ON_ROLLOUTS
+            for rft in [parameters(backbone=backbone, variant=variant)["rft"]]
+        ]
+        assert len(spent) == 8 and all(one == spent[0] for one in spent)
+
     def test_the_command_line_comes_last(self):
         chosen = parameters(variant="wo_qas", rft={"reward": {"weights": {"qas": 0.7}}})
         assert chosen["rft"].reward.weights["qas"] == 0.7
@@ -91,6 +120,26 @@ class TestChoices:
             parameters(**{choice: "nonsense"})
         known = {"dataset": "sample_movie", "backbone": "tiny", "variant": "rerec"}[choice]
         assert known in str(error.value)
+
+
+class TestTraces:
+    def test_both_supervised_variants_may_spend_the_same(self):
+        answers, traces = (parameters(variant=v)["rft"] for v in ("sft", "sft_traces"))
+        assert not answers.teaches_traces and traces.teaches_traces
+        assert traces.sft == answers.sft.model_copy(update={"teaches": "traces"})
+
+    def test_real_data_needs_a_file_before_anything_runs(self):
+        with pytest.raises(BadParameterError, match=r"'recbench_movie' has none.*traces=FILE"):
+            parameters(variant="sft_traces", dataset="recbench_movie")
+        parameters(variant="rerec", dataset="recbench_movie")
+
+    def test_the_file_must_exist(self):
+        with pytest.raises(BadParameterError, match="there is no file .*/nowhere.jsonl"):
+            parameters(variant="sft_traces", rft={"sft": {"traces": "nowhere.jsonl"}})
+
+    def test_its_place_is_relative_to_the_project(self):
+        rft = parameters(variant="sft_traces", rft={"sft": {"traces": "README.md"}})["rft"]
+        assert rft.sft.traces == (PROJECT / "README.md").as_posix()
 
 
 class TestValidation:

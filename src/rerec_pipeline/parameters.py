@@ -26,7 +26,7 @@ from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
+from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
@@ -311,7 +311,7 @@ class BudgetParameters(Rule):
 
 
 class OptimizerParameters(Rule):
-    """The GRPO objective and its optimizer.
+    """The objective and its optimizer.
 
     Attributes:
         lr: Learning rate.
@@ -319,7 +319,9 @@ class OptimizerParameters(Rule):
         warmup_steps: Optimizer steps of linear warm-up.
         weight_decay: Of AdamW.
         max_grad_norm: Gradient clipping.
-        beta: Coefficient of the KL term to the backbone (k3 estimator); 0 leaves it out.
+        beta: Coefficient of the KL to the backbone; 0 leaves it out. GRPO has it in the loss (k3
+            estimator), REINFORCE++ and RLOO in the reward.
+        reward_kl: Estimator of the KL that REINFORCE++ has in its reward.
         epsilon: Clipping of the probability ratio.
         gradient_checkpointing: Saves memory, costs time.
     """
@@ -330,6 +332,7 @@ class OptimizerParameters(Rule):
     weight_decay: float = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     beta: float = Field(ge=0)
+    reward_kl: KLEstimator
     epsilon: float = Field(gt=0)
     gradient_checkpointing: bool
 
@@ -381,14 +384,18 @@ class GenerationParameters(Rule):
 
 
 class SFTParameters(Rule):
-    """The supervised control: cross-entropy on the right answers of the training queries.
+    """The supervised control: cross-entropy on what is right for the training queries.
 
     Attributes:
+        teaches: ``answers`` alone, or ``traces``: reasoning that ends in the right answer.
+        traces: File of traces; null on a fabricated data set has the naive reasoner's right ones.
         token_passes: Compute to spend, in forward passes of one token (a backward counts two).
         batch_size: Examples in an optimizer step.
         lr: Learning rate.
     """
 
+    teaches: Literal["answers", "traces"]
+    traces: str | None
     token_passes: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     lr: float = Field(gt=0)
@@ -398,7 +405,8 @@ class RFTParameters(Rule):
     """Fine-tuning of the policy.
 
     Attributes:
-        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say) or ``sft``.
+        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say), ``reinforce_pp``
+            or ``rloo`` (with advantages of their own), or ``sft``.
         backbone: What is fine-tuned.
         reward: The dual-graph reward.
         advantage: RAAE.
@@ -412,7 +420,7 @@ class RFTParameters(Rule):
         checkpoint_dir: Where checkpoints of unfinished runs are.
     """
 
-    algorithm: Literal["grpo", "sft"]
+    algorithm: Literal["grpo", "reinforce_pp", "rloo", "sft"]
     backbone: BackboneParameters
     reward: RewardParameters
     advantage: AdvantageRule
@@ -426,11 +434,25 @@ class RFTParameters(Rule):
     checkpoint_dir: str
 
     @property
+    def teaches_traces(self) -> bool:
+        """Whether reasoning traces are what is learned from."""
+        return self.algorithm == "sft" and self.sft.teaches == "traces"
+
+    @property
     def samples_per_step(self) -> int:
         """Rollouts (or supervised examples) of an optimizer step, over all processes."""
         if self.algorithm == "sft":
             return self.sft.batch_size
         return self.budget.samples_per_update
+
+    @model_validator(mode="after")
+    def _only_grpo_penalises_paragraphs(self) -> RFTParameters:
+        if self.algorithm in ("reinforce_pp", "rloo") and self.advantage.w_penalty:
+            raise ValueError(
+                f"{self.algorithm} has advantages of its own, without a penalty of paragraphs: "
+                "set advantage.w_penalty=0, as the variant of that name does"
+            )
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_fall_between_generations(self) -> RFTParameters:
@@ -562,6 +584,19 @@ class Parameters(Rule):
     scores: str | None
     score_cuts: list[int]
 
+    @model_validator(mode="after")
+    def _traces_come_from_somewhere(self) -> Parameters:
+        traces = self.rft.sft.traces
+        if self.rft.teaches_traces and traces is None and self.data.source != "fabricated":
+            raise ValueError(
+                f"rft.sft.traces: the variant '{self.variant}' imitates reasoning, and '"
+                f"{self.dataset}' has none: give a file of JSON lines with id and response "
+                "(--params rft.sft.traces=FILE)"
+            )
+        if self.rft.teaches_traces and traces is not None and not Path(traces).is_file():
+            raise ValueError(f"rft.sft.traces: there is no file {traces}")
+        return self
+
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Lays nested mappings over one another; later ones win, key by key."""
@@ -599,6 +634,8 @@ def compose(
         name: None if path is None else _inside(project_root, path)
         for name, path in composed["fixed"].items()
     }
+    if traces := composed["rft"]["sft"]["traces"]:
+        composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
     # The base policy is pretrained on several data sets at once: they get their blocks here.
     worlds = composed["base_policy"]["worlds"]
     composed["base_policy"]["data"] = {

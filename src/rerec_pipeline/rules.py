@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Scale = Literal["group", "batch", "none"]
+KLEstimator = Literal["k1", "k2", "k3"]
 
 
 class Rule(BaseModel):

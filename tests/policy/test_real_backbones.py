@@ -18,7 +18,7 @@ from trl import GRPOTrainer
 from rerec_pipeline.datasets import PolicyDataset
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.policy.backbone import load_backbone, load_tokenizer, prompt_ids
-from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
+from rerec_pipeline.policy.fine_tuning import fine_tune_rl, fine_tune_sft
 from rerec_pipeline.policy.generation import answer, stop_ids
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
@@ -34,7 +34,7 @@ from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from tests.conftest import data_parameters, engineer, small_world
 from tests.policy.real_backbones import KINDS, make_backbone
-from tests.policy.test_trainer import rft_parameters
+from tests.policy.test_trainer import boxed, rft_parameters
 
 DATE = {"date_string": "26 Jul 2024"}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
@@ -210,7 +210,7 @@ def warm(folder, world, tmp_path_factory):
     place = tmp_path_factory.mktemp("warm")
     rft = parameters(folder, place, sft={"token_passes": 70_000, "batch_size": 6, "lr": 2e-2})
     untrained = load_backbone(folder, "float32", DATE)
-    tuned = fine_tune_sft(untrained, world[2], world[0].catalogue.titles, rft, 0, place / "sft")
+    tuned = fine_tune_sft(untrained, boxed(world[2], world[0]), rft, 0, place / "sft")
     PolicyDataset(filepath=str(place / "policy")).save(tuned.policy)
     return str(place / "policy"), tuned
 
@@ -230,7 +230,7 @@ def parameters(folder, place, lora=None, dtype="float32", **changes):
 def grpo(world, folder, rft, place):
     task, reward, examples, _ = world
     backbone = load_backbone(folder, rft.backbone.dtype if rft.backbone.lora else "float32", DATE)
-    return fine_tune_grpo(
+    return fine_tune_rl(
         backbone,
         examples,
         RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
@@ -284,8 +284,8 @@ class TestFineTuning:
         sft = {"token_passes": 6_000, "batch_size": 6, "lr": 1e-3}
         rft = parameters(folder, tmp_path, dtype="bfloat16", sft=sft)
         untrained = load_backbone(folder, "float32", DATE)
-        titles = world[0].catalogue.titles
-        tuned = fine_tune_sft(untrained, world[2], titles, rft, 0, tmp_path / "run")
+        lessons = boxed(world[2], world[0])
+        tuned = fine_tune_sft(untrained, lessons, rft, 0, tmp_path / "run")
         saved = PolicyDataset(filepath=str(tmp_path / "policy"))
         saved.save(tuned.policy)
         loaded = saved.load()
@@ -303,9 +303,9 @@ class TestFineTuning:
                 folder, tmp_path, backbone={"template_values": DATE}, sft=sft, budget=budget
             )
             untrained = load_backbone(folder, "float32", DATE)
-            titles = world[0].catalogue.titles
+            lessons = boxed(world[2], world[0])
             place = tmp_path / f"run-{micro_batch}"
-            tuned = fine_tune_sft(untrained, world[2], titles, rft, 0, place)
+            tuned = fine_tune_sft(untrained, lessons, rft, 0, place)
             weights.append(tuned.policy.model.state_dict())
         for name, whole in weights[0].items():
             assert torch.allclose(whole, weights[1][name], atol=1e-5), name

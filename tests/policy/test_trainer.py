@@ -11,19 +11,12 @@ from trl import GRPOTrainer
 
 from rerec_pipeline.parameters import RFTParameters
 from rerec_pipeline.policy.backbone import load_backbone
-from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft, grpo_config
+from rerec_pipeline.policy.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft, grpo_config
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.policy.trainer import ReRecTrainer
-from rerec_pipeline.recbench.tables import (
-    catalogue_from_table,
-    examples_from_table,
-    graph_from_table,
-)
-from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage, reasoning_aware_advantages
 from rerec_pipeline.rerec.curriculum import Curriculum
-from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.rules import AdvantageRule
 
 GROUP, PROMPTS = 4, 3
@@ -96,7 +89,8 @@ def rft_parameters(name_or_path, tmp_path, **changes):
         },
         "optimizer": {
             "lr": 1e-3, "schedule": "linear", "warmup_steps": 2, "weight_decay": 0.0,
-            "max_grad_norm": 1.0, "beta": 0.01, "epsilon": 0.2, "gradient_checkpointing": False,
+            "max_grad_norm": 1.0, "beta": 0.01, "reward_kl": "k1", "epsilon": 0.2,
+            "gradient_checkpointing": False,
         },
         "generation": {
             "max_prompt_tokens": 1000, "on_long_prompt": "error", "max_completion_tokens": 12,
@@ -106,7 +100,10 @@ def rft_parameters(name_or_path, tmp_path, **changes):
                 "server": None,
             },
         },
-        "sft": {"token_passes": 30_000, "batch_size": 4, "lr": 1e-3},
+        "sft": {
+            "teaches": "answers", "traces": None, "token_passes": 30_000, "batch_size": 4,
+            "lr": 1e-3,
+        },
         "checkpoint_every": 2,
         "checkpoint_dir": str(tmp_path / "checkpoints"),
     }  # fmt: skip
@@ -115,43 +112,15 @@ def rft_parameters(name_or_path, tmp_path, **changes):
     return RFTParameters(**values)
 
 
-@pytest.fixture(scope="module")
-def material(world_tables, tiny_backbone):
-    """(task, reward, examples) of the small world."""
-    data, tables = world_tables
-    catalogue = catalogue_from_table(tables["items"])
-    task = RecTask(catalogue, data.prompt)
-    rng = np.random.default_rng(0)
-    context = RewardContext(
-        graph_from_table(tables["attribute_graph"], catalogue).bits,
-        unit_rows(rng.normal(size=(len(catalogue), 8))),
-        k=1,
-        no_box_ndcg=-0.5,
-    )
-    reward = Reward(context, {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1})
-    train = tables["prompts"].query("split == 'train'").reset_index(drop=True)
-    return task, reward, examples_from_table(train, catalogue)[:7]
-
-
-@pytest.fixture(scope="module")
-def warm_backbone(material, tiny_backbone, tmp_path_factory):
-    """The random backbone after it has learned to box something: its rewards differ."""
-    folder = tmp_path_factory.mktemp("warm")
-    task, _, examples = material
-    backbone = load_backbone(tiny_backbone)
-    rft = rft_parameters(
-        tiny_backbone, folder, sft={"token_passes": 600_000, "batch_size": 7, "lr": 1e-2}
-    )
-    fine_tune_sft(backbone, examples, task.catalogue.titles, rft, 0, folder / "sft")
-    backbone.model.save_pretrained(folder / "model")
-    backbone.tokenizer.save_pretrained(folder / "model")
-    return str(folder / "model")
+def boxed(examples, task):
+    """Lessons that teach the right answers alone."""
+    return [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
 
 
 def tune(material, backbone_folder, rft, folder, seed=0, callbacks=()):
     task, reward, examples = material
     backbone = load_backbone(backbone_folder)
-    return fine_tune_grpo(
+    return fine_tune_rl(
         backbone,
         examples,
         RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
@@ -255,7 +224,7 @@ class TestTraining:
         task, _, examples = material
         rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft")
         backbone = load_backbone(tiny_backbone)
-        tuned = fine_tune_sft(backbone, examples, task.catalogue.titles, rft, 0, tmp_path / "a")
+        tuned = fine_tune_sft(backbone, boxed(examples, task), rft, 0, tmp_path / "a")
         spent = 3 * tuned.summary["tokens"]
         assert tuned.summary["steps"] > 3
         assert abs(spent - rft.sft.token_passes) < 0.25 * rft.sft.token_passes

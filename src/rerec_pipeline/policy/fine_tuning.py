@@ -1,4 +1,4 @@
-"""Fine-tuning of a policy: ReRec's GRPO, or the supervised control, on the same data."""
+"""Fine-tuning of a policy: ReRec, what it is compared with, or supervised, on the same data."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import Trainer, TrainerCallback, set_seed
-from trl import GRPOConfig, SFTConfig, SFTTrainer
+from trl import GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.parameters import LoraParameters, RFTParameters
+from rerec_pipeline.parameters import GenerationParameters, LoraParameters, RFTParameters
 from rerec_pipeline.policy.backbone import Backbone, cast_weights, chat_ids, prompt_ids
-from rerec_pipeline.policy.progress import show_progress, train_or_resume
+from rerec_pipeline.policy.baselines import ReinforcePPTrainer, TaskRLOOTrainer
+from rerec_pipeline.policy.progress import peak_memory_bytes, show_progress, train_or_resume
 from rerec_pipeline.policy.rollouts import RolloutScorer
-from rerec_pipeline.policy.trainer import ReRecTrainer
+from rerec_pipeline.policy.trainer import RecTaskTrainer, ReRecTrainer
 from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum, EpochPlan
@@ -37,7 +38,8 @@ class FineTuned:
         policy: The policy, in evaluation mode.
         log: One row for each optimizer step.
         epochs: One row for each epoch of the curriculum.
-        summary: Totals: steps, rollouts, tokens, seconds.
+        summary: Totals: steps, samples, rollouts, tokens, token_passes, seconds of this call, and
+            peak_memory_bytes.
     """
 
     policy: Backbone
@@ -60,7 +62,7 @@ def lora_config(parameters: LoraParameters | None) -> LoraConfig | None:
 
 
 def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> GRPOConfig:
-    """TRL's configuration for our parameters.
+    """TRL's configuration of GRPO and REINFORCE++ for our parameters.
 
     Args:
         rft: The parameters.
@@ -71,37 +73,58 @@ def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> 
     Raises:
         BadParameterError: If the processes can not have equal shares of an update.
     """
+    return GRPOConfig(
+        loss_type="dapo",  # token mean over the batch (1/N), as in the paper
+        **_rollout_arguments(rft, seed, folder, processes),
+    )
+
+
+def rloo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> RLOOConfig:
+    """TRL's configuration of RLOO; see ``grpo_config``."""
+    return RLOOConfig(**_rollout_arguments(rft, seed, folder, processes))
+
+
+def _rollout_arguments(
+    rft: RFTParameters, seed: int, folder: Path, processes: int
+) -> dict[str, Any]:
+    """What all trainers that learn from rollouts are told: budget, sampling and objective."""
     budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
     at_once, accumulation = budget.portions(budget.samples_per_update, processes)
-    return GRPOConfig(
-        output_dir=str(folder),
-        max_steps=budget.rollouts // per_generation * budget.updates,
-        per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=accumulation,
-        steps_per_generation=accumulation * budget.updates,
-        num_generations=budget.group_size,
-        max_completion_length=generation.max_completion_tokens,
-        temperature=generation.temperature,
-        use_vllm=generation.vllm,
-        vllm_mode=generation.vllm_engine.mode,
-        vllm_server_base_url=generation.vllm_engine.server,
-        vllm_gpu_memory_utilization=generation.vllm_engine.gpu_memory,
-        vllm_tensor_parallel_size=generation.vllm_engine.tensor_parallel,
-        vllm_enable_sleep_mode=generation.vllm_engine.sleep,
-        # Otherwise vLLM keeps room for the longest text its model can read (Llama 3.2: 131,072).
-        vllm_max_model_length=generation.max_prompt_tokens + generation.max_completion_tokens,
-        learning_rate=optimizer.lr,
-        lr_scheduler_type=optimizer.schedule,
-        warmup_steps=optimizer.warmup_steps,
-        weight_decay=optimizer.weight_decay,
-        max_grad_norm=optimizer.max_grad_norm,
-        beta=optimizer.beta,
-        epsilon=optimizer.epsilon,
-        loss_type="dapo",  # token mean over the batch (1/N), as in the paper
-        activation_checkpointing=optimizer.gradient_checkpointing,
+    return {
+        "output_dir": str(folder),
+        "max_steps": budget.rollouts // per_generation * budget.updates,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": accumulation,
+        "steps_per_generation": accumulation * budget.updates,
+        "num_generations": budget.group_size,
+        "max_completion_length": generation.max_completion_tokens,
+        "temperature": generation.temperature,
+        **_vllm_arguments(generation),
+        "learning_rate": optimizer.lr,
+        "lr_scheduler_type": optimizer.schedule,
+        "warmup_steps": optimizer.warmup_steps,
+        "weight_decay": optimizer.weight_decay,
+        "max_grad_norm": optimizer.max_grad_norm,
+        "beta": optimizer.beta,
+        "epsilon": optimizer.epsilon,
+        "activation_checkpointing": optimizer.gradient_checkpointing,
         **_shared_arguments(rft, seed),
-    )
+    }
+
+
+def _vllm_arguments(generation: GenerationParameters) -> dict[str, Any]:
+    engine = generation.vllm_engine
+    return {
+        "use_vllm": generation.vllm,
+        "vllm_mode": engine.mode,
+        "vllm_server_base_url": engine.server,
+        "vllm_gpu_memory_utilization": engine.gpu_memory,
+        "vllm_tensor_parallel_size": engine.tensor_parallel,
+        "vllm_enable_sleep_mode": engine.sleep,
+        # Otherwise vLLM keeps room for the longest text its model can read (Llama 3.2: 131,072).
+        "vllm_max_model_length": generation.max_prompt_tokens + generation.max_completion_tokens,
+    }
 
 
 def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
@@ -112,7 +135,7 @@ def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame([row for row in history if "loss" in row])
 
 
-def fine_tune_grpo(
+def fine_tune_rl(
     backbone: Backbone,
     examples: Sequence[Example],
     scorer: RolloutScorer,
@@ -123,7 +146,7 @@ def fine_tune_grpo(
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    """Fine-tunes by GRPO with ReRec's reward, advantage and curriculum.
+    """Fine-tunes on rollouts, by the algorithm that the parameters name.
 
     A checkpoint in ``folder`` is resumed from if there is one.
 
@@ -131,7 +154,7 @@ def fine_tune_grpo(
         backbone: What is fine-tuned, in place.
         examples: Training queries.
         scorer: Scores rollouts.
-        advantage: Estimates advantages.
+        advantage: Estimates advantages of ``grpo``; the other algorithms have their own.
         curriculum: What to visit next.
         rft: The parameters.
         seed: Of everything drawn in training.
@@ -139,13 +162,14 @@ def fine_tune_grpo(
         callbacks: Told of every logged step.
     """
     set_seed(seed)
-    trainer = ReRecTrainer(
+    trainer = _rollout_trainer(
+        rft,
+        advantage,
+        (rft, seed, folder, processes.count()),
         model=backbone.model,
         processing_class=backbone.tokenizer,
-        args=grpo_config(rft, seed, folder, processes.count()),
         examples=examples,
         scorer=scorer,
-        advantage=advantage,
         curriculum=curriculum,
         difficulty=rft.difficulty,
         at_once=rft.generation.at_once,
@@ -153,23 +177,45 @@ def fine_tune_grpo(
         callbacks=list(callbacks),
     )
     seconds = _train(trainer, folder)
-    tokens = int(trainer.state.num_input_tokens_seen)
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
-    summary = {
-        "algorithm": "grpo",
-        "steps": trainer.state.global_step,
-        "samples": rollouts,
-        "rollouts": rollouts,
-        "tokens": tokens,
-        # Of each token: generated or read once (1), trained on (forward 1, backward 2), and
-        # read by the reference model where there is a KL term.
-        "token_passes": tokens * (4 + (rft.optimizer.beta > 0)),
-        "seconds": seconds,
-    }
+    passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
+    summary = _summary(trainer, rft, (rollouts, rollouts), passes, seconds)
     epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
     return FineTuned(
         _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
     )
+
+
+def _rollout_trainer(
+    rft: RFTParameters,
+    advantage: ReasoningAwareAdvantage,
+    configured: tuple[RFTParameters, int, Path, int],
+    **shared: Any,
+) -> RecTaskTrainer:
+    """The algorithm's trainer; all get the same task, prompts and budget."""
+    if rft.algorithm == "rloo":
+        return TaskRLOOTrainer(args=rloo_config(*configured), **shared)
+    args = grpo_config(*configured)
+    if rft.algorithm == "reinforce_pp":
+        return ReinforcePPTrainer(args=args, estimator=rft.optimizer.reward_kl, **shared)
+    return ReRecTrainer(args=args, advantage=advantage, **shared)
+
+
+def passes_per_token(rft: RFTParameters) -> int:
+    """Forward passes that each token of the rollouts costs, a backward pass counting two.
+
+    It is generated or read (1) and trained on (forward 1, backward 2); the reference model reads
+    it where there is a KL; and the policy reads it once more where its log-probabilities are
+    needed: after it has changed, in RLOO's ratio, in REINFORCE++'s reward, and beside vLLM's.
+    """
+    kl = rft.optimizer.beta > 0
+    read_again = (
+        rft.budget.updates > 1
+        or rft.generation.vllm
+        or rft.algorithm == "rloo"
+        or (rft.algorithm == "reinforce_pp" and kl)
+    )
+    return 4 + kl + read_again
 
 
 def epoch_row(plan: EpochPlan) -> dict[str, Any]:
@@ -179,33 +225,36 @@ def epoch_row(plan: EpochPlan) -> dict[str, Any]:
     return row
 
 
+def boxed_answer(example: Example, titles: Sequence[str]) -> str:
+    r"""The right answer of an example alone: ``\boxed{title}``."""
+    return f"\\boxed{{{titles[example.truth]}}}"
+
+
 def fine_tune_sft(
     backbone: Backbone,
-    examples: Sequence[Example],
-    titles: Sequence[str],
+    lessons: Sequence[tuple[Example, str]],
     rft: RFTParameters,
     seed: int,
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    r"""The supervised control: cross-entropy on ``\boxed{right title}`` with TRL's SFT trainer.
+    r"""The supervised control: cross-entropy on right responses with TRL's SFT trainer.
 
     Trains for as many steps as ``rft.sft.token_passes`` pays for, a training step on one token
     counting three passes (forward 1, backward 2).
 
     Args:
         backbone: What is fine-tuned, in place.
-        examples: Training queries.
-        titles: Title of each item index.
+        lessons: Training queries, each with the response that is taught: ``\boxed{right title}``,
+            or a reasoning trace that ends in it.
         rft: The parameters.
         seed: Order of the examples.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
     """
     set_seed(seed)
-    answers = [
-        [{"role": "assistant", "content": f"\\boxed{{{titles[e.truth]}}}"}] for e in examples
-    ]
+    examples = [example for example, _ in lessons]
+    answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
     rows = {"prompt": [e.messages for e in examples], "completion": answers}
     lengths = _whole_lengths(backbone, examples, answers, rft.generation.max_completion_tokens)
     mean_length = sum(lengths) / len(lengths)
@@ -219,19 +268,33 @@ def fine_tune_sft(
         callbacks=list(callbacks),
     )
     seconds = _train(trainer, folder)
-    summary = {
-        "algorithm": "sft",
-        "steps": trainer.state.global_step,
-        "samples": trainer.state.global_step * rft.sft.batch_size,
-        "rollouts": 0,
-        "tokens": int(trainer.state.num_input_tokens_seen),
-        "token_passes": rft.sft.token_passes,
-        "seconds": seconds,
-    }
+    samples = trainer.state.global_step * rft.sft.batch_size
+    summary = _summary(trainer, rft, (samples, 0), rft.sft.token_passes, seconds)
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
         _policy(trainer, backbone, rft), step_table(trainer.state.log_history), empty, summary
     )
+
+
+def _summary(
+    trainer: Trainer,
+    rft: RFTParameters,
+    samples_and_rollouts: tuple[int, int],
+    token_passes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What a training has spent, in the same terms for every algorithm."""
+    samples, rollouts = samples_and_rollouts
+    return {
+        "algorithm": rft.algorithm,
+        "steps": trainer.state.global_step,
+        "samples": samples,
+        "rollouts": rollouts,
+        "tokens": int(trainer.state.num_input_tokens_seen),
+        "token_passes": token_passes,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
 
 
 def _whole_lengths(

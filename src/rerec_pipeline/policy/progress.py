@@ -1,12 +1,15 @@
-"""What every training shares: one progress bar with a few numbers, and resuming."""
+"""What every training shares: one progress bar with a few numbers, resuming, memory."""
 
 from __future__ import annotations
 
+import resource
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
@@ -52,8 +55,21 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
     if processes.is_main():
         _remove_cut_off(folder)
     processes.wait_for_all("checkpoints")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     return float(trainer.train(resume_from_checkpoint=last).metrics["train_runtime"])
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that was held, in bytes: of the GPU during training, if there is one.
+
+    Without a GPU, the largest resident size of this process so far, its earlier stages included.
+    """
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024  # macOS tells bytes
 
 
 def _remove_cut_off(folder: Path) -> None:

@@ -1,9 +1,10 @@
 """TRL's GRPO trainer with ReRec's three ideas put in.
 
-A narrow subclass of the pinned TRL: where prompts come from (the curriculum), what a completion
+Narrow subclasses of the pinned TRL: where prompts come from (the curriculum), what a completion
 is worth (the dual-graph reward) and token-level advantages (RAAE). Generation, loss, KL,
 clipping, logging and distribution stay TRL's. TRL does not promise the methods overridden here;
-``tests/policy/test_trainer.py`` fails loudly when one of them moves.
+``tests/policy/test_trainer.py`` fails loudly when one of them moves. ``RecTaskTrainer`` is what
+all algorithms share, so that they differ in nothing but the algorithm (``baselines.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 
 from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.recbench.task import Example
@@ -25,39 +26,37 @@ from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
 
 CURRICULUM_FILE = "curriculum.json"
 
+#: One of TRL's trainers that learn from rollouts; a subclass of ``RecTaskTrainer`` says which.
+_RolloutTrainer: Any = object
 
-class ReRecTrainer(GRPOTrainer):
-    """GRPO on the RecBench+ task with reward shaping, RAAE and the online curriculum.
+
+class RecTaskTrainer(_RolloutTrainer):
+    """The RecBench+ task, its reward and the online curriculum, put into a trainer of TRL.
 
     Args:
         examples: The training queries; the curriculum addresses them by position.
         scorer: Turns completion tokens into rewards and penalised paragraphs.
-        advantage: Estimates token-level advantages from rewards and penalised tokens.
         curriculum: What to visit next; its batch size is the number of prompts of one
             generation over all processes.
         difficulty: Whether difficulty is 1 - reward (paper) or 1 - NDCG (official).
         at_once: Most completions in the making at once in this process; None for no limit.
         args: TRL's configuration; ``max_steps`` must be set, it is the budget.
-        **kwargs: Passed on to ``GRPOTrainer``.
+        **kwargs: Passed on to TRL's trainer.
     """
-
-    _tag_names = ["trl", "grpo", "rerec"]  # noqa: RUF012  (TRL declares it so)
 
     def __init__(
         self,
         *,
         examples: Sequence[Example],
         scorer: RolloutScorer,
-        advantage: ReasoningAwareAdvantage,
         curriculum: Curriculum,
         difficulty: Literal["reward", "ndcg"],
         at_once: int | None,
-        args: GRPOConfig,
+        args: GRPOConfig | RLOOConfig,
         **kwargs: Any,
     ):
         self.examples = list(examples)
         self.scorer = scorer
-        self.advantage = advantage
         self.curriculum = curriculum
         self.difficulty = difficulty
         self.at_once = at_once
@@ -65,7 +64,6 @@ class ReRecTrainer(GRPOTrainer):
         self._scored: ScoredRollouts | None = None
         self._terms: torch.Tensor | None = None
         args.reward_weights = [float(w) for w in scorer.reward.weights.values()]
-        args.scale_rewards = advantage.rule.scale
         # The curriculum owns the data: the trainer's own data set only counts off the budget.
         slots = curriculum.batch_size * max(1, args.max_steps)
         super().__init__(
@@ -82,22 +80,16 @@ class ReRecTrainer(GRPOTrainer):
 
     def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
         # Of several processes each would otherwise hold its gradients twice: 12 GB for 3 B weights.
-        args = super()._build_accelerator_args(**kwargs)
+        args: dict[str, Any] = super()._build_accelerator_args(**kwargs)
         args["kwargs_handlers"][0].gradient_as_bucket_view = True
         return args
 
     # -- generation: TRL makes all completions of a generation at once, whatever they need --------
 
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *details: Any, **more: Any
-    ) -> tuple[list[list[int]], Any]:
+    def _portions(self, prompt_ids: list[list[int]]) -> list[list[list[int]]]:
+        """The prompts of a generation in portions of at most ``at_once``; vLLM schedules itself."""
         size = len(prompt_ids) if self.use_vllm else self.at_once or len(prompt_ids)
-        made: list[list[int]] = []
-        for start in range(0, len(prompt_ids), size):
-            part = prompt_ids[start : start + size]
-            completions, logprobs = super()._generate_single_turn(part, *details, **more)
-            made += completions
-        return made, logprobs
+        return [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
 
     # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
 
@@ -114,20 +106,24 @@ class ReRecTrainer(GRPOTrainer):
     ) -> torch.Tensor:
         asked = [self.examples[row["query"]] for row in inputs]
         self._scored = self.scorer.score(completion_ids_list, asked)
-        self._terms = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        return self._terms
+        terms: torch.Tensor = super()._calculate_rewards(
+            inputs, prompts, completions, completion_ids_list
+        )
+        self._terms = terms
+        return terms
 
     # -- curriculum and advantage ------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if self.model is None or not self.model.training:
-            return super()._generate_and_score_completions(inputs)
+            return dict(super()._generate_and_score_completions(inputs))
         batch = self.curriculum.next_batch()
-        output = super()._generate_and_score_completions(self._local_rows(batch, len(inputs)))
+        rows = self._local_rows(batch, len(inputs))
+        output: dict[str, Any] = super()._generate_and_score_completions(rows)
         terms = self._terms
         assert terms is not None
         rewards = (terms * self.reward_weights.to(terms.device)).nansum(dim=1)
-        output["advantages"] = self._token_advantages(rewards, output["completion_ids"])
+        self._put_advantages(output, rewards)
         self._record(batch, rewards, terms)
         return output
 
@@ -141,17 +137,13 @@ class ReRecTrainer(GRPOTrainer):
         start = self.accelerator.process_index * count
         return rows[start : start + count]
 
-    def _token_advantages(
-        self, rewards: torch.Tensor, completion_ids: torch.Tensor
-    ) -> torch.Tensor:
-        """RAAE advantages (B, T) of this process's completions, from all processes' rewards."""
-        assert self._scored is not None
-        count, width = completion_ids.shape
-        start = self.accelerator.process_index * count
-        mask = torch.from_numpy(self._scored.penalised_tokens(width)).to(rewards.device)
-        everywhere = torch.zeros((len(rewards), width), dtype=torch.bool, device=rewards.device)
-        everywhere[start : start + count] = mask
-        return self.advantage(rewards, everywhere, self._group)[start : start + count]
+    def _put_advantages(self, output: dict[str, Any], rewards: torch.Tensor) -> None:
+        """Replaces TRL's advantages of this process's completions, where an algorithm has its own.
+
+        Args:
+            output: What TRL made of the generation, completions (B, T) of this process.
+            rewards: Of all processes' completions, (N,).
+        """
 
     def _record(self, batch: list[int], rewards: torch.Tensor, terms: torch.Tensor) -> None:
         """Tells the curriculum how hard the queries were, and logs what ReRec adds."""
@@ -189,3 +181,48 @@ class ReRecTrainer(GRPOTrainer):
         if checkpoint is not None:
             state = json.loads((Path(checkpoint) / CURRICULUM_FILE).read_text())
             self.curriculum.load_state_dict(state)
+
+
+class TaskGRPOTrainer(RecTaskTrainer, GRPOTrainer):
+    """``RecTaskTrainer`` on TRL's GRPO: completions in portions that fit in memory."""
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *details: Any, **more: Any
+    ) -> tuple[list[list[int]], Any]:
+        made: list[list[int]] = []
+        for part in self._portions(prompt_ids):
+            completions, logprobs = super()._generate_single_turn(part, *details, **more)
+            made += completions
+        return made, logprobs
+
+
+class ReRecTrainer(TaskGRPOTrainer):
+    """GRPO on the RecBench+ task with reward shaping, RAAE and the online curriculum.
+
+    Args:
+        advantage: Estimates token-level advantages from rewards and penalised tokens.
+        args: TRL's configuration; the scale of rewards is the advantage's.
+        **kwargs: See ``RecTaskTrainer``.
+    """
+
+    _tag_names = ["trl", "grpo", "rerec"]  # noqa: RUF012  (TRL declares it so)
+
+    def __init__(self, *, advantage: ReasoningAwareAdvantage, args: GRPOConfig, **kwargs: Any):
+        self.advantage = advantage
+        args.scale_rewards = advantage.rule.scale
+        super().__init__(args=args, **kwargs)
+
+    def _put_advantages(self, output: dict[str, Any], rewards: torch.Tensor) -> None:
+        output["advantages"] = self._token_advantages(rewards, output["completion_ids"])
+
+    def _token_advantages(
+        self, rewards: torch.Tensor, completion_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """RAAE advantages (B, T) of this process's completions, from all processes' rewards."""
+        assert self._scored is not None
+        count, width = completion_ids.shape
+        start = self.accelerator.process_index * count
+        mask = torch.from_numpy(self._scored.penalised_tokens(width)).to(rewards.device)
+        everywhere = torch.zeros((len(rewards), width), dtype=torch.bool, device=rewards.device)
+        everywhere[start : start + count] = mask
+        return self.advantage(rewards, everywhere, self._group)[start : start + count]

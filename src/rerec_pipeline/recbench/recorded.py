@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.recbench.task import Example, Graded
+from rerec_pipeline.recbench.task import Example, Graded, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 
 
@@ -67,6 +67,66 @@ def answers_to_test(
             )
         responses[query] = response
     return responses
+
+
+def recorded_traces(
+    records: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, str],
+    examples: Mapping[str, Example],
+    task: RecTask,
+    source: object,
+) -> list[tuple[str, str]]:
+    """Checks reasoning traces that are to be imitated, of one model or another.
+
+    Args:
+        records: Objects with ``id`` (or ``query_id``) and ``response``; a query may have several.
+        splits: Query id -> split, of all queries.
+        examples: The training queries that prompts are short enough for; traces of others that
+            are in the training split are left out.
+        task: Reads the answers.
+        source: The file, for errors.
+
+    Returns:
+        (query id, response) of each trace, in the order of the file.
+
+    Raises:
+        BadInputError: If a trace is malformed, of no known query or one of another split, or if
+            it does not end in the right answer.
+    """
+    traces = []
+    for number, record in enumerate(records, 1):
+        name = f"trace {number}"
+        key = "query_id" if "query_id" in record else "id"
+        for field in (key, "response"):
+            if not isinstance(record.get(field), str | int):
+                raise BadInputError(source, "expected a text", record=name, field=field)
+        query, response = str(record[key]), str(record["response"])
+        if splits.get(query) != "train":
+            problem = f"no query has the id '{query}'"
+            if query in splits:
+                problem = f"the query '{query}' is in the {splits[query]} split"
+            remedy = (
+                "Only training queries may be taught; the column split of the prompts says which"
+            )
+            raise BadInputError(source, problem, record=name, field=key, remedy=remedy)
+        if query in examples:
+            _check_answer(response, examples[query], task, source, name)
+            traces.append((query, response))
+    return traces
+
+
+def _check_answer(
+    response: str, example: Example, task: RecTask, source: object, name: str
+) -> None:
+    graded = task.grade([response], [example])
+    if not graded.correct[0]:
+        right = task.catalogue.titles[example.truth]
+        problem = f"it does not end in the right answer, \\boxed{{{right}}}"
+        if graded.boxed[0]:
+            problem += f", but in '{graded.answers[0].content}'"
+        raise BadInputError(
+            source, problem, record=name, field="response", remedy="Leave wrong traces out"
+        )
 
 
 def choice_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ from rerec_pipeline.policy.backbone import (
     prompt_ids,
     too_long,
 )
-from rerec_pipeline.policy.fine_tuning import fine_tune_grpo, fine_tune_sft
+from rerec_pipeline.policy.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.scratch import is_made, make_from_scratch, recipe
 from rerec_pipeline.policy.token_bytes import TokenBytes
-from rerec_pipeline.recbench.heldout import split_fingerprint
+from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
+from rerec_pipeline.recbench.reading import decode, read_json_lines
+from rerec_pipeline.recbench.recorded import recorded_traces
+from rerec_pipeline.recbench.sample.asks import Ask
+from rerec_pipeline.recbench.sample.layout import fabricate_asks
+from rerec_pipeline.recbench.sample.reasoner import Habits
+from rerec_pipeline.recbench.sample.traces import right_traces
+from rerec_pipeline.recbench.sample.world import World
 from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
@@ -43,7 +51,7 @@ from rerec_pipeline.recbench.tables import (
     graph_from_table,
     queries_from_table,
 )
-from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.recbench.task import Example, RecTask
 from rerec_pipeline.recbench.warmup import WarmupWriter, read_lessons
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum
@@ -212,6 +220,56 @@ def select_prompts(
     return chosen[~chosen["query_id"].isin(dropped)].reset_index(drop=True)
 
 
+def collect_traces(
+    training_prompts: pd.DataFrame,
+    prompts: pd.DataFrame,
+    queries: pd.DataFrame,
+    items: pd.DataFrame,
+    task: RecTask,
+    data: DataParameters,
+    rft: RFTParameters,
+    habits: Habits,
+    seed: int,
+) -> pd.DataFrame:
+    """Reasoning that is to be imitated: query_id, response. Empty where the variant does not."""
+    traces: list[tuple[str, str]] = []
+    if rft.teaches_traces:
+        examples = examples_from_table(training_prompts, task.catalogue)
+        if rft.sft.traces is not None:
+            traces = _traces_from_file(Path(rft.sft.traces), examples, prompts, task)
+        else:
+            heldout = held_out_pairs(prompts, queries, items, ["validation", "test"])
+            texts = dict(zip(queries["query_id"], queries["text"], strict=True))
+            world, asked = _asked_of_world(examples, texts, task, data)
+            made = right_traces(world, asked, heldout, habits, seed)
+            traces = list(made.items())
+        taught = len({query for query, _ in traces})
+        logger.info("%d traces, of %d of %d training queries", len(traces), taught, len(examples))
+    return pd.DataFrame(traces, columns=["query_id", "response"]).astype("str")
+
+
+def _traces_from_file(
+    file: Path, examples: Sequence[Example], prompts: pd.DataFrame, task: RecTask
+) -> list[tuple[str, str]]:
+    records = read_json_lines(decode(file.read_bytes()), file)
+    splits = dict(zip(prompts["query_id"], prompts["split"], strict=True))
+    by_id = {example.query_id: example for example in examples}
+    return recorded_traces(records, splits, by_id, task, file)
+
+
+def _asked_of_world(
+    examples: Sequence[Example], texts: dict[str, str], task: RecTask, data: DataParameters
+) -> tuple[World, dict[str, tuple[Ask, int, list[int]]]]:
+    """The fabricated world, and what each of its training queries means and has to choose from."""
+    assert data.world is not None  # checked with the parameters: only a fabricated one needs none
+    world, asks = fabricate_asks(data.domain, data.world)
+    ids = task.catalogue.item_ids
+    return world, {
+        e.query_id: (asks[texts[e.query_id]], ids[e.truth], [ids[c] for c in e.candidates])
+        for e in examples
+    }
+
+
 def build_curriculum(training_prompts: pd.DataFrame, rft: RFTParameters) -> Curriculum:
     """The online curriculum over the training prompts."""
     return Curriculum(len(training_prompts), rft.budget.prompts, rft.curriculum)
@@ -224,6 +282,7 @@ def fine_tune(
     reward: Reward,
     advantage: ReasoningAwareAdvantage,
     curriculum: Curriculum,
+    reasoning_traces: pd.DataFrame,
     rft: RFTParameters,
     seed: int,
 ) -> tuple[Backbone, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -232,15 +291,17 @@ def fine_tune(
     An interrupted run resumes from its last checkpoint if nothing it depends on has changed.
     """
     examples = examples_from_table(training_prompts, task.catalogue)
-    folder = Path(rft.checkpoint_dir) / _fingerprint(training_prompts, reward, rft, seed)
+    tables = (training_prompts, reasoning_traces)
+    folder = Path(rft.checkpoint_dir) / _fingerprint(tables, reward, rft, seed)
     callbacks = [MlflowStepLogger("rft")]
     if rft.algorithm == "sft":
-        tuned = fine_tune_sft(
-            backbone, examples, task.catalogue.titles, rft, seed, folder, callbacks
-        )
+        lessons = [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
+        if rft.teaches_traces:
+            lessons = traced_lessons(examples, reasoning_traces)
+        tuned = fine_tune_sft(backbone, lessons, rft, seed, folder, callbacks)
     else:
         scorer = RolloutScorer(task, reward, TokenBytes(backbone.tokenizer))
-        tuned = fine_tune_grpo(
+        tuned = fine_tune_rl(
             backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
         )
     if processes.is_main():
@@ -249,12 +310,29 @@ def fine_tune(
     return tuned.policy, tuned.log, tuned.epochs, tuned.summary
 
 
+def traced_lessons(
+    examples: Sequence[Example], reasoning_traces: pd.DataFrame
+) -> list[tuple[Example, str]]:
+    """What is to be imitated, with the example that it answers.
+
+    Raises:
+        BadParameterError: If there is nothing to imitate.
+    """
+    by_id = {example.query_id: example for example in examples}
+    rows = zip(reasoning_traces["query_id"], reasoning_traces["response"], strict=True)
+    lessons = [(by_id[query], response) for query, response in rows]
+    if not lessons:
+        raise BadParameterError("there is no trace of a training query: see rft.sft.traces")
+    return lessons
+
+
 def _fingerprint(
-    training_prompts: pd.DataFrame, reward: Reward, rft: RFTParameters, seed: int
+    tables: Sequence[pd.DataFrame], reward: Reward, rft: RFTParameters, seed: int
 ) -> str:
     """Names a run's checkpoints by all that the run depends on."""
     digest = hashlib.sha256(rft.model_dump_json(exclude={"checkpoint_dir"}).encode())
-    digest.update(training_prompts.to_json().encode())
+    for table in tables:
+        digest.update(table.to_json().encode())
     digest.update(reward.context.bits.tobytes())
     digest.update(reward.context.embeddings.tobytes())
     digest.update(f"{seed}, {processes.count()} processes".encode())

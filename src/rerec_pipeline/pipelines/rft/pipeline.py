@@ -59,6 +59,15 @@ def create_pipeline() -> Pipeline:
                 name="select_training_prompts",
             ),
             Node(
+                nodes.collect_traces,
+                [
+                    *("training_prompts", "prompts", "queries", "items", "task", "params:data"),
+                    *("params:rft", "params:base_policy.habits", "params:seed"),
+                ],
+                "reasoning_traces",
+                name="collect_traces",
+            ),
+            Node(
                 nodes.build_curriculum,
                 ["training_prompts", "params:rft"],
                 "curriculum",
@@ -79,6 +88,7 @@ def create_pipeline() -> Pipeline:
                     "reward",
                     "advantage",
                     "curriculum",
+                    "reasoning_traces",
                     "params:rft",
                     "params:seed",
                 ],

@@ -6,6 +6,7 @@ import json
 
 from rerec_pipeline.recbench.reading import SEPARATOR
 from rerec_pipeline.recbench.records import QUERY_FILES
+from rerec_pipeline.recbench.sample.asks import Ask
 from rerec_pipeline.recbench.sample.queries import QueryMaker
 from rerec_pipeline.recbench.sample.world import DOMAINS, World, WorldSize, fabricate_world
 
@@ -35,6 +36,23 @@ def fabricate_files(domain: str, size: WorldSize) -> dict[str, str]:
         records = maker.make(query_type, count)
         files[QUERY_FILES[query_type]] = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
     return files
+
+
+def fabricate_asks(domain: str, size: WorldSize) -> tuple[World, dict[str, Ask]]:
+    """What the queries of a fabricated data set mean, which its files do not say.
+
+    Args:
+        domain: ``movie`` or ``book``.
+        size: How large the world is, and its seed.
+
+    Returns:
+        The world, and text of a query -> the request behind it.
+    """
+    world = fabricate_world(DOMAINS[domain], size)
+    maker = QueryMaker(world, seed=size.seed + 1)
+    for query_type, count in size.queries.items():
+        maker.make(query_type, count)
+    return world, maker.asks
 
 
 def _lines(rows: object) -> str:

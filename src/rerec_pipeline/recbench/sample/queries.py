@@ -30,7 +30,8 @@ class QueryMaker:
         self.histories: dict[int, set[int]] = {}
         for user, item, _, _ in world.ratings:
             self.histories.setdefault(user, set()).add(item)
-        self._texts: set[str] = set()
+        #: Every request made so far, by what the user says: no two say the same.
+        self.asks: dict[str, Ask] = {}
 
     def make(self, query_type: str, count: int) -> list[Record]:
         """Makes the records of one query file, all of different texts.
@@ -57,8 +58,8 @@ class QueryMaker:
         """Draws until a request comes that no earlier one is worded like."""
         while True:
             ask = draw()
-            if ask is not None and ask.text not in self._texts:
-                self._texts.add(ask.text)
+            if ask is not None and ask.text not in self.asks:
+                self.asks[ask.text] = ask
                 return ask
 
     # -- condition-based types -----------------------------------------------------------
