@@ -134,7 +134,11 @@ def _reading(name: str) -> str:
 
 def _figure_html(figure: go.Figure) -> str:
     small = go.Figure(figure).update_layout(
-        height=330, font_size=12, title_font_size=15, margin={"l": 60, "r": 60, "t": 80, "b": 45}
+        height=340,
+        font_size=12,
+        title={"font_size": 15, "y": 0.96, "yanchor": "top"},
+        legend={"y": -0.28, "yanchor": "top", "x": 0.5, "xanchor": "center"},
+        margin={"l": 60, "r": 60, "t": 50, "b": 90},
     )
     return str(
         small.to_html(

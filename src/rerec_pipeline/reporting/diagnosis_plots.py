@@ -40,8 +40,8 @@ class Panel:
 PANELS: dict[str, Panel] = {
     "reward": Panel(
         "Reward and accuracy", "mean of rollouts",
-        {"accuracy": "accuracy", "reward": "reward", "diagnosis/reward_of_right": "of right",
-         "diagnosis/reward_of_wrong": "of wrong"},
+        {"accuracy": "accuracy", "reward": "reward", "diagnosis/reward_of_right": "of right answers",
+         "diagnosis/reward_of_wrong": "of wrong answers"},
         "Where reward rises and accuracy does not, something else is paid for.",
     ),
     "groups": Panel(
@@ -156,7 +156,7 @@ def _add_line(
     steps = shown.index + 1
     line = {"color": colour, "dash": "dot" if axis == "y2" else "solid"}
     figure.add_scatter(
-        x=steps, y=shown, yaxis=axis, mode="lines", line={**line, "width": 1}, opacity=0.22,
+        x=steps, y=shown, yaxis=axis, mode="lines", line={**line, "width": 1}, opacity=0.35,
         showlegend=False, hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(

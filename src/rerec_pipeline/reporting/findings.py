@@ -214,7 +214,7 @@ def not_listed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
         "not_listed", last > limits.not_listed, last, limits.not_listed,
         f"{last:.1%} of rollouts answered what is no candidate at the end ({first:.1%} at the "
         "beginning).",
-        "The policy invents or misspells titles.",
+        "Titles outside the list: invented, misspelt, or taken from the query. Read the losses.",
     )  # fmt: skip
 
 
