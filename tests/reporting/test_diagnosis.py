@@ -191,29 +191,34 @@ class TestChanges:
         assert changes(self.before, self.after, 1) == ([2], [5])
 
 
-class TestPage:
-    def page(self, run, gains=("<article>G</article>",)):
-        plots = training_plots(run.log, SETTINGS.window)
-        return diagnosis_page("A & B", examine(run, SETTINGS.limits), plots, gains, [])
+def page_of(run):
+    plots = training_plots(run.log, SETTINGS.window)
+    gains = ["<article>G</article>"]
+    return diagnosis_page("A & B", examine(run, SETTINGS.limits), plots, gains, [])
 
-    def test_it_needs_no_network_and_has_plotly_once(self):
-        page = self.page(record())
+
+@pytest.fixture(scope="module")
+def page():
+    """The page of a healthy run."""
+    return page_of(record())
+
+
+class TestPage:
+    def test_it_needs_no_network_and_has_plotly_once(self, page):
         loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[^>]*>", page)
         assert loaded == [] and page.count("plotly.js v") == 1
         assert page.count("<figure>") == len(PANELS) - 2  # no difficulties, not supervised
 
-    def test_it_says_that_there_is_nothing_to_report(self):
-        page = self.page(record())
+    def test_it_says_that_there_is_nothing_to_report(self, page):
         assert "Nothing to report" in page and "A &amp; B" in page
         assert "<article>G</article>" in page and "Right before, wrong after: no answer." in page
 
     def test_what_speaks_stands_first(self):
-        page = self.page(record(**{"kl": 1.5}))
+        page = page_of(record(**{"kl": 1.5}))
         assert "Nothing to report" not in page
         assert page.index("KL to the backbone was 1.500") < page.index("<h3>In order")
 
-    def test_what_was_not_measured_is_named(self):
-        page = self.page(record())
+    def test_what_was_not_measured_is_named(self, page):
         assert "Not measured in this run: Difficulty of what the curriculum serves, Supervised" in (
             page
         )

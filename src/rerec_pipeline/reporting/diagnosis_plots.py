@@ -40,7 +40,8 @@ class Panel:
 PANELS: dict[str, Panel] = {
     "reward": Panel(
         "Reward and accuracy", "mean of rollouts",
-        {"accuracy": "accuracy", "reward": "reward", "diagnosis/reward_of_right": "of right answers",
+        {"accuracy": "accuracy", "reward": "reward",
+         "diagnosis/reward_of_right": "of right answers",
          "diagnosis/reward_of_wrong": "of wrong answers"},
         "Where reward rises and accuracy does not, something else is paid for.",
     ),

@@ -91,8 +91,12 @@ def sign_test(gained: int, lost: int) -> float:
         lost: Answers that became wrong.
     """
     n = gained + lost
-    fewer = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * fewer / 2**n)
+    # By logarithms: with thousands of answers binomial coefficients have thousands of digits.
+    fewer = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        for k in range(min(gained, lost) + 1)
+    )
+    return min(1.0, 2 * sum(map(math.exp, fewer)))
 
 
 def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
