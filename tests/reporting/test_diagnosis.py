@@ -227,6 +227,9 @@ class TestPage:
         log = pd.DataFrame({"loss": [0.5, 0.4], "mean_token_accuracy": [0.8, 0.9]})
         plots = training_plots(log, 10)
         assert [n for n, figure in plots.items() if was_measured(figure)] == ["supervised"]
+        run = RunRecord(log, np.zeros(2, dtype=bool), np.ones(2, dtype=bool), 0.3, 80, 10)
+        page = diagnosis_page("", examine(run, SETTINGS.limits), plots, [], [])
+        assert "this run, which is supervised and made no rollouts: reward against accuracy" in page
 
     def test_terms_are_found_by_their_prefix(self):
         terms = training_plots(record().log, 10)["terms"]

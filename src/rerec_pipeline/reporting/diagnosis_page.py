@@ -66,9 +66,10 @@ def diagnosis_page(
         gains: Transcripts of answers that became right, as HTML.
         losses: Of those that became wrong.
     """
+    supervised = "supervised" in plots and was_measured(plots["supervised"])
     parts = [
         f"<h1>{escape(title)}</h1>",
-        _findings(diagnosis),
+        _findings(diagnosis, supervised),
         "<h3>Over training</h3>",
         _plots(plots),
         _transcripts("Largest gains", "Wrong before, right after", gains),
@@ -81,7 +82,7 @@ def diagnosis_page(
     )
 
 
-def _findings(diagnosis: Diagnosis) -> str:
+def _findings(diagnosis: Diagnosis, supervised: bool) -> str:
     speaking = diagnosis.speaking
     quiet = [f for f in diagnosis.findings if not f.speaks]
     head = "<tr><th>Finding<th>value<th>limit"
@@ -90,8 +91,9 @@ def _findings(diagnosis: Diagnosis) -> str:
         if speaking
         else "<p>Nothing to report: no rule speaks.</p>"
     )
+    which = "this run, which is supervised and made no rollouts" if supervised else "this run"
     missing = (
-        f"<p class=quiet>Not measured in this run: {escape(', '.join(diagnosis.not_measured))}.</p>"
+        f"<p class=quiet>Not measured in {which}: {escape(', '.join(diagnosis.not_measured))}.</p>"
         if diagnosis.not_measured
         else ""
     )
