@@ -33,6 +33,7 @@ REPORTED = {
     "lightgcn_report": "lightgcn",
     "prompt_lengths": "prompts",
     "metrics": "test",
+    "diagnosis_findings": "diagnosis",
     "choice_report": "choices",
 }
 
@@ -42,6 +43,7 @@ STAGES = (
     "graph_modeling",
     "rft",
     "evaluation",
+    "diagnosis",
     "base_policy",
     "score_answers",
     "export_prompts",
@@ -271,6 +273,7 @@ class SummaryHooks:
         for name, label in (
             ("metrics", "Report"),
             ("transcripts_page", "Transcripts"),
+            ("diagnosis_page", "Diagnosis"),
             ("policy", "Policy"),
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),

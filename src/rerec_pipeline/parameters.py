@@ -482,6 +482,41 @@ class EvaluationParameters(Rule):
     transcripts_per_type: int = Field(ge=1)
 
 
+class DiagnosisLimits(Rule):
+    """Where the rules of the diagnosis begin to speak; ``conf`` says what each is about."""
+
+    chance: float = Field(gt=0, lt=1)
+    hacking_rise: float = Field(gt=0)
+    hacking_fall: float = Field(gt=0, le=1)
+    no_spread: float = Field(ge=0, le=1)
+    wrong_above_right: float = Field(ge=0, le=1)
+    shaping_variance: float = Field(ge=0)
+    penalty_push: float = Field(ge=0, le=1)
+    not_boxed: float = Field(ge=0, le=1)
+    not_listed: float = Field(ge=0, le=1)
+    at_limit: float = Field(ge=0, le=1)
+    length_factor: float = Field(gt=1)
+    entropy_kept: float = Field(ge=0, le=1)
+    kl: float = Field(ge=0)
+    clipped: float = Field(ge=0, le=1)
+    returned: float = Field(ge=0, le=1)
+    forgotten: float = Field(ge=0, le=1)
+
+
+class DiagnosisParameters(Rule):
+    """The diagnosis of a finished run.
+
+    Attributes:
+        window: Steps of a moving mean, and the fewest that make a stretch of training.
+        changes: Answers shown that became right, and that became wrong.
+        limits: Where its rules begin to speak.
+    """
+
+    window: int = Field(ge=1)
+    changes: int = Field(ge=1)
+    limits: DiagnosisLimits
+
+
 class StageParameters(Rule):
     """One stage of pretraining the base policy.
 
@@ -578,6 +613,7 @@ class Parameters(Rule):
     lightgcn: LightGCNRule
     rft: RFTParameters
     evaluation: EvaluationParameters
+    diagnosis: DiagnosisParameters
     base_policy: BasePolicyParameters
     query_type: QueryType
     answers: str | None

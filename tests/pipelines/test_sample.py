@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.pipeline_registry import register_pipelines
+from tests.notebooks import execute
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
 RUN = Path("sample_book/tiny/rerec/seed-0")
@@ -208,7 +209,14 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
     assert done.returncode == 0, done.stderr[-2000:]
     graph = json.loads((finished / "build/api/main").read_text())
     names = {p["id"] for p in graph["pipelines"]}
-    assert {"__default__", "data_engineering", "graph_modeling", "rft", "evaluation"} <= names
+    assert {
+        "__default__",
+        "data_engineering",
+        "graph_modeling",
+        "rft",
+        "evaluation",
+        "diagnosis",
+    } <= names
     assert set(graph["layers"]) == LAYERS
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
     assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
@@ -230,11 +238,62 @@ def test_the_notebook_runs_on_a_finished_run(finished):
     assert any("rgba(220, 38, 38" in text for text in html)
 
 
+@pytest.fixture(scope="module")
+def diagnosed(finished):
+    """The folder of reports, the diagnosis among them."""
+    run(finished, "diagnosis")
+    return finished / "data/08_reporting" / RUN
+
+
+class TestDiagnosis:
+    def test_it_says_what_was_found_and_what_could_not_be(self, diagnosed, metrics):
+        report = json.loads((diagnosed / "diagnosis.json").read_text())
+        said = report["findings"]["chance"]["sentence"]
+        before, after = (metrics[name]["accuracy"] for name in ("before", "after"))
+        assert said.startswith(f"Test accuracy went from {before:.3f} to {after:.3f}: ")
+        assert report["findings"]["no_spread"]["value"] < 1
+        assert report["run"] == metrics["run"]
+        assert len(report["findings"]) + len(report["not_measured"]) == 16
+
+    def test_the_page_shows_gains_and_losses(self, diagnosed):
+        report = json.loads((diagnosed / "diagnosis.json").read_text())
+        page = (diagnosed / "diagnosis.html").read_text()
+        assert page.count("<article>") == len(report["gains"]) + len(report["losses"]) > 0
+        for query in (*report["gains"], *report["losses"]):
+            assert f"&middot; {query}</h2>" in page
+
+    def test_what_training_logged_is_drawn(self, diagnosed):
+        for name in ("reward", "groups", "terms", "variance", "penalty", "form", "difficulty"):
+            assert json.loads((diagnosed / f"diagnosis_{name}_plot.json").read_text())["data"], name
+        assert not json.loads((diagnosed / "diagnosis_supervised_plot.json").read_text())["data"]
+
+
+def test_the_notebook_compares_the_cells_of_an_experiment(finished, monkeypatch):
+    client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
+    store = client.get_experiment_by_name("rerec").experiment_id
+    right = {("rerec", 0): 0.6, ("rerec", 1): 0.7, ("grpo", 0): 0.55, ("grpo", 1): 0.6}
+    for (variant, seed), accuracy in right.items():
+        tags = {"experiment_group": "old,by-hand", "variant": variant, "seed": str(seed)}
+        cell = client.create_run(store, tags=tags).info.run_id
+        for name in ("before", "after", "after/by_type/explicit"):
+            value = 0.25 if name == "before" else accuracy
+            client.log_metric(cell, f"test/{name}/accuracy", value)
+        client.log_metric(cell, "rft/accuracy", seed / 2, step=1)
+        client.set_terminated(cell)
+    monkeypatch.chdir(finished)
+    _, cells, means, _, differences, by_type, curves = execute("compare_experiment.ipynb")
+    assert len(cells) == 4
+    assert means["after"].loc["rerec"].tolist() == pytest.approx([0.65, 0.071, 2])
+    assert differences["grpo"].tolist() == pytest.approx([-0.05, -0.1, -0.075])
+    assert by_type.loc["grpo", "explicit"] == pytest.approx(0.575)
+    assert {line.name: list(line.y) for line in curves.data} == {"grpo": [0.25], "rerec": [0.25]}
+
+
 def test_registered_pipelines():
     pipelines = register_pipelines()
     assert set(pipelines) == {
-        "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "base_policy",
-        "score_answers", "export_prompts", "score_choices",
+        "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
+        "base_policy", "score_answers", "export_prompts", "score_choices",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     assert not [n for n in pipelines["__default__"].inputs() if not n.startswith("param")]

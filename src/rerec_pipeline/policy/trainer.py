@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 
+from rerec_pipeline.policy.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
 from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
@@ -124,7 +126,9 @@ class RecTaskTrainer(_RolloutTrainer):
         assert terms is not None
         rewards = (terms * self.reward_weights.to(terms.device)).nansum(dim=1)
         self._put_advantages(output, rewards)
+        expected = self.curriculum.difficulty[batch]
         self._record(batch, rewards, terms)
+        self._diagnose(batch, expected, rewards, _of_tokens(output))
         return output
 
     def _local_rows(self, batch: list[int], count: int) -> list[dict[str, Any]]:
@@ -165,6 +169,21 @@ class RecTaskTrainer(_RolloutTrainer):
         metrics["curriculum/active"].append(float(plan.active))
         metrics["curriculum/batch_difficulty"].append(float(hard.mean()))
 
+    def _diagnose(
+        self, batch: list[int], expected: np.ndarray, rewards: torch.Tensor, pushes: torch.Tensor
+    ) -> None:
+        """Logs what tells why a run learns or does not, of all processes' rollouts."""
+        assert self._scored is not None and self._terms is not None
+        told = self.accelerator.gather(outcomes(self._scored, pushes))
+        paid = self._terms * self.reward_weights.to(self._terms.device)
+        names = list(self.scorer.reward.weights)
+        found = diagnose_rollouts(rewards, paid, told, names, self._group)
+        if self.curriculum.rule.enabled:
+            now = self.curriculum.difficulty[batch]
+            found |= diagnose_curriculum(expected, now, self.curriculum.rule.tau)
+        for name, value in found.items():
+            self._metrics["train"][f"diagnosis/{name}"].append(value)
+
     # -- checkpoints -------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -181,6 +200,14 @@ class RecTaskTrainer(_RolloutTrainer):
         if checkpoint is not None:
             state = json.loads((Path(checkpoint) / CURRICULUM_FILE).read_text())
             self.curriculum.load_state_dict(state)
+
+
+def _of_tokens(output: dict[str, Any]) -> torch.Tensor:
+    """Advantages (B, T); where an algorithm has one for a completion, that of all its tokens."""
+    advantages: torch.Tensor = output["advantages"]
+    if advantages.dim() == 2:
+        return advantages
+    return advantages.unsqueeze(1).expand(output["completion_ids"].shape)
 
 
 class TaskGRPOTrainer(RecTaskTrainer, GRPOTrainer):

@@ -14,7 +14,8 @@ import plotly.graph_objects as go
 BEFORE, AFTER, ACCENT, QUIET = "#9aa5b1", "#2563eb", "#d97706", "#cbd5e1"
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
+def styled_figure(title: str, x: str, y: str) -> go.Figure:
+    """An empty figure in the style that all plots share."""
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white",
@@ -30,7 +31,7 @@ def _figure(title: str, x: str, y: str) -> go.Figure:
 
 def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
     """Validation recall and NDCG of LightGCN over the epochs."""
-    figure = _figure("LightGCN on validation interactions", "epoch", "score")
+    figure = styled_figure("LightGCN on validation interactions", "epoch", "score")
     for column, colour in (("recall", AFTER), ("ndcg", ACCENT)):
         figure.add_scatter(
             x=history["epoch"], y=history[column], name=column, mode="lines", line_color=colour
@@ -50,7 +51,7 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
     by_rl = "accuracy" in log
     column = "accuracy" if by_rl else "mean_token_accuracy"
     title = "Rollout accuracy on training queries" if by_rl else "Token accuracy of the answers"
-    figure = _figure(title, "rollouts" if by_rl else "examples", "share right")
+    figure = styled_figure(title, "rollouts" if by_rl else "examples", "share right")
     seen = (log.index + 1) * per_step
     figure.add_scatter(
         x=seen, y=log[column], name="each step", mode="markers",
@@ -74,7 +75,7 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
 
 def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
     """Test accuracy by query type, before and after, with intervals."""
-    figure = _figure("Accuracy on the test split", "", "share right")
+    figure = styled_figure("Accuracy on the test split", "", "share right")
     for name, colour in (("before", BEFORE), ("after", AFTER)):
         rows = {"overall": metrics[name], **metrics[name]["by_type"]}
         values = [row["accuracy"] for row in rows.values()]
@@ -99,7 +100,7 @@ def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
 
 def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
     """Queries that each epoch visits, and how hard they were when it began."""
-    figure = _figure("Curriculum", "epoch", "queries")
+    figure = styled_figure("Curriculum", "epoch", "queries")
     if epochs.empty:
         figure.add_annotation(text="no curriculum: trained on answers", showarrow=False)
         return figure
@@ -129,7 +130,7 @@ SPLIT_COLOURS = {"train": AFTER, "validation": ACCENT, "test": BEFORE}
 
 def queries_by_type(counts: pd.DataFrame) -> go.Figure:
     """Queries by type and number of conditions, stacked by split."""
-    figure = _figure("Queries by type and number of conditions", "", "queries")
+    figure = styled_figure("Queries by type and number of conditions", "", "queries")
     names = [f"{row.query_type}<br>{row.conditions}" for row in counts.itertuples(index=False)]
     for split, colour in SPLIT_COLOURS.items():
         figure.add_bar(x=names, y=counts[split], name=split, marker_color=colour)
@@ -139,7 +140,7 @@ def queries_by_type(counts: pd.DataFrame) -> go.Figure:
 
 def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
     """What was left out and why."""
-    figure = _figure("Left out, by reason", "records", "")
+    figure = styled_figure("Left out, by reason", "records", "")
     if counts.empty:
         figure.add_annotation(text="nothing was left out", showarrow=False)
         return figure
@@ -154,7 +155,7 @@ def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
 
 def conditions_confirmed(counts: pd.DataFrame) -> go.Figure:
     """Stated conditions of right items that the attribute sources confirm, by relation."""
-    figure = _figure("Stated conditions that the attribute graph confirms", "", "right items")
+    figure = styled_figure("Stated conditions that the attribute graph confirms", "", "right items")
     if counts.empty:
         figure.add_annotation(text="no query states a condition", showarrow=False)
         return figure
@@ -170,7 +171,7 @@ def conditions_confirmed(counts: pd.DataFrame) -> go.Figure:
 
 def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
     """Share of nodes with at least so many edges, for both graphs, on logarithmic axes."""
-    figure = _figure("Degrees of both graphs", "edges, at least", "share of nodes")
+    figure = styled_figure("Degrees of both graphs", "edges, at least", "share of nodes")
     colours = (AFTER, "#60a5fa", ACCENT, "#111827")
     for (role, rows), colour in zip(degrees.groupby("role", sort=False), colours, strict=False):
         at_least = rows["nodes"][::-1].cumsum()[::-1] / rows["nodes"].sum()
@@ -186,7 +187,7 @@ def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
 
 def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
     """Test accuracy of the policy before and after beside random, popularity and LightGCN."""
-    figure = _figure("Beside answers that need no language model", "", "share right")
+    figure = styled_figure("Beside answers that need no language model", "", "share right")
     rows = {**metrics["baselines"], "before": metrics["before"], "after": metrics["after"]}
     colours = {"before": BEFORE, "after": AFTER}
     for name, row in rows.items():

@@ -13,7 +13,7 @@ from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import Catalogue
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;color:#1f2937}
 article{border:1px solid #e5e7eb;border-radius:8px;margin:1.2rem 0;padding:1rem 1.2rem}
 h1{font-size:1.4rem} h2{font-size:1rem;margin:0;color:#6b7280;font-weight:600}
@@ -100,23 +100,34 @@ def transcript_page(
     title: str,
 ) -> str:
     """The same as one HTML page, before and after side by side."""
-    articles = []
-    for row in rows:
-        truth = escape(catalogue.titles[examples[row].truth])
-        articles.append(
-            f"<article><h2>{escape(examples[row].query_type)} &middot; "
-            f"{escape(examples[row].query_id)}</h2>"
-            f"<p class=query>{escape(texts[row])}</p>"
-            f"<p>Right answer: <span class=right>{truth}</span></p><div class=columns>"
-            f"{_column('Before', tell(before, row))}{_column('After', tell(after, row))}"
-            "</div></article>"
-        )
+    shown = (examples, texts, before, after, catalogue)
+    articles = [transcript_article(*shown, row) for row in rows]
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1>"
         "<p>Chosen by seed, not by outcome. <span class=legend>Marked</span> paragraphs bring up "
         "a wrong recommendation: reasoning-aware advantages pay them less.</p>"
         f"{''.join(articles)}</html>\n"
+    )
+
+
+def transcript_article(
+    examples: Sequence[Example],
+    texts: Sequence[str],
+    before: ScoredRollouts,
+    after: ScoredRollouts,
+    catalogue: Catalogue,
+    row: int,
+) -> str:
+    """One query as a part of a page: what was asked, and both answers beside each other."""
+    truth = escape(catalogue.titles[examples[row].truth])
+    return (
+        f"<article><h2>{escape(examples[row].query_type)} &middot; "
+        f"{escape(examples[row].query_id)}</h2>"
+        f"<p class=query>{escape(texts[row])}</p>"
+        f"<p>Right answer: <span class=right>{truth}</span></p><div class=columns>"
+        f"{_column('Before', tell(before, row))}{_column('After', tell(after, row))}"
+        "</div></article>"
     )
 
 

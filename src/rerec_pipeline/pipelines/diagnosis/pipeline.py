@@ -1,0 +1,54 @@
+"""Log and answers of a finished run -> findings, plots and a page: why it did (not) learn."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines import evaluation
+from rerec_pipeline.pipelines.diagnosis import nodes
+from rerec_pipeline.reporting.diagnosis_plots import PANELS
+
+#: Answers are scored again, by the very nodes of the evaluation: scores are not kept in files.
+SCORING = ("build_task", "build_reward", "score_answers")
+
+
+def create_pipeline() -> Pipeline:
+    """The diagnosis pipeline."""
+    panels = {name: f"diagnosis_{name}_plot" for name in PANELS}
+    return evaluation.create_pipeline().only_nodes(*SCORING) + Pipeline(
+        [
+            Node(
+                nodes.examine_run,
+                ["training_log", "scored_answers", "params:rft", "params:diagnosis"],
+                "found",
+                name="examine_run",
+            ),
+            Node(
+                nodes.plot_training,
+                ["training_log", "params:diagnosis"],
+                panels,
+                name="plot_training",
+            ),
+            Node(
+                nodes.report_findings,
+                ["found", "scored_answers", "test_prompts", "params:diagnosis", "parameters"],
+                "diagnosis_findings",
+                name="report_findings",
+            ),
+            Node(
+                nodes.write_page,
+                {
+                    "found": "found",
+                    "scored": "scored_answers",
+                    "test_prompts": "test_prompts",
+                    "task": "task",
+                    "curriculum_log": "curriculum_log",
+                    "diagnosis": "params:diagnosis",
+                    "parameters": "parameters",
+                    **panels,
+                },
+                "diagnosis_page",
+                name="write_page",
+            ),
+        ]
+    )

@@ -1,0 +1,386 @@
+"""Why a run did or did not learn: rules over its log, each a plain sentence.
+
+A rule looks at what was logged and says one thing. It speaks up where its number is beyond a
+limit; otherwise its sentence says what was found in order. A rule whose columns were not logged
+(a supervised run has no rollouts) says nothing, and is named as not measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rerec_pipeline.parameters import DiagnosisLimits
+
+#: Most stretches into which training is cut to look for reward and accuracy parting.
+_STRETCHES = 40
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the rules look at.
+
+    Attributes:
+        log: One row for each optimizer step.
+        right_before: Whether each test query was answered rightly before fine-tuning, bool (N,).
+        right_after: The same after, bool (N,).
+        w_penalty: Share of the reward that penalised paragraphs lose.
+        max_tokens: Limit of a completion's tokens.
+        window: Fewest steps that make a stretch of training.
+    """
+
+    log: pd.DataFrame
+    right_before: NDArray[np.bool_]
+    right_after: NDArray[np.bool_]
+    w_penalty: float
+    max_tokens: int
+    window: int
+
+    def mean(self, column: str) -> float:
+        """Mean over all steps that have a value."""
+        return float(self.log[column].mean())
+
+    def quarters(self, column: str) -> tuple[float, float]:
+        """Means over the first and the last quarter of the steps that have a value."""
+        values = self.log[column].dropna().to_numpy(dtype="float64")
+        size = math.ceil(len(values) / 4)
+        return float(values[:size].mean()), float(values[-size:].mean())
+
+    def end(self, column: str) -> float:
+        """Mean over the last quarter."""
+        return self.quarters(column)[1]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found.
+
+    Attributes:
+        rule: Its name, that of its limit in ``conf`` where it has one.
+        speaks: Whether the number is beyond the limit.
+        value: The number.
+        limit: The limit.
+        sentence: What was found.
+        advice: What to look at, where the rule speaks.
+    """
+
+    rule: str
+    speaks: bool
+    value: float
+    limit: float
+    sentence: str
+    advice: str = ""
+
+
+Check = Callable[[RunRecord, DiagnosisLimits], Finding]
+
+
+def sign_test(gained: int, lost: int) -> float:
+    r"""Two-sided exact sign test (McNemar's): p of so uneven a split of the changed answers.
+
+    .. math:: p = \min\left(1, 2 \sum_{k=0}^{\min(g, l)} \binom{g + l}{k} 2^{-(g + l)}\right)
+
+    Args:
+        gained: Answers that became right.
+        lost: Answers that became wrong.
+    """
+    n = gained + lost
+    # By logarithms: with thousands of answers binomial coefficients have thousands of digits.
+    fewer = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        for k in range(min(gained, lost) + 1)
+    )
+    return min(1.0, 2 * sum(map(math.exp, fewer)))
+
+
+def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Did answers on the test split get better, beyond chance?"""
+    before, after = run.right_before, run.right_after
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    p = sign_test(gained, lost)
+    counts = (
+        f"Test accuracy went from {before.mean():.3f} to {after.mean():.3f}: {gained} answers "
+        f"became right, {lost} became wrong"
+    )
+    chance = p > limits.chance
+    verdict = "which may be chance" if chance else "more than chance makes"
+    return Finding(
+        "chance", chance or lost > gained, p, limits.chance,
+        f"{counts}, {verdict} (sign test, p = {p:.2g}).",
+        "What follows says where the training signal went. More seeds tell more than more rules.",
+    )  # fmt: skip
+
+
+def reward_hacking(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Did reward rise somewhere while accuracy fell?"""
+    parted = _parting(run, limits)
+    if parted is None:
+        best = run.quarters("reward")[1] - run.quarters("reward")[0]
+        return Finding(
+            "hacking_rise", False, 0.0, limits.hacking_rise,
+            f"Reward (change {best:+.2f}) and accuracy moved together throughout.",
+        )  # fmt: skip
+    start, stop, rise, fall = parted
+    return Finding(
+        "hacking_rise", True, rise, limits.hacking_rise,
+        f"Reward rose by {rise:.2f} while accuracy fell by {fall:.2f} between steps {start} and "
+        f"{stop}: reward hacking.",
+        "Look at which term rose there, and lower its weight.",
+    )  # fmt: skip
+
+
+def _parting(run: RunRecord, limits: DiagnosisLimits) -> tuple[int, int, float, float] | None:
+    """Where reward rises and accuracy falls most: middle steps of two stretches, rise, fall."""
+    rows = run.log[["reward", "accuracy"]].dropna()
+    pieces = np.array_split(np.arange(len(rows)), max(1, min(_STRETCHES, len(rows) // run.window)))
+    means = np.array([rows.iloc[piece].mean().to_numpy() for piece in pieces])
+    rise = means[None, :, 0] - means[:, None, 0]
+    fall = means[:, None, 1] - means[None, :, 1]
+    worst = np.minimum(rise / limits.hacking_rise, fall / limits.hacking_fall)
+    worst[np.tril_indices(len(means))] = -np.inf  # only from earlier to later
+    a, b = np.unravel_index(int(worst.argmax()), worst.shape)
+    if worst[a, b] < 1:
+        return None
+    steps = [int(rows.index[pieces[n][len(pieces[n]) // 2]]) + 1 for n in (a, b)]
+    return steps[0], steps[1], float(rise[a, b]), float(fall[a, b])
+
+
+def no_spread(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """How many groups have nothing to compare?"""
+    share = run.mean("diagnosis/no_spread")
+    teach = "their penalised paragraphs alone teach" if run.w_penalty else "they teach nothing"
+    return Finding(
+        "no_spread", share > limits.no_spread, share, limits.no_spread,
+        f"{share:.0%} of groups had no reward spread: {teach}. In "
+        f"{run.mean('diagnosis/none_right'):.0%} of all groups no answer was right, in "
+        f"{run.mean('diagnosis/all_right'):.0%} all were.",
+        "Where none is right, queries are too hard or groups too small; where all are, too easy.",
+    )  # fmt: skip
+
+
+def wrong_above_right(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Are wrong answers paid no less than right ones?"""
+    share = run.mean("diagnosis/wrong_above_right")
+    return Finding(
+        "wrong_above_right", share > limits.wrong_above_right, share, limits.wrong_above_right,
+        f"In {share:.1%} of groups with right and wrong answers a wrong one was paid no less "
+        "than a right one.",
+        "The terms beside NDCG weigh more than being right: lower their weights.",
+    )  # fmt: skip
+
+
+def shaping_variance(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """What makes the differences that teach?"""
+    prefix = "diagnosis/variance_share/"
+    columns = [c for c in run.log.columns if c.startswith(prefix) and c != f"{prefix}ndcg"]
+    shares = {c.removeprefix(prefix): run.mean(c) for c in columns}
+    share = sum(shares.values())
+    parts = ", ".join(f"{name} {value:.0%}" for name, value in shares.items())
+    return Finding(
+        "shaping_variance", share > limits.shaping_variance, share, limits.shaping_variance,
+        f"Terms beside NDCG made {share:.0%} of the variance of rewards within groups ({parts}).",
+        "The policy learns these terms more than to be right.",
+    )  # fmt: skip
+
+
+def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Does the penalty drown the rest?"""
+    push = run.mean("diagnosis/push_on_penalised")
+    tokens = run.mean("raae/penalised_token_share")
+    return Finding(
+        "penalty_push", push > limits.penalty_push, push, limits.penalty_push,
+        f"Penalised paragraphs, {tokens:.0%} of the tokens, had {push:.0%} of all advantages.",
+        "In a group of nearly equal rewards a small penalty divided by a tiny spread is large: "
+        "see rft.advantage.scale.",
+    )  # fmt: skip
+
+
+def not_boxed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Is there an answer at all?"""
+    first, last = run.quarters("diagnosis/not_boxed")
+    return Finding(
+        "not_boxed", last > limits.not_boxed, last, limits.not_boxed,
+        f"{last:.1%} of rollouts boxed no answer at the end ({first:.1%} at the beginning).",
+        "Such a rollout is paid as a wrong one: look at the prompt and at the limit of tokens.",
+    )  # fmt: skip
+
+
+def not_listed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Is the answer one of the candidates?"""
+    first, last = run.quarters("diagnosis/not_listed")
+    return Finding(
+        "not_listed", last > limits.not_listed, last, limits.not_listed,
+        f"{last:.1%} of rollouts answered what is no candidate at the end ({first:.1%} at the "
+        "beginning).",
+        "Titles outside the list: invented, misspelt, or taken from the query. Read the losses.",
+    )  # fmt: skip
+
+
+def at_limit(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Are completions cut?"""
+    last = run.end("completions/clipped_ratio")
+    return Finding(
+        "at_limit", last > limits.at_limit, last, limits.at_limit,
+        f"{last:.1%} of completions were cut at the limit of {run.max_tokens} tokens at the end.",
+        "A cut completion has no answer: raise rft.generation.max_completion_tokens.",
+    )  # fmt: skip
+
+
+def length_factor(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Did completions get much longer or shorter?"""
+    first, last = run.quarters("completions/mean_length")
+    factor = max(first, last) / max(min(first, last), 1e-9)
+    return Finding(
+        "length_factor", factor > limits.length_factor, factor, limits.length_factor,
+        f"Completions had {first:.0f} tokens on average at the beginning and {last:.0f} at the "
+        "end.",
+        "Read the answers below: reasoning is padded, or given up.",
+    )  # fmt: skip
+
+
+def entropy_kept(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Does the policy still try different things?"""
+    first, last = run.quarters("entropy")
+    kept = last / max(first, 1e-9)
+    return Finding(
+        "entropy_kept", kept < limits.entropy_kept, kept, limits.entropy_kept,
+        f"Entropy went from {first:.3f} to {last:.3f} nats a token: {kept:.0%} of it is left.",
+        "The rollouts of a group are nearly the same: less can be learned from now on.",
+    )  # fmt: skip
+
+
+def kl(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """How far from the backbone?"""
+    last = run.end("kl")
+    return Finding(
+        "kl", last > limits.kl, last, limits.kl,
+        f"KL to the backbone was {last:.3f} nats a token at the end.",
+        "The policy has left the backbone's language: lower rft.optimizer.lr or raise beta.",
+    )  # fmt: skip
+
+
+def clipped(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Are updates larger than the objective allows?"""
+    share = run.mean("clip_ratio/region_mean")
+    return Finding(
+        "clipped", share > limits.clipped, share, limits.clipped,
+        f"The ratio was clipped at {share:.1%} of tokens.",
+        "Steps are too large, or there are too many updates on one generation.",
+    )  # fmt: skip
+
+
+def not_finite(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Did numbers break?"""
+    columns = [name for name in ("loss", "grad_norm") if name in run.log]
+    broken = ~np.isfinite(run.log[columns].to_numpy(dtype="float64")).all(axis=1)
+    steps = (np.flatnonzero(broken)[:5] + 1).tolist()
+    what = f"in {broken.sum()} of {len(broken)} steps"
+    return Finding(
+        "not_finite", bool(steps), float(broken.mean()), 0.0,
+        f"Loss or gradient was not finite {what}{f', first in {steps}' if steps else ''}.",
+        "Such a step moves the weights to nowhere: lower the learning rate, check the precision.",
+    )  # fmt: skip
+
+
+def returned(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Is the budget spent on what is known already?"""
+    share = run.mean("diagnosis/returned")
+    return Finding(
+        "returned", share > limits.returned, share, limits.returned,
+        f"{share:.0%} of visits were to queries that were mastered already.",
+        "The curriculum is starved: there are too few hard queries for the budget.",
+    )  # fmt: skip
+
+
+def forgotten(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Does what was mastered stay?"""
+    rows = run.log[["diagnosis/returned", "diagnosis/forgotten"]].dropna()
+    visits = rows["diagnosis/returned"]
+    share = float(np.average(rows["diagnosis/forgotten"], weights=visits))
+    return Finding(
+        "forgotten", share > limits.forgotten, share, limits.forgotten,
+        f"{share:.0%} of mastered queries were no longer mastered when looked at again.",
+        "Look at them again sooner (rft.curriculum.review_after), or set tau lower.",
+    )  # fmt: skip
+
+
+#: Rules in the order in which they are told: question, rule, and the columns that it needs.
+RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
+    ("answers on the test split", gain, ()),
+    ("reward against accuracy", reward_hacking, ("reward", "accuracy")),
+    (
+        "reward spread of groups",
+        no_spread,
+        ("diagnosis/no_spread", "diagnosis/none_right", "diagnosis/all_right"),
+    ),
+    ("wrong answers paid like right ones", wrong_above_right, ("diagnosis/wrong_above_right",)),
+    ("what rewards differ by", shaping_variance, ("diagnosis/variance_share/ndcg",)),
+    (
+        "penalised paragraphs",
+        penalty_push,
+        ("diagnosis/push_on_penalised", "raae/penalised_token_share"),
+    ),
+    ("rollouts without an answer", not_boxed, ("diagnosis/not_boxed",)),
+    ("answers that are no candidates", not_listed, ("diagnosis/not_listed",)),
+    ("completions cut at the limit", at_limit, ("completions/clipped_ratio",)),
+    ("length of completions", length_factor, ("completions/mean_length",)),
+    ("entropy of rollouts", entropy_kept, ("entropy", "reward")),
+    ("KL to the backbone", kl, ("kl",)),
+    ("clipped ratios", clipped, ("clip_ratio/region_mean",)),
+    ("numbers that are not finite", not_finite, ()),
+    ("visits to mastered queries", returned, ("diagnosis/returned",)),
+    ("forgotten queries", forgotten, ("diagnosis/returned", "diagnosis/forgotten")),
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What all rules found.
+
+    Attributes:
+        findings: Of the rules that could be applied, those that speak first.
+        not_measured: What the other rules are about: this run did not log their columns.
+    """
+
+    findings: tuple[Finding, ...]
+    not_measured: tuple[str, ...]
+
+    @property
+    def speaking(self) -> tuple[Finding, ...]:
+        """Findings beyond their limits."""
+        return tuple(f for f in self.findings if f.speaks)
+
+    def report(self) -> dict[str, Any]:
+        """As plain values, findings by the names of their rules."""
+        return {
+            "speaking": len(self.speaking),
+            "findings": {
+                f.rule: {k: v for k, v in asdict(f).items() if k != "rule"} for f in self.findings
+            },
+            "not_measured": list(self.not_measured),
+        }
+
+
+def examine(run: RunRecord, limits: DiagnosisLimits) -> Diagnosis:
+    """Applies all rules to a run.
+
+    Args:
+        run: Its record; at least one step.
+        limits: Where the rules begin to speak.
+    """
+    findings = [check(run, limits) for _, check, needs in RULES if _logged(run.log, needs)]
+    missing = tuple(what for what, _, needs in RULES if not _logged(run.log, needs))
+    return Diagnosis(tuple(sorted(findings, key=lambda f: not f.speaks)), missing)
+
+
+def _logged(log: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether all columns are there with a value in common."""
+    return set(columns) <= set(log.columns) and (
+        not columns or bool(log[list(columns)].notna().all(axis=1).any())
+    )

@@ -1,0 +1,237 @@
+"""Why a run did or did not learn: each rule speaks where it should and is silent elsewhere."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from rerec_pipeline.parameters import DiagnosisParameters
+from rerec_pipeline.reporting.diagnosis_page import changes, diagnosis_page
+from rerec_pipeline.reporting.diagnosis_plots import PANELS, training_plots, was_measured
+from rerec_pipeline.reporting.findings import RunRecord, examine, sign_test
+
+CONF = Path(__file__).parents[2] / "conf/base/parameters_diagnosis.yml"
+SETTINGS = DiagnosisParameters(**yaml.safe_load(CONF.read_text())["diagnosis"])
+STEPS = 40
+
+#: A run that learns and shows nothing remarkable.
+HEALTHY = {
+    "loss": 0.1, "grad_norm": 0.3,
+    "reward": np.linspace(0.2, 0.9, STEPS), "accuracy": np.linspace(0.1, 0.6, STEPS),
+    "completions/clipped_ratio": 0.0, "completions/mean_length": 30.0,
+    "entropy": np.linspace(0.4, 0.2, STEPS), "kl": np.linspace(0.0, 0.2, STEPS),
+    "clip_ratio/region_mean": 0.01, "raae/penalised_token_share": 0.2,
+    "diagnosis/no_spread": 0.1, "diagnosis/none_right": 0.05, "diagnosis/all_right": 0.05,
+    "diagnosis/wrong_above_right": 0.0,
+    "diagnosis/paid/ndcg": 0.4, "diagnosis/paid/qas": 0.1,
+    "diagnosis/variance_share/ndcg": 0.8, "diagnosis/variance_share/qas": 0.2,
+    "diagnosis/push_on_penalised": 0.2, "diagnosis/not_boxed": 0.0, "diagnosis/not_listed": 0.0,
+    "diagnosis/reward_of_right": 1.4, "diagnosis/reward_of_wrong": 0.1,
+    "diagnosis/returned": 0.25, "diagnosis/forgotten": 0.1,
+    "curriculum/epoch": np.repeat([0.0, 1.0], STEPS // 2),
+}  # fmt: skip
+QUERIES = 60
+
+
+def record(w_penalty=0.3, gained=20, lost=2, **changed):
+    before = np.zeros(QUERIES, dtype=bool)
+    before[:10] = True
+    after = before.copy()
+    after[:lost] = False
+    after[10 : 10 + gained] = True
+    log = pd.DataFrame({**HEALTHY, **changed}, index=range(STEPS))
+    return RunRecord(log, before, after, w_penalty, 80, SETTINGS.window)
+
+
+def found(run):
+    return {f.rule: f for f in examine(run, SETTINGS.limits).findings}
+
+
+#: What is changed -> the one rule that then speaks, and what it says.
+SPEAKING = {
+    "chance": ({"gained": 3, "lost": 2}, "3 answers became right, 2 became wrong, which may be"),
+    "hacking_rise": (
+        {"accuracy": np.repeat([0.6, 0.4], STEPS // 2)},
+        "Reward rose by 0.36 while accuracy fell by 0.20 between steps 6 and 26",
+    ),
+    "no_spread": (
+        {"diagnosis/no_spread": 0.41, "diagnosis/none_right": 0.4},
+        "41% of groups had no reward spread: their penalised paragraphs alone teach. In 40% of",
+    ),
+    "wrong_above_right": ({"diagnosis/wrong_above_right": 0.03}, "In 3.0% of groups"),
+    "shaping_variance": ({"diagnosis/variance_share/qas": 0.6}, "made 60% of the variance"),
+    "penalty_push": (
+        {"diagnosis/push_on_penalised": 0.9}, "20% of the tokens, had 90% of all advantages",
+    ),
+    "not_boxed": (
+        {"diagnosis/not_boxed": np.repeat([0.0, 0.2], STEPS // 2)},
+        "20.0% of rollouts boxed no answer at the end (0.0% at the beginning)",
+    ),
+    "not_listed": ({"diagnosis/not_listed": 0.06}, "6.0% of rollouts answered what is no"),
+    "at_limit": ({"completions/clipped_ratio": 0.5}, "50.0% of completions were cut at the limit"),
+    "length_factor": (
+        {"completions/mean_length": np.repeat([60.0, 20.0], STEPS // 2)}, "60 tokens on average",
+    ),
+    "entropy_kept": (
+        {"entropy": np.repeat([1.0, 0.05], STEPS // 2)}, "1.000 to 0.050 nats a token: 5% of it",
+    ),
+    "kl": ({"kl": 1.5}, "KL to the backbone was 1.500"),
+    "clipped": ({"clip_ratio/region_mean": 0.3}, "clipped at 30.0% of tokens"),
+    "not_finite": (
+        {"loss": [0.1, np.nan] + [0.1] * (STEPS - 2)}, "not finite in 1 of 40 steps, first in [2]",
+    ),
+    "returned": ({"diagnosis/returned": 0.6}, "60% of visits were to queries"),
+    "forgotten": ({"diagnosis/forgotten": 0.5}, "50% of mastered queries were no longer"),
+}  # fmt: skip
+
+
+class TestRules:
+    def test_nothing_to_say_of_a_healthy_run(self):
+        diagnosis = examine(record(), SETTINGS.limits)
+        assert diagnosis.speaking == () and diagnosis.not_measured == ()
+        assert {f.rule for f in diagnosis.findings} == set(SPEAKING)
+
+    @pytest.mark.parametrize("rule", SPEAKING)
+    def test_each_speaks_alone_where_its_number_is_beyond_the_limit(self, rule):
+        changed, said = SPEAKING[rule]
+        run = record(**changed)
+        speaking = examine(run, SETTINGS.limits).speaking
+        assert [f.rule for f in speaking] == [rule]
+        assert said in speaking[0].sentence and speaking[0].advice
+
+    def test_without_a_penalty_a_group_without_spread_teaches_nothing(self):
+        assert "they teach nothing" in found(record(w_penalty=0.0))["no_spread"].sentence
+
+    def test_losses_speak_however_sure_they_are(self):
+        finding = found(record(gained=0, lost=10))["chance"]
+        assert finding.speaks and "more than chance makes" in finding.sentence
+
+    def test_where_nothing_is_finite_it_says_so(self):
+        finding = found(record(loss=np.nan))["not_finite"]
+        assert finding.value == 1 and "in 40 of 40 steps, first in [1, 2, 3, 4, 5]" in (
+            finding.sentence
+        )
+
+    def test_reward_and_accuracy_that_fall_together_are_no_hacking(self):
+        fall = {"reward": np.linspace(0.9, 0.2, STEPS), "accuracy": np.linspace(0.6, 0.1, STEPS)}
+        assert not found(record(**fall))["hacking_rise"].speaks
+
+    def test_a_run_shorter_than_a_stretch_has_no_parting(self):
+        run = record()
+        short = RunRecord(run.log[:3], run.right_before, run.right_after, 0.3, 80, 10)
+        assert not found(short)["hacking_rise"].speaks
+
+    def test_steps_between_generations_have_no_values_and_change_nothing(self):
+        gaps = np.where(np.arange(STEPS) % 2, np.nan, 0.41)
+        finding = found(record(**{"diagnosis/no_spread": gaps}))["no_spread"]
+        assert finding.value == pytest.approx(0.41) and finding.speaks
+
+    def test_forgotten_queries_are_counted_by_visit(self):
+        """Of 0.1 and 0.3 of the visits, half and all were forgotten: 0.35 of 0.4."""
+        half = {
+            "diagnosis/returned": np.repeat([0.1, 0.3], STEPS // 2),
+            "diagnosis/forgotten": np.repeat([0.5, 1.0], STEPS // 2),
+        }
+        assert found(record(**half))["forgotten"].value == pytest.approx(0.35 / 0.4)
+
+    def test_a_supervised_run_has_only_what_it_logs(self):
+        run = record()
+        log = pd.DataFrame({"loss": [0.5] * 9, "mean_token_accuracy": 0.9, "entropy": 0.01})
+        supervised = RunRecord(log, run.right_before, run.right_after, 0.3, 80, 10)
+        diagnosis = examine(supervised, SETTINGS.limits)
+        assert {f.rule for f in diagnosis.findings} == {"chance", "not_finite"}
+        assert len(diagnosis.not_measured) == len(SPEAKING) - 2
+        assert "reward spread of groups" in diagnosis.not_measured
+
+    def test_report_is_plain_and_has_those_that_speak_first(self):
+        report = examine(record(**{"kl": 1.5}), SETTINGS.limits).report()
+        assert report["speaking"] == 1 and next(iter(report["findings"])) == "kl"
+        assert report["findings"]["kl"]["value"] == pytest.approx(1.5)
+
+
+class TestSignTest:
+    @pytest.mark.parametrize(
+        ("gained", "lost", "p"), [(0, 0, 1), (5, 0, 2 / 32), (4, 1, 12 / 32), (3, 3, 1)]
+    )
+    def test_by_hand(self, gained, lost, p):
+        assert sign_test(gained, lost) == pytest.approx(p)
+
+    @given(st.integers(0, 60), st.integers(0, 60))
+    def test_against_scipy(self, gained, lost):
+        if gained + lost:
+            reference = binomtest(gained, gained + lost).pvalue
+            assert sign_test(gained, lost) == pytest.approx(reference)
+
+    def test_many_answers_are_no_overflow(self):
+        assert 0 < sign_test(2600, 2400) < 0.01
+
+
+class Scored:
+    """As much of scored answers as changes are found by."""
+
+    def __init__(self, right, total):
+        self.graded = type("Graded", (), {"correct": np.array(right, dtype=bool)})
+        self.scored = type("Scored", (), {"total": np.array(total)})
+
+
+class TestChanges:
+    before = Scored([0, 1, 0, 1, 0, 1], [0.5, 1.4, -0.1, 1.4, 0.2, 1.4])
+    after = Scored([1, 0, 1, 1, 0, 0], [1.4, 0.3, 1.4, 1.4, 0.4, -0.6])
+
+    def test_largest_first(self):
+        assert changes(self.before, self.after, 10) == ([2, 0], [5, 1])
+
+    def test_no_more_than_asked_for(self):
+        assert changes(self.before, self.after, 1) == ([2], [5])
+
+
+def page_of(run):
+    plots = training_plots(run.log, SETTINGS.window)
+    gains = ["<article>G</article>"]
+    return diagnosis_page("A & B", examine(run, SETTINGS.limits), plots, gains, [])
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The page of a healthy run."""
+    return page_of(record())
+
+
+class TestPage:
+    def test_it_needs_no_network_and_has_plotly_once(self, page):
+        loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[^>]*>", page)
+        assert loaded == [] and page.count("plotly.js v") == 1
+        assert page.count("<figure>") == len(PANELS) - 2  # no difficulties, not supervised
+
+    def test_it_says_that_there_is_nothing_to_report(self, page):
+        assert "Nothing to report" in page and "A &amp; B" in page
+        assert "<article>G</article>" in page and "Right before, wrong after: no answer." in page
+
+    def test_what_speaks_stands_first(self):
+        page = page_of(record(**{"kl": 1.5}))
+        assert "Nothing to report" not in page
+        assert page.index("KL to the backbone was 1.500") < page.index("<h3>In order")
+
+    def test_what_was_not_measured_is_named(self, page):
+        assert "Not measured in this run: Difficulty of what the curriculum serves, Supervised" in (
+            page
+        )
+
+    def test_the_supervised_control_has_its_own_plot(self):
+        log = pd.DataFrame({"loss": [0.5, 0.4], "mean_token_accuracy": [0.8, 0.9]})
+        plots = training_plots(log, 10)
+        assert [n for n, figure in plots.items() if was_measured(figure)] == ["supervised"]
+        run = RunRecord(log, np.zeros(2, dtype=bool), np.ones(2, dtype=bool), 0.3, 80, 10)
+        page = diagnosis_page("", examine(run, SETTINGS.limits), plots, [], [])
+        assert "this run, which is supervised and made no rollouts: reward against accuracy" in page
+
+    def test_terms_are_found_by_their_prefix(self):
+        terms = training_plots(record().log, 10)["terms"]
+        assert [line.name for line in terms.data if line.name] == ["ndcg", "qas"]
+        assert list(terms.data[1].y) == pytest.approx([0.4] * STEPS)
