@@ -50,7 +50,8 @@ STAGES = (
 
 
 def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: parameters[key] for key in (*CHOICES, "seed")}
+    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label")}
+    return {key: value for key, value in chosen.items() if value != ""}
 
 
 class LaunchHooks:
@@ -228,6 +229,7 @@ class MlflowHooks(MlflowHook):
     def _run_name(chosen: dict[str, Any], pipeline: str) -> str:
         """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
         what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
+        what = f"{what}/{chosen['label']}" if "label" in chosen else what
         return what if pipeline == "__default__" else f"{what} {pipeline}"
 
     @hook_impl
