@@ -23,7 +23,7 @@ from rerec_pipeline import processes, provenance
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import CHOICES
 from rerec_pipeline.recbench.raw import manifest_hash
-from rerec_pipeline.tracking import flat_numbers, git_commit
+from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +216,12 @@ class MlflowHooks(MlflowHook):
         if not processes.is_main():
             self._is_mlflow_enabled = False
             return
+        note = RunNote.from_environment()
+        if note is not None and (begun := note.find_begun()) is not None:
+            self.mlflow_config.tracking.run.id = begun  # an interrupted cell stays one run
         super().before_pipeline_run(run_params, pipeline, catalog)
+        if self._is_mlflow_enabled and note is not None:
+            note.tag_active_run()
         if self._is_mlflow_enabled:
             chosen = _choices(catalog.load("parameters"))
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})
