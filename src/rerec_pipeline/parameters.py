@@ -574,8 +574,8 @@ class Parameters(Rule):
     def _a_label_names_a_folder(cls, value: str) -> str:
         if value and (not re.fullmatch(LABEL, value) or Path(value).suffix[1:].isalpha()):
             raise ValueError(
-                f"'{value}' can not name a folder: it must begin with a letter, consist of letters, "
-                "digits and ._=+-, and end like no file"
+                f"'{value}' can not name a folder: it must begin with a letter, consist of "
+                "letters, digits and ._=+-, and end like no file"
             )
         if value in TAKEN:
             raise ValueError(f"'{value}' is a folder of every run; choose another name")

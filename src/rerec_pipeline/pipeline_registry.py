@@ -15,7 +15,6 @@ from rerec_pipeline.pipelines import (
     score_choices,
 )
 
-
 #: What fine-tuning and evaluation need that is the same for all variants and seeds; an experiment
 #: makes it once (``groundwork``), and everything else for each of its cells (``cell``).
 SHARED = (

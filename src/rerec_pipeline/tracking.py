@@ -125,7 +125,7 @@ class RunNote:
         return run_id if _has_run(MlflowClient(), run_id) else None
 
     def tag_active_run(self) -> None:
-        """Tags the active run, leaves its id, and takes the run that it replaces out of the group."""
+        """Tags the active run, leaves its id, and takes what it replaces out of the group."""
         run = mlflow.active_run()
         if run is None:
             return
@@ -133,7 +133,7 @@ class RunNote:
         self.id_file.parent.mkdir(parents=True, exist_ok=True)
         self.id_file.write_text(run.info.run_id)
         client = MlflowClient()
-        if self.replaces not in (None, run.info.run_id) and _has_run(client, self.replaces):
+        if self.replaces is not None and _has_run(client, self.replaces):
             groups = client.get_run(self.replaces).data.tags.get(GROUP, "")
             client.set_tag(self.replaces, GROUP, "")
             client.set_tag(self.replaces, "replaced_in", groups)

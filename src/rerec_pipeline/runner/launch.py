@@ -18,6 +18,7 @@ from rerec_pipeline.errors import ReRecError
 #: Seconds that a process is given to end before it is killed.
 _GRACE = 10.0
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 @contextmanager
@@ -78,13 +79,13 @@ def start(
             env={**os.environ, **environment},
             pass_fds=[lock],
             start_new_session=True,  # Ctrl-C is ours to pass on
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one thread starts all processes
         )
 
 
 def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
