@@ -51,7 +51,7 @@ class Workplace:
 
     def __init__(self, root: Path):
         self.root = root
-        self._hashes: dict[Path, str] = {}
+        self._hashes: dict[tuple[tuple[str, int, int], ...], str] = {}
         self._resolved: dict[str, Configuration] = {}
 
     def read(self, key: str) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class Workplace:
     def _whole(self) -> Pipeline:
         return pipelines["__default__"]
 
-    @cached_property
     def _code(self) -> dict[str, str]:
+        """The source that a process started now would import."""
         package = Path(rerec_pipeline.__file__).parent
         nodes = {node.func.__module__ for node in pipelines["cell"].nodes}
         files = [*imported_files(package, [*nodes, *_BY_NAME]), self.root / "requirements.lock"]
@@ -140,13 +140,16 @@ class Workplace:
         if backbone.is_dir():
             shared["backbone"] = self._hash(backbone)
         return Fingerprint(
-            make_stamp(names, configuration.parameters, self.root), shared, self._code
+            make_stamp(names, configuration.parameters, self.root), shared, self._code()
         )
 
     def _hash(self, path: Path) -> str:
-        if path not in self._hashes:
-            self._hashes[path] = hash_content(path, self.root)
-        return self._hashes[path]
+        """Hash of a content that all cells share, which is read again only where it may differ."""
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        seen = tuple((f.as_posix(), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+        if seen not in self._hashes:
+            self._hashes[seen] = hash_content(path, self.root)
+        return self._hashes[seen]
 
     def _outputs(self, configuration: Configuration) -> list[str]:
         return [n for n in sorted(pipelines["cell"].all_outputs()) if n in configuration.files]
