@@ -76,7 +76,6 @@ def experiment(
     A cell that is finished is not run again unless its code, data or parameters have changed.
     """
     with _errors_shown():
-        place = Workplace(Path(metadata.project_path))
         options: dict[str, Any] = {"params": read_assignments(params)}
         if variants is not None:
             options["variants"] = _words(variants)
@@ -84,6 +83,7 @@ def experiment(
             options["seeds"] = _numbers(seeds)
         if sweep:
             options["sweep"] = dict(read_sweep(part) for part in sweep)
+        place = Workplace(Path(metadata.project_path))
         grid = read_grid(place.read("experiments"), preset or "ablation", options)
         plan = make_plan(place, name or preset or "experiment", grid, dataset, backbone)
         _run(plan, place, jobs, fresh, "kedro experiment")
@@ -104,9 +104,9 @@ def evidence(
 ) -> None:
     """Shows that fine-tuning learns: the experiment of that preset, held against its bars."""
     with _errors_shown():
+        options = {} if seeds is None else {"seeds": _numbers(seeds)}
         project = Path(metadata.project_path)
         place = Workplace(project)
-        options = {} if seeds is None else {"seeds": _numbers(seeds)}
         grid = read_grid(place.read("experiments"), "evidence", options)
         plan = make_plan(place, "evidence", grid, dataset, backbone)
         outcomes = _run(plan, place, 1, False, "make evidence")

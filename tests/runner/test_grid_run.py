@@ -1,4 +1,4 @@
-"""Cells in processes: order, failure, what is not run again, interruption. Kedro is played by a script."""
+"""Cells in processes: order, failure, what is not run again, interruption. A script plays Kedro."""
 
 import json
 import os
@@ -32,7 +32,9 @@ for step in range(len(done), 4):
     time.sleep(sleep)
     done.append(passes + step)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    beside = checkpoint.with_suffix(".new"); beside.write_text(json.dumps(done)); beside.replace(checkpoint)
+    beside = checkpoint.with_suffix(".new")
+    beside.write_text(json.dumps(done))
+    beside.replace(checkpoint)
 if fails:
     print("no such thing"); sys.exit(3)
 id_file = Path(note["id_file"])
@@ -137,7 +139,7 @@ class TestRunning:
 class TestFailure:
     def test_others_go_on_and_the_end_of_the_log_is_told(self, place):
         place.fails = {"rerec"}
-        outcomes, said = run(place, cells("rerec", "sft", "grpo"))
+        outcomes, _ = run(place, cells("rerec", "sft", "grpo"))
         assert states(outcomes) == {"rerec": "failed", "sft": "failed", "grpo": "finished"}
         rerec, sft, _ = outcomes.values()
         assert "ended with status 3" in rerec.error and rerec.error.endswith("no such thing")

@@ -95,7 +95,7 @@ def make_plan(
         raise BadParameterError(f"'{name}' can not name an experiment: use letters, digits, . - _")
     chosen = {"dataset": dataset, "backbone": backbone}
     given = {key: value for key, value in chosen.items() if value is not None}
-    base = place.resolve(write(given)).parameters
+    base = place.parameters(write(given))
     dataset, backbone = str(base["dataset"]), str(base["backbone"])
 
     def defaults(variant: str) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import psutil
 import torch
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.project import pipelines, settings
-from kedro.pipeline import Pipeline
 
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
@@ -29,19 +27,6 @@ from rerec_pipeline.tracking import MlflowClient, add_to_group, client_of
 _BY_NAME = ("rerec_pipeline.settings", "rerec_pipeline.datasets", "rerec_pipeline.recbench.schemas")
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """One resolved and validated configuration.
-
-    Attributes:
-        parameters: By their top-level names, blocks as validated rules.
-        files: Data set -> its file or folder.
-    """
-
-    parameters: dict[str, Any]
-    files: dict[str, Path]
-
-
 class Workplace:
     """A Kedro project as an experiment sees it.
 
@@ -52,27 +37,31 @@ class Workplace:
     def __init__(self, root: Path):
         self.root = root
         self._hashes: dict[tuple[tuple[str, int, int], ...], str] = {}
-        self._resolved: dict[str, Configuration] = {}
+        self._parameters: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, dict[str, Path]] = {}
 
     def read(self, key: str) -> dict[str, Any]:
         """A part of ``conf``, without the context and the hooks that a run needs."""
         return dict(self._loader({})[key])
 
-    def resolve(self, text: str) -> Configuration:
-        """What ``kedro run --params TEXT`` would run with.
+    def parameters(self, text: str) -> dict[str, Any]:
+        """What ``kedro run --params TEXT`` would run with; blocks as validated rules.
 
         Raises:
             BadParameterError: If a parameter is unknown or wrong.
         """
-        if text not in self._resolved:
+        if text not in self._parameters:
             loader = self._loader(_split_params(None, None, text))
-            files = {
-                name: self.root / path
-                for name, entry in loader["catalog"].items()
-                if (path := _filepath(entry)) is not None
-            }
-            self._resolved[text] = Configuration(dict(loader["parameters"]), files)
-        return self._resolved[text]
+            self._parameters[text] = dict(loader["parameters"])
+        return self._parameters[text]
+
+    def files(self, text: str) -> dict[str, Path]:
+        """Data set -> the file or folder that ``kedro run --params TEXT`` would have for it."""
+        if text not in self._files:
+            catalog = self._loader(_split_params(None, None, text))["catalog"]
+            paths = {name: _filepath(entry) for name, entry in catalog.items()}
+            self._files[text] = {n: self.root / p for n, p in paths.items() if p is not None}
+        return self._files[text]
 
     def _loader(self, runtime: Mapping[str, Any]) -> Any:
         return settings.CONFIG_LOADER_CLASS(
@@ -81,10 +70,6 @@ class Workplace:
             runtime_params=runtime,
             **settings.CONFIG_LOADER_ARGS,
         )
-
-    @cached_property
-    def _whole(self) -> Pipeline:
-        return pipelines["__default__"]
 
     def _code(self) -> dict[str, str]:
         """The source that a process started now would import."""
@@ -101,16 +86,19 @@ class Workplace:
 
     def groundwork(self, text: str) -> list[str]:
         """What all cells share and has not been made, or has been made with other parameters."""
-        configuration, whole = self.resolve(text), self._whole
+        files, parameters = self.files(text), self.parameters(text)
         return [
             name
             for name in sorted(pipelines["groundwork"].all_outputs())
-            if (path := configuration.files.get(name)) is not None
-            and (not path.exists() or differences(path, self._stamp(name, configuration, whole)))
+            if (path := files.get(name)) is not None
+            and (not path.exists() or differences(path, self._stamp({name}, parameters)))
         ]
 
-    def _stamp(self, name: str, configuration: Configuration, whole: Pipeline) -> dict[str, Any]:
-        return make_stamp(parameters_behind(whole, name), configuration.parameters, self.root)
+    def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Flat values of the parameters on the way to some outputs."""
+        whole = pipelines["__default__"]
+        names = set[str]().union(*(parameters_behind(whole, name) for name in outputs))
+        return make_stamp(names, parameters, self.root)
 
     def shared_parameters(self, text: str) -> dict[str, Any]:
         """Flat values of all parameters that the groundwork is made with."""
@@ -119,29 +107,23 @@ class Workplace:
             for name in pipelines["groundwork"].inputs()
             if name.startswith("params:")
         }
-        return make_stamp(names, self.resolve(text).parameters, self.root)
+        return make_stamp(names, self.parameters(text), self.root)
 
     def flat_parameters(self, text: str) -> dict[str, Any]:
         """All parameters of a configuration by their flat names."""
-        return flatten(self.resolve(text).parameters)
+        return flatten(self.parameters(text))
 
     def fingerprint(self, cell: Cell, further: Changes) -> Fingerprint:
         """What the results of a cell follow from."""
-        configuration = self.resolve(cell.settings(further))
-        names = set[str]()
-        for output in self._outputs(configuration):
-            names |= parameters_behind(self._whole, output)
+        files, parameters = self.files(cell.settings()), self.parameters(cell.settings(further))
         shared = {
-            name: self._hash(configuration.files[name])
-            for name in pipelines["cell"].inputs()
-            if name in configuration.files
+            name: self._hash(files[name]) for name in pipelines["cell"].inputs() if name in files
         }
-        backbone = Path(configuration.parameters["rft"].backbone.name_or_path)
+        backbone = Path(parameters["rft"].backbone.name_or_path)
         if backbone.is_dir():
             shared["backbone"] = self._hash(backbone)
-        return Fingerprint(
-            make_stamp(names, configuration.parameters, self.root), shared, self._code()
-        )
+        stamp = self._stamp(self._made_by_cells(files), parameters)
+        return Fingerprint(stamp, shared, self._code())
 
     def _hash(self, path: Path) -> str:
         """Hash of a content that all cells share, which is read again only where it may differ."""
@@ -151,21 +133,22 @@ class Workplace:
             self._hashes[seen] = hash_content(path, self.root)
         return self._hashes[seen]
 
-    def _outputs(self, configuration: Configuration) -> list[str]:
-        return [n for n in sorted(pipelines["cell"].all_outputs()) if n in configuration.files]
+    @staticmethod
+    def _made_by_cells(files: Mapping[str, Path]) -> list[str]:
+        return [name for name in sorted(pipelines["cell"].all_outputs()) if name in files]
 
     def outputs(self, cell: Cell) -> list[Path]:
         """The files and folders that a finished cell has left."""
-        configuration = self.resolve(cell.settings())
-        return [configuration.files[name] for name in self._outputs(configuration)]
+        files = self.files(cell.settings())
+        return [files[name] for name in self._made_by_cells(files)]
 
     def checkpoints(self, cell: Cell) -> Path:
         """Where an unfinished training of a cell is gone on with."""
-        return Path(self.resolve(cell.settings()).parameters["rft"].checkpoint_dir)
+        return Path(self.parameters(cell.settings())["rft"].checkpoint_dir)
 
     def is_supervised(self, cell: Cell) -> bool:
         """Whether a cell's compute is a parameter, and not what rollouts come to."""
-        return str(self.resolve(cell.settings()).parameters["rft"].algorithm).startswith("sft")
+        return str(self.parameters(cell.settings())["rft"].algorithm).startswith("sft")
 
     def command(self, pipeline: str, text: str, *options: str) -> list[str]:
         """What runs a pipeline in a process of its own."""
@@ -178,7 +161,7 @@ class Workplace:
         Raises:
             FileNotFoundError: If there is none.
         """
-        path = self.resolve(cell.settings()).files["metrics"]
+        path = self.files(cell.settings())["metrics"]
         content = read_json(path)
         if content is None:
             raise FileNotFoundError(path)
