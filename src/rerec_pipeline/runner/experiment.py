@@ -103,8 +103,6 @@ def make_plan(
         return place.flat_parameters(write({**place_of, **grid.params}))
 
     cells = make_cells(dataset, backbone, grid, defaults)
-    for cell in cells:
-        _check_changes(cell, place.flat_parameters(cell.settings()))
     check_shared(place, [cell.settings() for cell in cells])
     given_compute = _SPENT in grid.params or any(_SPENT in dict(c.changes) for c in cells)
     supervised = {c.variant for c in cells if place.is_supervised(c)} if not given_compute else {}
@@ -112,13 +110,6 @@ def make_plan(
     unmatched = [v for v in dict.fromkeys(c.variant for c in cells) if v in supervised]
     matched = {cell.variant for cell in needs}
     return Plan(name, cells, needs, [v for v in unmatched if v not in matched])
-
-
-def _check_changes(cell: Cell, flat: Mapping[str, Any]) -> None:
-    """Checks that a value arrives as it was meant: a block may turn 1 to 1.0, but not lose it."""
-    for key, value in (*cell.params, *cell.changes):
-        if key in flat and flat[key] != value:
-            raise BadParameterError(f"{key}={value!r} becomes {flat[key]!r} in {cell.name}")
 
 
 def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> dict[Cell, Outcome]:
