@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.candidates import CandidateRule
@@ -35,6 +35,17 @@ CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"
 #: What a label may look like, and what it may not be called: it is a folder beside these.
 LABEL = r"[A-Za-z][A-Za-z0-9._=+-]*"
 TAKEN = ("checkpoints", "policy")
+
+
+def _check_label(value: str) -> str:
+    if value and (not re.fullmatch(LABEL, value) or Path(value).suffix[1:].isalpha()):
+        raise ValueError(
+            f"'{value}' can not name a folder: it must begin with a letter, consist of letters, "
+            "digits and ._=+-, and end like no file"
+        )
+    if value in TAKEN:
+        raise ValueError(f"'{value}' is a folder of every run; choose another name")
+    return value
 
 
 class SplitRule(Rule):
@@ -553,7 +564,7 @@ class Parameters(Rule):
     variant: str
     engine: str
     seed: int = Field(ge=0)
-    label: str
+    label: Annotated[str, AfterValidator(_check_label)]
     raw_dir: str
     data: DataParameters
     attributes: AttributeParameters
@@ -568,18 +579,6 @@ class Parameters(Rule):
     answers: str | None
     scores: str | None
     score_cuts: list[int]
-
-    @field_validator("label")
-    @classmethod
-    def _a_label_names_a_folder(cls, value: str) -> str:
-        if value and (not re.fullmatch(LABEL, value) or Path(value).suffix[1:].isalpha()):
-            raise ValueError(
-                f"'{value}' can not name a folder: it must begin with a letter, consist of "
-                "letters, digits and ._=+-, and end like no file"
-            )
-        if value in TAKEN:
-            raise ValueError(f"'{value}' is a folder of every run; choose another name")
-        return value
 
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The grid of an experiment: cells, their names, and how they are told to a run."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerec_pipeline.errors import BadParameterError
@@ -96,6 +96,7 @@ class TestText:
     def test_values_are_read_as_kedro_reads_them(self, text, value):
         assert read_value(text) == value and type(read_value(text)) is type(value)
 
+    @settings(deadline=None)
     @given(
         st.one_of(
             st.booleans(), st.none(), st.integers(-(10**9), 10**9),
