@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # An index to take torch from, e.g. https://download.pytorch.org/whl/cpu for a build without CUDA.
 TORCH_INDEX ?=
 PARAMS ?=
+ARGS ?=
 SEEDS ?= 0,1,2
 WORKERS ?= 2
 
@@ -13,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu bench bench-lastfm bench-scale evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-gpu bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +49,9 @@ bench-lastfm: setup ## LightGCN's quality on its reference's split (DATA=folder 
 
 bench-scale: setup ## seconds and memory at 1, 10 and 100 times MovieLens-1M (up to 30 minutes, 10 GB of disk)
 	$(BIN)/python benchmarks/scale.py
+
+experiment: setup ## all variants, three seeds each, compared (ARGS="--preset w_qas", "--jobs 2", ...)
+	$(BIN)/kedro experiment $(ARGS)
 
 evidence: setup ## three seeds of rerec, grpo and equal-compute sft -> docs/results.md
 	$(BIN)/kedro evidence --seeds $(SEEDS)

@@ -12,6 +12,7 @@ ROOT = Path(rerec_pipeline.__file__).parent
 #: From the ground up; a room may import from those below it.
 FLOORS = [
     {"errors", "files", "rules"},
+    {"experiments"},
     {"processes"},
     {"graphs"},
     {"recbench"},
@@ -20,10 +21,11 @@ FLOORS = [
     {"policy"},
     {"datasets", "reporting", "tracking", "provenance", "fetching"},
     {"config_loader", "pipelines"},
+    {"runner"},
     {"cli", "hooks", "pipeline_registry"},
     {"settings"},
 ]
-ALGORITHMS = {"graphs", "recbench", "rerec", "rules", "errors", "parameters"}
+ALGORITHMS = {"graphs", "recbench", "rerec", "rules", "errors", "parameters", "experiments"}
 FRAMEWORKS = {
     "kedro", "kedro_datasets", "kedro_mlflow", "mlflow", "transformers", "trl", "peft", "plotly",
 }  # fmt: skip

@@ -9,7 +9,14 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline import provenance
 from rerec_pipeline.rules import AdvantageRule
-from rerec_pipeline.tracking import MlflowStepLogger, flat_numbers, git_commit
+from rerec_pipeline.tracking import (
+    MlflowStepLogger,
+    RunNote,
+    add_to_group,
+    comparison_link,
+    flat_numbers,
+    git_commit,
+)
 
 
 @pytest.fixture
@@ -88,6 +95,34 @@ class TestTracking:
         history = client.get_metric_history(run.info.run_id, "rft/loss")
         assert [(m.step, m.value) for m in history] == [(n, 1 / n) for n in range(1, 301)]
         assert set(client.get_run(run.info.run_id).data.metrics) == {"rft/loss", "rft/k"}
+
+    def test_a_cell_is_one_run_of_its_experiment(self, mlflow_store, tmp_path, monkeypatch):
+        note = RunNote("ablation", "grpo, seed 0", tmp_path / "cell/id.txt")
+        monkeypatch.setenv(*note.as_environment().popitem())
+        assert RunNote.from_environment() == note and note.find_begun() is None
+        with mlflow.start_run() as first:
+            note.tag_active_run()
+        begun = note.find_begun()
+        assert begun == first.info.run_id  # what an interrupted cell goes on with
+        note.id_file.write_text("of another store")
+        assert note.find_begun() is None
+        with mlflow.start_run() as second:
+            RunNote("ablation", "grpo, seed 0", note.id_file, begun).tag_active_run()
+        client, now = mlflow.MlflowClient(), second.info.run_id
+        groups = [client.get_run(run).data.tags["experiment_group"] for run in (begun, now)]
+        assert groups == ["", "ablation"]  # the run that was replaced has left
+        for group in ("evidence", "ablation"):
+            add_to_group(client, now, group)
+        assert client.get_run(now).data.tags["experiment_group"] == "ablation,evidence"
+        add_to_group(client, "of another store", "evidence")
+        assert comparison_link(client, ["of another store"]) is None
+        assert comparison_link(client, [begun, now]) == (
+            f"#/compare-runs?runs=%5B%22{begun}%22%2C%22{now}%22%5D&experiments=%5B%221%22%5D"
+        )
+
+    def test_outside_of_an_experiment_there_is_no_note(self, monkeypatch):
+        monkeypatch.delenv("REREC_CELL", raising=False)
+        assert RunNote.from_environment() is None
 
     def test_without_a_run_nothing_is_started(self, mlflow_store):
         logger = MlflowStepLogger("rft")

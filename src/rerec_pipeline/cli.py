@@ -1,29 +1,33 @@
-"""The project's own commands: ``kedro evidence``, ``kedro fetch-recbench``."""
+"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
-from kedro.framework.project import settings
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
 from rerec_pipeline import fetching
-from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.reporting.evidence import Cell, put_into, table, verdict
-from rerec_pipeline.tracking import git_commit
-
-#: ``sft`` comes after ``rerec``: it may spend what rerec spent with the same seed.
-VARIANTS = ("rerec", "grpo", "sft")
+from rerec_pipeline.errors import BadParameterError, ReRecError
+from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
+from rerec_pipeline.reporting.evidence import put_into, table, verdict
+from rerec_pipeline.runner.experiment import (
+    Plan,
+    evidence_cells,
+    make_plan,
+    read_grid,
+    run_plan,
+    say_failures,
+    say_results,
+    say_where,
+)
+from rerec_pipeline.runner.grid_run import Outcome
+from rerec_pipeline.runner.workplace import Workplace
 
 #: What ``--domain`` takes.
 DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
@@ -39,62 +43,118 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, separated by commas.")
-@click.option("--dataset", default="sample_movie", show_default=True)
-@click.option("--backbone", default="tiny", show_default=True)
+@click.option("--preset", help="A preset of conf/base/experiments.yml.  [default: ablation]")
+@click.option("--variants", help="Names, separated by commas; in place of the preset's.")
+@click.option("--seeds", help="Seeds, separated by commas; in place of the preset's.")
+@click.option("--dataset", help="In place of the default of conf/base/globals.yml.")
+@click.option("--backbone", help="In place of the default of conf/base/globals.yml.")
+@click.option(
+    "--sweep",
+    multiple=True,
+    help="parameter=value,value,...; in place of the preset's. Several are crossed.",
+)
+@click.option("--params", default="", help="parameter=value,... of all cells.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--name", help="Of the experiment.  [default: the preset's, or experiment]")
+@click.option("--fresh", is_flag=True, help="Runs finished cells again, too.")
+@click.pass_obj
+def experiment(
+    metadata: ProjectMetadata,
+    preset: str | None,
+    variants: str | None,
+    seeds: str | None,
+    dataset: str | None,
+    backbone: str | None,
+    sweep: tuple[str, ...],
+    params: str,
+    jobs: int,
+    name: str | None,
+    fresh: bool,
+) -> None:
+    """Runs variants with several seeds and compares them; the same command goes on with it.
+
+    A cell that is finished is not run again unless its code, data or parameters have changed.
+    """
+    with _errors_shown():
+        options: dict[str, Any] = {"params": read_assignments(params)}
+        if variants is not None:
+            options["variants"] = _words(variants)
+        if seeds is not None:
+            options["seeds"] = _numbers(seeds)
+        if sweep:
+            options["sweep"] = dict(read_sweep(part) for part in sweep)
+        place = Workplace(Path(metadata.project_path))
+        grid = read_grid(place.read("experiments"), preset or "ablation", options)
+        plan = make_plan(place, name or preset or "experiment", grid, dataset, backbone)
+        _run(plan, place, jobs, fresh, "kedro experiment")
+
+
+@cli.command()
+@click.option("--seeds", help="Seeds, separated by commas; in place of the preset's.")
+@click.option("--dataset", help="In place of the default of conf/base/globals.yml.")
+@click.option("--backbone", help="In place of the default of conf/base/globals.yml.")
 @click.option("--write/--no-write", default=True, show_default=True, help="Into docs/results.md.")
 @click.pass_obj
 def evidence(
-    metadata: ProjectMetadata, seeds: str, dataset: str, backbone: str, write: bool
+    metadata: ProjectMetadata,
+    seeds: str | None,
+    dataset: str | None,
+    backbone: str | None,
+    write: bool,
 ) -> None:
-    """Shows that fine-tuning learns: rerec, grpo and an equal-compute sft, several seeds each."""
+    """Shows that fine-tuning learns: the experiment of that preset, held against its bars."""
+    with _errors_shown():
+        options = {} if seeds is None else {"seeds": _numbers(seeds)}
+        project = Path(metadata.project_path)
+        place = Workplace(project)
+        grid = read_grid(place.read("experiments"), "evidence", options)
+        plan = make_plan(place, "evidence", grid, dataset, backbone)
+        outcomes = _run(plan, place, 1, False, "make evidence")
+        cells = evidence_cells(outcomes)
+        head = say_where("make evidence", plan, project)
+        lines = "\n".join(f"- {line}" for line in verdict(cells))
+        click.echo(f"\n{lines}")
+        if write:
+            target = project / "docs" / "results.md"
+            section = "\n\n".join([head, table(cells), lines])
+            target.write_text(put_into(target.read_text(), section))
+            click.echo(f"\nWritten into {target.relative_to(project)}")
+
+
+def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> dict[Cell, Outcome]:
+    """Runs a plan and says what came of it; cells that failed are an error."""
+    click.echo(f"{plan.name}: {len(plan.cells)} cells, {jobs} at once")
     try:
-        chosen = [int(seed) for seed in seeds.split(",")]
+        outcomes = run_plan(plan, place, jobs, fresh, click.echo)
+    except KeyboardInterrupt:
+        raise ClickException("interrupted; the same command goes on with it") from None
+    click.echo(f"\n{say_where(command, plan, place.root)}")
+    for part in say_results(outcomes, place):
+        click.echo(f"\n{part}")
+    if failures := [*say_failures(outcomes)]:
+        said = "\n\n".join(failures)
+        raise ClickException(f"{len(failures)} of {len(outcomes)} cells have failed:\n\n{said}")
+    return outcomes
+
+
+@contextmanager
+def _errors_shown() -> Iterator[None]:
+    """Shows the errors that a user is meant to read as such, without a traceback."""
+    try:
+        yield
+    except ReRecError as exc:
+        raise ClickException(str(exc)) from None
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
     except ValueError:
-        raise ClickException(f"--seeds takes whole numbers and commas, not '{seeds}'") from None
-    project = Path(metadata.project_path)
-    cells: list[Cell] = []
-    for seed in chosen:
-        for variant in VARIANTS:
-            click.secho(f"\n== {variant}, seed {seed} ==", bold=True)
-            choices = {"dataset": dataset, "backbone": backbone, "variant": variant, "seed": seed}
-            cells.append(_run(project, choices, cells))
-    section = _section(cells, project, f"{dataset}, {backbone}")
-    click.echo(f"\n{section}")
-    if write:
-        target = project / "docs" / "results.md"
-        target.write_text(put_into(target.read_text(), section))
-        click.echo(f"\nWritten into {target.relative_to(project)}")
-
-
-def _run(project: Path, choices: dict[str, Any], cells: list[Cell]) -> Cell:
-    parameters: dict[str, Any] = dict(choices)
-    if choices["variant"] == "sft":
-        spent = next(c for c in cells if (c.variant, c.seed) == ("rerec", choices["seed"]))
-        parameters["rft"] = {"sft": {"token_passes": spent.token_passes}}
-    with KedroSession.create(project, runtime_params=parameters) as session:
-        session.run()
-    metrics = json.loads((project / "data/08_reporting/metrics.json").read_text())
-    if metrics["run"] != choices:
-        raise ClickException(f"metrics.json is of another run: {metrics['run']}")
-    return Cell(
-        choices["variant"],
-        choices["seed"],
-        metrics["before"]["accuracy"],
-        metrics["after"]["accuracy"],
-        int(metrics["training"]["token_passes"]),
-        metrics["training"]["seconds"],
-    )
-
-
-def _section(cells: list[Cell], project: Path, what: str) -> str:
-    today = datetime.datetime.now(datetime.UTC).date()
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads"
-    if torch.cuda.is_available():
-        machine = f"{torch.cuda.get_device_name()}, {machine}"
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    head = f"`make evidence`, {today}: {what}; {machine}, {versions}, commit {git_commit(project)}."
-    return "\n\n".join([head, table(cells), "\n".join(f"- {line}" for line in verdict(cells))])
+        raise ClickException(f"--seeds takes whole numbers and commas, not '{text}'") from None
 
 
 @cli.command()
@@ -121,7 +181,7 @@ def fetch_recbench(
     conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
     """
     try:
-        rule = fetching.read_rule(_configuration(Path(metadata.project_path), "fetch"), base_url)
+        rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
     except BadParameterError as exc:
         raise ClickException(str(exc)) from None
     click.echo(fetching.notice(rule))
@@ -131,16 +191,6 @@ def fetch_recbench(
     click.echo(f"\n{fetching.table(outcomes + fetching.list_by_hand(rule, dest, DOMAINS[domain]))}")
     if failed := sum(outcome.state == "failed" for outcome in outcomes):
         raise ClickException(f"{failed} of {len(outcomes)} files failed, see the table")
-
-
-def _configuration(project: Path, key: str) -> dict[str, Any]:
-    """A part of ``conf``, without the context and the hooks that a run needs."""
-    loader = settings.CONFIG_LOADER_CLASS(
-        str(project / settings.CONF_SOURCE),
-        env=os.environ.get("KEDRO_ENV"),
-        **settings.CONFIG_LOADER_ARGS,
-    )
-    return dict(loader[key])
 
 
 def _agreed() -> bool:

@@ -23,7 +23,7 @@ from rerec_pipeline import processes, provenance
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import CHOICES
 from rerec_pipeline.recbench.raw import manifest_hash
-from rerec_pipeline.tracking import flat_numbers, git_commit
+from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ STAGES = (
 
 
 def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: parameters[key] for key in (*CHOICES, "seed")}
+    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label")}
+    return {key: value for key, value in chosen.items() if value != ""}
 
 
 class LaunchHooks:
@@ -217,7 +218,12 @@ class MlflowHooks(MlflowHook):
         if not processes.is_main():
             self._is_mlflow_enabled = False
             return
+        note = RunNote.from_environment()
+        if note is not None and (begun := note.find_begun()) is not None:
+            self.mlflow_config.tracking.run.id = begun  # an interrupted cell stays one run
         super().before_pipeline_run(run_params, pipeline, catalog)
+        if self._is_mlflow_enabled and note is not None:
+            note.tag_active_run()
         if self._is_mlflow_enabled:
             chosen = _choices(catalog.load("parameters"))
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})
@@ -230,6 +236,7 @@ class MlflowHooks(MlflowHook):
     def _run_name(chosen: dict[str, Any], pipeline: str) -> str:
         """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
         what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
+        what = f"{what}/{chosen['label']}" if "label" in chosen else what
         return what if pipeline == "__default__" else f"{what} {pipeline}"
 
     @hook_impl

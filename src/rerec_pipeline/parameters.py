@@ -8,12 +8,13 @@ under ``conf/base/parameters/`` that is laid over the defaults:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.candidates import CandidateRule
@@ -30,6 +31,21 @@ from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
+
+#: What a label may look like, and what it may not be called: it is a folder beside these.
+LABEL = r"[A-Za-z][A-Za-z0-9._=+-]*"
+TAKEN = ("checkpoints", "policy")
+
+
+def _check_label(value: str) -> str:
+    if value and (not re.fullmatch(LABEL, value) or Path(value).suffix[1:].isalpha()):
+        raise ValueError(
+            f"'{value}' can not name a folder: it must begin with a letter, consist of letters, "
+            "digits and ._=+-, and end like no file"
+        )
+    if value in TAKEN:
+        raise ValueError(f"'{value}' is a folder of every run; choose another name")
+    return value
 
 
 class SplitRule(Rule):
@@ -592,6 +608,7 @@ class Parameters(Rule):
         engine: What computes on tables of interactions. Results do not depend on it, so it is
             in no stamp.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
+        label: Names the folder of a run that differs from its variant by further parameters.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Of the recorded answers that ``score_answers`` scores.
         answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
@@ -604,6 +621,7 @@ class Parameters(Rule):
     variant: str
     engine: str
     seed: int = Field(ge=0)
+    label: Annotated[str, AfterValidator(_check_label)]
     raw_dir: str
     data: DataParameters
     attributes: AttributeParameters
@@ -666,6 +684,8 @@ def compose(
     layers = [_block(defaults, choice, runtime.get(choice, plain[choice])) for choice in CHOICES]
     composed = overlay(plain, *layers, runtime)
     composed["raw_dir"] = _raw_dir(composed["raw_dir"], composed["dataset"], project_root)
+    folder = Path(composed["rft"]["checkpoint_dir"])  # without a label, two slashes meet in it
+    composed["rft"]["checkpoint_dir"] = folder.as_posix()
     composed["fixed"] = {
         name: None if path is None else _inside(project_root, path)
         for name, path in composed["fixed"].items()

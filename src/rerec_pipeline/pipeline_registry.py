@@ -16,6 +16,16 @@ from rerec_pipeline.pipelines import (
     score_choices,
 )
 
+#: What fine-tuning and evaluation need that is the same for all variants and seeds; an experiment
+#: makes it once (``groundwork``), and everything else for each of its cells (``cell``).
+SHARED = (
+    "prompt_lengths",
+    "training_prompts",
+    "test_prompts",
+    "baseline_choices",
+    "answers_before",
+)
+
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Names the pipelines that ``kedro run --pipelines`` knows.
@@ -26,13 +36,17 @@ def register_pipelines() -> dict[str, Pipeline]:
     data = data_engineering.create_pipeline() + data_report.create_pipeline()
     upstream = data + graph_modeling.create_pipeline()
     tuned = upstream + rft.create_pipeline()
+    whole = tuned + evaluation.create_pipeline()
+    shared = upstream + whole.to_outputs(*SHARED)
     return {
-        "__default__": tuned + evaluation.create_pipeline(),
+        "__default__": whole,
         "data_engineering": data,
         "graph_modeling": graph_modeling.create_pipeline(),
         "rft": tuned,
         "evaluation": evaluation.create_pipeline(),
         "diagnosis": diagnosis.create_pipeline(),
+        "groundwork": shared,
+        "cell": whole - shared - whole.only_nodes("keep_latest") + whole.only_nodes("build_task"),
         "base_policy": base_policy.create_pipeline(),
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),

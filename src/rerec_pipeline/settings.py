@@ -13,7 +13,17 @@ CONFIG_LOADER_CLASS = ChoicesConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "config_patterns": {"mlflow": ["mlflow*"], "fetch": ["fetch*"]},
+    "config_patterns": {
+        "mlflow": ["mlflow*"],
+        "fetch": ["fetch*"],
+        "experiments": ["experiments*"],
+    },
     # Without these, one key in conf/local would replace a whole block of conf/base.
-    "merge_strategy": {"parameters": "soft", "globals": "soft", "mlflow": "soft", "fetch": "soft"},
+    "merge_strategy": {
+        "parameters": "soft",
+        "globals": "soft",
+        "mlflow": "soft",
+        "fetch": "soft",
+        "experiments": "soft",
+    },
 }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from transformers import TrainerCallback
 
 #: Metrics are sent in portions: one write to the tracking store per step would cost more than
@@ -52,7 +58,7 @@ class MlflowStepLogger(TrainerCallback):
         """Sends all waiting metrics."""
         run = mlflow.active_run()
         if run is not None and self._waiting:
-            client = mlflow.MlflowClient()
+            client = MlflowClient()
             for start in range(0, len(self._waiting), _PORTION):
                 portion = self._waiting[start : start + _PORTION]
                 client.log_batch(run.info.run_id, metrics=portion)
@@ -74,6 +80,102 @@ def _numbers(report: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, floa
             yield from _numbers(value, name)
         elif isinstance(value, int | float) and math.isfinite(value):
             yield name, float(value)
+
+
+#: Environment variable that tells a run which cell of which experiment it is.
+NOTE = "REREC_CELL"
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """What the MLflow run of a cell is told: its experiment, its name, and where it leaves its id.
+
+    It reaches the run through the environment, because no result depends on it.
+
+    Attributes:
+        group: The experiment.
+        cell: The cell.
+        id_file: Gets the id of the run. A run whose id stands there already is gone on with.
+        replaces: The run of an earlier attempt, which leaves the group.
+    """
+
+    group: str
+    cell: str
+    id_file: Path
+    replaces: str | None = None
+
+    def as_environment(self) -> dict[str, str]:
+        """What to add to the environment of the process that is to read it."""
+        return {NOTE: json.dumps(asdict(self), default=str)}
+
+    @classmethod
+    def from_environment(cls) -> RunNote | None:
+        """The note of this process; None outside of an experiment."""
+        text = os.environ.get(NOTE)
+        if text is None:
+            return None
+        values = json.loads(text)
+        return cls(**{**values, "id_file": Path(values["id_file"])})
+
+    def find_begun(self) -> str | None:
+        """The run that an interrupted attempt has begun, if MLflow still has it."""
+        if not self.id_file.is_file():
+            return None
+        run_id = self.id_file.read_text().strip()
+        return run_id if _has_run(MlflowClient(), run_id) else None
+
+    def tag_active_run(self) -> None:
+        """Tags the active run, leaves its id, and takes what it replaces out of the group."""
+        run = mlflow.active_run()
+        if run is None:
+            return
+        mlflow.set_tags({GROUP: self.group, "cell": self.cell})
+        self.id_file.parent.mkdir(parents=True, exist_ok=True)
+        self.id_file.write_text(run.info.run_id)
+        client = MlflowClient()
+        if self.replaces is not None and _has_run(client, self.replaces):
+            groups = client.get_run(self.replaces).data.tags.get(GROUP, "")
+            client.set_tag(self.replaces, GROUP, "")
+            client.set_tag(self.replaces, "replaced_in", groups)
+
+
+#: Tag with the experiments that a run is a cell of, separated by commas.
+GROUP = "experiment_group"
+
+
+def client_of(configuration: Mapping[str, Any]) -> MlflowClient:
+    """A client of the store that ``mlflow.yml`` names, or else the environment."""
+    server = configuration.get("server") or {}
+    return MlflowClient(server.get("mlflow_tracking_uri"))
+
+
+def add_to_group(client: MlflowClient, run_id: str | None, group: str) -> None:
+    """Makes a finished run a cell of one more experiment."""
+    if run_id is None or not _has_run(client, run_id):
+        return
+    groups = client.get_run(run_id).data.tags.get(GROUP, "")
+    names = [name for name in groups.split(",") if name]
+    if group not in names:
+        client.set_tag(run_id, GROUP, ",".join([*names, group]))
+
+
+def comparison_link(client: MlflowClient, run_ids: Sequence[str]) -> str | None:
+    """Where MLflow's pages compare some runs; None if it has none of them."""
+    runs = [client.get_run(run_id) for run_id in run_ids if _has_run(client, run_id)]
+    if not runs:
+        return None
+    experiments = sorted({run.info.experiment_id for run in runs})
+    ids = [run.info.run_id for run in runs]
+    said = (quote(json.dumps(part, separators=(",", ":"))) for part in (ids, experiments))
+    return "#/compare-runs?runs={}&experiments={}".format(*said)
+
+
+def _has_run(client: MlflowClient, run_id: str) -> bool:
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def git_commit(project: Path) -> str:

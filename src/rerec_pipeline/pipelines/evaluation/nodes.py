@@ -10,7 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
-from rerec_pipeline.parameters import EvaluationParameters, RFTParameters
+from rerec_pipeline.parameters import (
+    BackboneParameters,
+    EvaluationParameters,
+    GenerationParameters,
+    RFTParameters,
+)
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
 from rerec_pipeline.policy.backbone import (
     Backbone,
@@ -38,11 +43,13 @@ def select_test_prompts(
     prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
     dataset: str,
 ) -> pd.DataFrame:
     """Test prompts: nothing was trained or selected on them."""
-    return select_prompts(prompts, "test", task, backbone_record["name_or_path"], rft, dataset)
+    name_or_path = backbone_record["name_or_path"]
+    return select_prompts(prompts, "test", task, name_or_path, backbone, generation, dataset)
 
 
 def choose_by_baselines(
@@ -79,15 +86,16 @@ def answer_before(
     test_prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
     evaluation: EvaluationParameters,
 ) -> pd.DataFrame:
     """Answers of the backbone as it is before fine-tuning."""
-    backbone = rft.backbone
     untrained = load_backbone(
         backbone_record["name_or_path"], backbone.dtype, backbone.template_values
     )
-    return _answer(untrained, test_prompts, task, rft, evaluation, "Answering, before")
+    limits = (backbone, generation, evaluation)
+    return _answer(untrained, test_prompts, task, *limits, "Answering, before")
 
 
 def answer_after(
@@ -98,20 +106,22 @@ def answer_after(
     evaluation: EvaluationParameters,
 ) -> pd.DataFrame:
     """Answers of the fine-tuned policy."""
-    return _answer(policy, test_prompts, task, rft, evaluation, "Answering, after")
+    limits = (rft.backbone, rft.generation, evaluation)
+    return _answer(policy, test_prompts, task, *limits, "Answering, after")
 
 
 def _answer(
     policy: Backbone,
     prompts: pd.DataFrame,
     task: RecTask,
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
     evaluation: EvaluationParameters,
     label: str,
 ) -> pd.DataFrame:
     examples = examples_from_table(prompts, task.catalogue)
-    length = rft.generation.max_completion_tokens
-    cast_weights(policy.model, rft.backbone.dtype)  # before and after in the same precision
+    length = generation.max_completion_tokens
+    cast_weights(policy.model, backbone.dtype)  # before and after in the same precision
     token_ids = answer(policy, examples, length, evaluation.batch_size, label)
     table = TokenBytes(policy.tokenizer)
     ends = set(stop_ids(policy))
@@ -155,8 +165,8 @@ def report_metrics(
     training_summary: dict[str, Any],
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The machine-readable report, once for this run's folder and once as the latest.
+) -> dict[str, Any]:
+    """The machine-readable report.
 
     ``cut_short`` is the share of answers that ended at the limit and not by themselves.
     """
@@ -179,7 +189,14 @@ def report_metrics(
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
     report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
-    return report, report
+    if parameters["label"]:
+        report["run"]["label"] = parameters["label"]
+    return report
+
+
+def keep_latest(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same report once more, where the latest is found whatever was chosen."""
+    return metrics
 
 
 def plot_accuracy(metrics: dict[str, Any]) -> go.Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.pipelines.evaluation import nodes
-from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
 
 
 def create_pipeline() -> Pipeline:
@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.select_test_prompts,
-                ["prompts", "task", "backbone_record", "params:rft", "params:dataset"],
+                ["prompts", "task", *BACKBONE, "params:dataset"],
                 "test_prompts",
                 name="select_test_prompts",
             ),
@@ -33,7 +33,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_before,
-                ["test_prompts", "task", "backbone_record", "params:rft", "params:evaluation"],
+                ["test_prompts", "task", *BACKBONE, "params:evaluation"],
                 "answers_before",
                 name="answer_before",
             ),
@@ -45,14 +45,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.score_answers,
-                [
-                    "answers_before",
-                    "answers_after",
-                    "test_prompts",
-                    "task",
-                    "reward",
-                    "params:rft",
-                ],
+                ["answers_before", "answers_after", "test_prompts", "task", "reward", "params:rft"],
                 "scored_answers",
                 name="score_answers",
             ),
@@ -70,9 +63,10 @@ def create_pipeline() -> Pipeline:
                     "params:evaluation",
                     "parameters",
                 ],
-                ["metrics", "latest_metrics"],
+                "metrics",
                 name="report_metrics",
             ),
+            Node(nodes.keep_latest, "metrics", "latest_metrics", name="keep_latest"),
             Node(nodes.plot_accuracy, "metrics", "accuracy_plot", name="plot_accuracy"),
             Node(nodes.plot_baselines, "metrics", "baselines_plot", name="plot_baselines"),
             Node(
@@ -86,13 +80,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.tell_transcripts,
-                [
-                    "scored_answers",
-                    "test_prompts",
-                    "task",
-                    "params:evaluation",
-                    "parameters",
-                ],
+                ["scored_answers", "test_prompts", "task", "params:evaluation", "parameters"],
                 ["transcripts", "transcripts_page"],
                 name="tell_transcripts",
             ),

@@ -18,6 +18,7 @@ from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import (
     BackboneParameters,
     DataParameters,
+    GenerationParameters,
     RewardParameters,
     RFTParameters,
     ScratchParameters,
@@ -168,14 +169,14 @@ def report_prompt_lengths(
     prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
 ) -> dict[str, Any]:
     """Tokens of the prompts of each split as this backbone reads them, and how many are too long.
 
     It comes before anything that such a prompt stops, so that the whole extent is known.
     """
-    tokenizer = load_tokenizer(backbone_record["name_or_path"], rft.backbone.template_values)
-    generation = rft.generation
+    tokenizer = load_tokenizer(backbone_record["name_or_path"], backbone.template_values)
     limit = generation.max_prompt_tokens
     report: dict[str, Any] = {"limit": limit, "on_long_prompt": generation.on_long_prompt}
     for split in SPLITS:
@@ -193,11 +194,13 @@ def select_training_prompts(
     prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
     dataset: str,
 ) -> pd.DataFrame:
     """Training prompts within the backbone's limit of tokens."""
-    return select_prompts(prompts, "train", task, backbone_record["name_or_path"], rft, dataset)
+    name_or_path = backbone_record["name_or_path"]
+    return select_prompts(prompts, "train", task, name_or_path, backbone, generation, dataset)
 
 
 def select_prompts(
@@ -205,17 +208,18 @@ def select_prompts(
     split: str,
     task: RecTask,
     name_or_path: str,
-    rft: RFTParameters,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
     dataset: str,
 ) -> pd.DataFrame:
     """Prompts of one split; a longer one stops the run or is left out, as parameters say."""
     check_pretraining(name_or_path, dataset, split_fingerprint(prompts))
     chosen = prompts[prompts["split"] == split].reset_index(drop=True)
     dropped = too_long(
-        load_tokenizer(name_or_path, rft.backbone.template_values),
+        load_tokenizer(name_or_path, backbone.template_values),
         examples_from_table(chosen, task.catalogue),
-        rft.generation.max_prompt_tokens,
-        rft.generation.on_long_prompt,
+        generation.max_prompt_tokens,
+        generation.on_long_prompt,
     )
     return chosen[~chosen["query_id"].isin(dropped)].reset_index(drop=True)
 

@@ -6,6 +6,10 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.pipelines.rft import nodes
 
+#: All that an untrained backbone's reading and answering depends on. Naming no more than that
+#: lets variants share it.
+BACKBONE = ("backbone_record", "params:rft.backbone", "params:rft.generation")
+
 
 def create_task_pipeline() -> Pipeline:
     """Task and reward, which fine-tuning and evaluation share."""
@@ -48,13 +52,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_prompt_lengths,
-                ["prompts", "task", "backbone_record", "params:rft"],
+                ["prompts", "task", *BACKBONE],
                 "prompt_lengths",
                 name="report_prompt_lengths",
             ),
             Node(
                 nodes.select_training_prompts,
-                ["prompts", "task", "backbone_record", "params:rft", "params:dataset"],
+                ["prompts", "task", *BACKBONE, "params:dataset"],
                 "training_prompts",
                 name="select_training_prompts",
             ),

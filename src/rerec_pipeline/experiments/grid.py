@@ -1,0 +1,211 @@
+"""The grid of an experiment: which cells there are, what each changes and what it is called."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from omegaconf import OmegaConf
+from pydantic import Field
+
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.rules import Rule
+
+#: Parameter -> value.
+Changes = Mapping[str, Any]
+
+#: Parameters that place a cell in the grid; they are not given as changes.
+PLACE = ("dataset", "backbone", "variant", "seed", "label")
+
+
+class Grid(Rule):
+    """What an experiment runs; a preset of ``conf/base/experiments.yml``, or options.
+
+    Attributes:
+        variants: Names of variants.
+        seeds: Every variant is run with each.
+        sweep: Parameter -> values; several parameters are crossed.
+        together: Sets of parameters that change together, one after the other.
+        params: What all cells are run with.
+    """
+
+    variants: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    sweep: dict[str, list[Any]]
+    together: list[dict[str, Any]]
+    params: dict[str, Any]
+
+    def changes(self) -> list[Changes]:
+        """Every set of changes that variants are run with; one that is empty without a sweep."""
+        crossed = product(*([(key, v) for v in values] for key, values in self.sweep.items()))
+        return [{**dict(one), **more} for one in crossed for more in self.together or [{}]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an experiment.
+
+    Attributes:
+        dataset, backbone, variant, seed: The choices.
+        label: Names what it changes of its variant; empty where it changes nothing.
+        changes: What the experiment varies, as (parameter, value).
+        params: What all its cells are run with, as (parameter, value).
+    """
+
+    dataset: str
+    backbone: str
+    variant: str
+    seed: int
+    label: str = ""
+    changes: tuple[tuple[str, Any], ...] = ()
+    params: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def run(self) -> str:
+        """Its folder below every layer of ``data/``."""
+        parts = (self.dataset, self.backbone, self.variant, f"seed-{self.seed}", self.label)
+        return "/".join(part for part in parts if part)
+
+    @property
+    def kind(self) -> str:
+        """What it is, without its seed."""
+        return f"{self.variant} {self.label}".strip()
+
+    @property
+    def name(self) -> str:
+        """What it is called in a list."""
+        return f"{self.kind}, seed {self.seed}"
+
+    def settings(self, further: Changes | None = None) -> str:
+        """What ``kedro run --params`` is told.
+
+        Args:
+            further: More parameters, e.g. the compute that another cell has spent.
+        """
+        place = {key: getattr(self, key) for key in PLACE}
+        if not self.label:
+            del place["label"]
+        return write({**place, **dict(self.params), **dict(self.changes), **(further or {})})
+
+
+def write(changes: Changes) -> str:
+    """Parameters as ``--params`` takes them.
+
+    Raises:
+        BadParameterError: If a value would be read otherwise than it was meant.
+    """
+    said = {key: v if isinstance(v, str) else json.dumps(v) for key, v in changes.items()}
+    for key, text in said.items():
+        if "," in text or read_value(text) != changes[key]:
+            raise BadParameterError(
+                f"{key}={changes[key]!r} can not be written after --params: use plain numbers, "
+                "words, true, false or null"
+            )
+    return ",".join(f"{key}={text}" for key, text in said.items())
+
+
+def read_value(text: str) -> Any:
+    """A value as ``kedro run --params`` reads it."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[call-overload, index]
+
+
+def read_assignments(text: str) -> dict[str, Any]:
+    """Reads ``parameter=value,parameter=value``.
+
+    Raises:
+        BadParameterError: If a part is no assignment, or assigns a place in the grid.
+    """
+    return {
+        key: read_value(value)
+        for key, value in (_assignment(part) for part in text.split(",") if part.strip())
+    }
+
+
+def read_sweep(text: str) -> tuple[str, list[Any]]:
+    """Reads ``parameter=value,value,...``.
+
+    Raises:
+        BadParameterError: If it is none, names a place in the grid, or repeats a value.
+    """
+    key, values = _assignment(text)
+    read = [read_value(value) for value in values.split(",")]
+    if any(count > 1 for count in Counter(map(repr, read)).values()):
+        raise BadParameterError(f"the sweep '{text}' has a value twice")
+    return key, read
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not (key and equals and value):
+        raise BadParameterError(f"'{text.strip()}' is not of the form parameter=value")
+    if key in PLACE:
+        raise BadParameterError(f"{key} places a cell in the grid: it has an option of its own")
+    return key, value
+
+
+def make_cells(
+    dataset: str,
+    backbone: str,
+    grid: Grid,
+    defaults: Callable[[str], Mapping[str, Any]],
+) -> list[Cell]:
+    """All cells, seed by seed, so that the first ones already compare all variants.
+
+    A change to what a variant has anyway is no part of its label: that cell is the variant's own.
+
+    Args:
+        dataset: Of all cells.
+        backbone: Of all cells.
+        grid: What to run.
+        defaults: Variant -> its parameters, flat.
+
+    Raises:
+        BadParameterError: If a parameter stands in the wrong place, or two cells are the same.
+    """
+    sets = grid.changes()
+    if misplaced := sorted({key for s in [*sets, grid.params] for key in s} & set(PLACE)):
+        raise BadParameterError(f"{misplaced} place a cell in the grid and are no changes to it")
+    names = short_names(key for change in sets for key in change)
+    cells = []
+    for seed, change, variant in product(grid.seeds, sets, grid.variants):
+        own = defaults(variant)
+        label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
+        cells.append(
+            Cell(dataset, backbone, variant, seed, label, (*change.items(),), _items(grid.params))
+        )
+    if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
+        raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
+    return cells
+
+
+def _items(changes: Changes) -> tuple[tuple[str, Any], ...]:
+    return (*changes.items(),)
+
+
+def short_names(parameters: Iterable[str]) -> dict[str, str]:
+    """The shortest endings of parameters' names that tell them apart.
+
+    >>> short_names(["rft.reward.weights.qas", "rft.sft.lr", "lightgcn.lr"])
+    {'rft.reward.weights.qas': 'qas', 'rft.sft.lr': 'sft.lr', 'lightgcn.lr': 'lightgcn.lr'}
+    """
+    whole = [*dict.fromkeys(parameters)]
+    return {name: _ending(name, [n for n in whole if n != name]) for name in whole}
+
+
+def _ending(name: str, others: Sequence[str]) -> str:
+    parts = name.split(".")
+    endings = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), name)
+
+
+def make_label(changes: Changes, names: Mapping[str, str]) -> str:
+    """Changes as a name for a folder: ``qas=0.1``, ``group_size=4+prompts=16``."""
+    said = (
+        f"{names[key]}={v if isinstance(v, str) else json.dumps(v)}" for key, v in changes.items()
+    )
+    return "+".join(re.sub(r"[^A-Za-z0-9._=-]", "-", part) for part in said)

@@ -1,0 +1,225 @@
+"""A whole experiment: checked, its shared part made once, its cells run, its cells compared."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from rerec_pipeline.errors import BadParameterError, ReRecError
+from rerec_pipeline.experiments.grid import PLACE, Cell, Grid, make_cells, write
+from rerec_pipeline.experiments.schedule import match_compute, too_large
+from rerec_pipeline.parameters import explain, overlay
+from rerec_pipeline.reporting import evidence
+from rerec_pipeline.runner.grid_run import GridRun, Outcome
+from rerec_pipeline.runner.launch import (
+    hold_lock,
+    interruptible,
+    read_tail,
+    start,
+    stop,
+    thread_settings,
+)
+from rerec_pipeline.runner.workplace import Workplace, available_memory, check_shared
+from rerec_pipeline.tracking import comparison_link, git_commit
+
+#: Where experiments leave what they are made of, below the project.
+FOLDER = Path("data/08_reporting/experiments")
+_NAME = r"\w[\w.-]*"
+_SPENT = "rft.sft.token_passes"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment that has been checked and can be run.
+
+    Attributes:
+        name: Of its folder, and the group of its MLflow runs.
+        cells: In the order in which they are run.
+        needs: Cell -> the cell whose compute it is given.
+        unmatched: Supervised variants that get the compute of the parameters instead.
+    """
+
+    name: str
+    cells: list[Cell]
+    needs: dict[Cell, Cell]
+    unmatched: list[str]
+
+
+def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any]) -> Grid:
+    """A preset with what the command says laid over it.
+
+    Args:
+        presets: What ``conf/base/experiments.yml`` says.
+        preset: Name of one.
+        options: Parts of a grid that the command gives; a sweep takes the place of the preset's.
+
+    Raises:
+        BadParameterError: If there is no such preset, or it can not be used.
+    """
+    names = [name for name in presets if name != "defaults"]
+    if preset not in names:
+        raise BadParameterError(
+            f"preset={preset} names none; conf/base/experiments.yml has {', '.join(names)}"
+        )
+    chosen = overlay(presets["defaults"], presets[preset] or {})
+    if "sweep" in options:
+        chosen["sweep"], chosen["together"] = {}, []
+    try:
+        return Grid.model_validate(overlay(chosen, options))
+    except ValidationError as exc:
+        raise BadParameterError(f"preset {preset} can not be used:\n{explain(exc)}") from None
+
+
+def make_plan(
+    place: Workplace, name: str, grid: Grid, dataset: str | None, backbone: str | None
+) -> Plan:
+    """Lays out an experiment; resolves and validates the configuration of every cell.
+
+    Raises:
+        BadParameterError: If a name, parameter or value is unknown or wrong, or cells differ in
+            what they share.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise BadParameterError(f"'{name}' can not name an experiment: use letters, digits, . - _")
+    chosen = {"dataset": dataset, "backbone": backbone}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    base = place.parameters(write(given))
+    dataset, backbone = str(base["dataset"]), str(base["backbone"])
+
+    def defaults(variant: str) -> dict[str, Any]:
+        place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
+        return place.flat_parameters(write({**place_of, **grid.params}))
+
+    cells = make_cells(dataset, backbone, grid, defaults)
+    check_shared(place, [cell.settings() for cell in cells])
+    given_compute = _SPENT in grid.params or any(_SPENT in dict(c.changes) for c in cells)
+    supervised = {c.variant for c in cells if place.is_supervised(c)} if not given_compute else {}
+    needs = match_compute(cells, supervised)
+    unmatched = [v for v in dict.fromkeys(c.variant for c in cells) if v in supervised]
+    matched = {cell.variant for cell in needs}
+    return Plan(name, cells, needs, [v for v in unmatched if v not in matched])
+
+
+def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> dict[Cell, Outcome]:
+    """Runs an experiment: what cells share once, then every cell that is not finished.
+
+    Raises:
+        ReRecError: If another experiment is running, memory is plainly not enough, or the shared
+            part can not be made.
+    """
+    folder = place.root / FOLDER / plan.name
+    first = plan.cells[0]
+    peak = place.peak_memory(first.dataset, first.backbone)
+    if problem := too_large(jobs, peak, available_memory() if peak and jobs > 1 else 0):
+        raise ReRecError(problem)
+    for variant in plan.unmatched:
+        say(f"{variant}: no rerec in the grid to take its compute from; {_SPENT} decides")
+    with hold_lock(place.root / FOLDER / ".lock") as lock, interruptible():
+        make_groundwork(plan, place, folder, lock, say)
+        run = GridRun(plan.name, plan.cells, plan.needs, place, folder, jobs, lock, fresh, say)
+        outcomes = run.run()
+        if any(outcome.state == "finished" for outcome in outcomes.values()):
+            compare(plan, place, folder, lock, say)
+    return outcomes
+
+
+def make_groundwork(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
+    """Makes what all cells share, as far as it is missing or was made with other parameters.
+
+    Raises:
+        ReRecError: If that fails.
+    """
+    first = plan.cells[0]
+    places = {key: getattr(first, key) for key in PLACE if key in ("dataset", "backbone")}
+    text = write({**places, **dict(first.params)})
+    if missing := place.groundwork(text):
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        say(f"Making what all cells share ({', '.join(missing[:3])}{more})")
+        command = place.command("groundwork", text, "--only-missing-outputs")
+        run_once(command, folder / "logs" / "groundwork.log", place, lock)
+
+
+def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> None:
+    """Runs one process to its end.
+
+    Raises:
+        ReRecError: If it fails, with the end of its log.
+    """
+    log.unlink(missing_ok=True)
+    process: subprocess.Popen[bytes] = start(command, log, place.root, thread_settings(1), lock)
+    try:
+        code = process.wait()
+    finally:
+        stop(process)
+    if code != 0:
+        raise ReRecError(f"this ended with status {code}, see {log}:\n{read_tail(log)}")
+
+
+def compare(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
+    """Runs the pipeline that compares the finished cells, where there is one.
+
+    Raises:
+        ReRecError: If it fails.
+    """
+    if place.has("comparison"):
+        say("Comparing the finished cells")
+        first = plan.cells[0]
+        text = f"dataset={first.dataset},backbone={first.backbone},experiment={plan.name}"
+        run_once(place.command("comparison", text), folder / "logs" / "comparison.log", place, lock)
+
+
+def evidence_cells(outcomes: Mapping[Cell, Outcome]) -> list[evidence.Cell]:
+    """Finished cells as rows of the table of mean and per-seed accuracy."""
+    return [
+        evidence.Cell(
+            cell.kind,
+            cell.seed,
+            report["before"]["accuracy"],
+            report["after"]["accuracy"],
+            int(report["training"]["token_passes"]),
+            report["training"]["seconds"],
+        )
+        for cell, report in ((c, o.report) for c, o in outcomes.items())
+        if report is not None
+    ]
+
+
+def say_where(command: str, plan: Plan, root: Path) -> str:
+    """One line above a table: what was run, when, on which machine, with which versions."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    threads = os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), {threads} threads"
+    if torch.cuda.is_available():
+        machine = f"{torch.cuda.get_device_name()}, {machine}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    what = f"{plan.cells[0].dataset}, {plan.cells[0].backbone}"
+    return f"`{command}`, {today}: {what}; {machine}, {versions}, commit {git_commit(root)}."
+
+
+def say_failures(outcomes: Mapping[Cell, Outcome]) -> Iterable[str]:
+    """What has gone wrong, cell by cell."""
+    for cell, outcome in outcomes.items():
+        if outcome.state == "failed":
+            yield f"{cell.name}: {outcome.error}"
+
+
+def say_results(outcomes: Mapping[Cell, Outcome], place: Workplace) -> Iterable[str]:
+    """The table, and where MLflow compares the runs."""
+    cells = evidence_cells(outcomes)
+    if cells:
+        yield evidence.table(cells)
+    ids = [outcome.run_id for outcome in outcomes.values() if outcome.run_id is not None]
+    if link := comparison_link(place.mlflow, ids):
+        yield f"MLflow (make ui), side by side: http://127.0.0.1:5000/{link}"

@@ -1,0 +1,220 @@
+"""What an experiment has to know of the project: configurations, files, commands, results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from kedro.framework.cli.utils import _split_params
+from kedro.framework.project import pipelines, settings
+
+import rerec_pipeline
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.fingerprint import Fingerprint
+from rerec_pipeline.experiments.grid import Cell, Changes
+from rerec_pipeline.provenance import differences, flatten, make_stamp, parameters_behind
+from rerec_pipeline.runner.records import hash_content, read_json
+from rerec_pipeline.runner.sources import imported_files
+from rerec_pipeline.tracking import MlflowClient, add_to_group, client_of
+
+#: Modules that a cell imports by names in configuration, which its nodes do not import.
+_BY_NAME = ("rerec_pipeline.settings", "rerec_pipeline.datasets", "rerec_pipeline.recbench.schemas")
+
+
+class Workplace:
+    """A Kedro project as an experiment sees it.
+
+    Args:
+        root: The project's folder.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._hashes: dict[tuple[tuple[str, int, int], ...], str] = {}
+        self._parameters: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, dict[str, Path]] = {}
+
+    def read(self, key: str) -> dict[str, Any]:
+        """A part of ``conf``, without the context and the hooks that a run needs."""
+        return dict(self._loader({})[key])
+
+    def parameters(self, text: str) -> dict[str, Any]:
+        """What ``kedro run --params TEXT`` would run with; blocks as validated rules.
+
+        Raises:
+            BadParameterError: If a parameter is unknown or wrong.
+        """
+        if text not in self._parameters:
+            loader = self._loader(_split_params(None, None, text))
+            self._parameters[text] = dict(loader["parameters"])
+        return self._parameters[text]
+
+    def files(self, text: str) -> dict[str, Path]:
+        """Data set -> the file or folder that ``kedro run --params TEXT`` would have for it."""
+        if text not in self._files:
+            catalog = self._loader(_split_params(None, None, text))["catalog"]
+            paths = {name: _filepath(entry) for name, entry in catalog.items()}
+            self._files[text] = {n: self.root / p for n, p in paths.items() if p is not None}
+        return self._files[text]
+
+    def _loader(self, runtime: Mapping[str, Any]) -> Any:
+        return settings.CONFIG_LOADER_CLASS(
+            str(self.root / settings.CONF_SOURCE),
+            env=os.environ.get("KEDRO_ENV"),
+            runtime_params=runtime,
+            **settings.CONFIG_LOADER_ARGS,
+        )
+
+    def _code(self) -> dict[str, str]:
+        """The source that a process started now would import."""
+        package = Path(rerec_pipeline.__file__).parent
+        nodes = {node.func.__module__ for node in pipelines["cell"].nodes}
+        files = [*imported_files(package, [*nodes, *_BY_NAME]), self.root / "requirements.lock"]
+        return {
+            file.relative_to(package if package in file.parents else self.root).as_posix(): (
+                hash_content(file, self.root)
+            )
+            for file in files
+            if file.is_file()
+        }
+
+    def groundwork(self, text: str) -> list[str]:
+        """What all cells share and has not been made, or has been made with other parameters."""
+        files, parameters = self.files(text), self.parameters(text)
+        return [
+            name
+            for name in sorted(pipelines["groundwork"].all_outputs())
+            if (path := files.get(name)) is not None
+            and (not path.exists() or differences(path, self._stamp({name}, parameters)))
+        ]
+
+    def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Flat values of the parameters on the way to some outputs."""
+        whole = pipelines["__default__"]
+        names = set[str]().union(*(parameters_behind(whole, name) for name in outputs))
+        return make_stamp(names, parameters, self.root)
+
+    def shared_parameters(self, text: str) -> dict[str, Any]:
+        """Flat values of all parameters that the groundwork is made with."""
+        names = {
+            name.removeprefix("params:")
+            for name in pipelines["groundwork"].inputs()
+            if name.startswith("params:")
+        }
+        return make_stamp(names, self.parameters(text), self.root)
+
+    def flat_parameters(self, text: str) -> dict[str, Any]:
+        """All parameters of a configuration by their flat names."""
+        return flatten(self.parameters(text))
+
+    def fingerprint(self, cell: Cell, further: Changes) -> Fingerprint:
+        """What the results of a cell follow from."""
+        files, parameters = self.files(cell.settings()), self.parameters(cell.settings(further))
+        shared = {
+            name: self._hash(files[name]) for name in pipelines["cell"].inputs() if name in files
+        }
+        backbone = Path(parameters["rft"].backbone.name_or_path)
+        if backbone.is_dir():
+            shared["backbone"] = self._hash(backbone)
+        stamp = self._stamp(self._made_by_cells(files), parameters)
+        return Fingerprint(stamp, shared, self._code())
+
+    def _hash(self, path: Path) -> str:
+        """Hash of a content that all cells share, which is read again only where it may differ."""
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        seen = tuple((f.as_posix(), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+        if seen not in self._hashes:
+            self._hashes[seen] = hash_content(path, self.root)
+        return self._hashes[seen]
+
+    @staticmethod
+    def _made_by_cells(files: Mapping[str, Path]) -> list[str]:
+        return [name for name in sorted(pipelines["cell"].all_outputs()) if name in files]
+
+    def outputs(self, cell: Cell) -> list[Path]:
+        """The files and folders that a finished cell has left."""
+        files = self.files(cell.settings())
+        return [files[name] for name in self._made_by_cells(files)]
+
+    def checkpoints(self, cell: Cell) -> Path:
+        """Where an unfinished training of a cell is gone on with."""
+        return Path(self.parameters(cell.settings())["rft"].checkpoint_dir)
+
+    def is_supervised(self, cell: Cell) -> bool:
+        """Whether a cell's compute is a parameter, and not what rollouts come to."""
+        return str(self.parameters(cell.settings())["rft"].algorithm).startswith("sft")
+
+    def command(self, pipeline: str, text: str, *options: str) -> list[str]:
+        """What runs a pipeline in a process of its own."""
+        run = ["-m", "kedro", "run", "--pipelines", pipeline, *options, "--params", text]
+        return [sys.executable, *run]
+
+    def results(self, cell: Cell) -> dict[str, Any]:
+        """The report of a finished cell.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        path = self.files(cell.settings())["metrics"]
+        content = read_json(path)
+        if content is None:
+            raise FileNotFoundError(path)
+        return dict(content)
+
+    def peak_memory(self, dataset: str, backbone: str) -> int | None:
+        """Most bytes that a finished run of a backbone has held; None if none has said."""
+        folder = self.root / "data/07_model_output" / dataset / backbone
+        found = [read_json(path) for path in folder.rglob("training_summary.json")]
+        return max(
+            (s["peak_memory_bytes"] for s in found if "peak_memory_bytes" in s), default=None
+        )
+
+    @cached_property
+    def mlflow(self) -> MlflowClient:
+        """The tracking store that runs of this project write to."""
+        return client_of(self.read("mlflow"))
+
+    def add_to_group(self, run_id: str | None, group: str) -> None:
+        """Makes the MLflow run of a finished cell one of another experiment, too."""
+        add_to_group(self.mlflow, run_id, group)
+
+    def has(self, pipeline: str) -> bool:
+        """Whether a pipeline is registered."""
+        return pipeline in pipelines
+
+
+def available_memory() -> int:
+    """Bytes that are free: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def check_shared(workplace: Workplace, texts: Sequence[str]) -> None:
+    """Checks that all cells stand on the same groundwork.
+
+    Raises:
+        BadParameterError: Naming the parameters that would change it.
+    """
+    first, *others = [workplace.shared_parameters(text) for text in dict.fromkeys(texts)]
+    changed = sorted({key for other in others for key in first if other.get(key) != first[key]})
+    if changed:
+        raise BadParameterError(
+            f"{', '.join(changed)}: what is made with these is shared by all cells, so they can "
+            "not differ between cells; give them with --params, in an experiment for each value"
+        )
+
+
+def _filepath(entry: Any) -> str | None:
+    """The file of a catalog entry; None for what has none, and for patterns."""
+    if not isinstance(entry, Mapping):
+        return None
+    inner = entry.get("dataset")
+    path = entry.get("filepath") or (inner.get("filepath") if isinstance(inner, Mapping) else None)
+    return None if path is None or "{" in path else str(path)

@@ -1,0 +1,130 @@
+"""The grid of an experiment: cells, their names, and how they are told to a run."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.grid import (
+    Cell,
+    Grid,
+    make_cells,
+    make_label,
+    read_assignments,
+    read_sweep,
+    read_value,
+    short_names,
+    write,
+)
+
+QAS, TAU = "rft.reward.weights.qas", "rft.curriculum.tau"
+
+
+def grid(**parts):
+    empty = {"variants": ["rerec"], "seeds": [0], "sweep": {}, "together": [], "params": {}}
+    return Grid(**{**empty, **parts})
+
+
+def cells(defaults=None, **parts):
+    return make_cells("movies", "tiny", grid(**parts), lambda _: defaults or {})
+
+
+class TestCells:
+    def test_all_variants_with_the_first_seed_come_first(self):
+        made = cells(variants=["rerec", "grpo"], seeds=[3, 1])
+        assert [c.run for c in made] == [
+            "movies/tiny/rerec/seed-3", "movies/tiny/grpo/seed-3",
+            "movies/tiny/rerec/seed-1", "movies/tiny/grpo/seed-1",
+        ]  # fmt: skip
+        assert made[0].name == "rerec, seed 3"
+
+    def test_sweeps_are_crossed(self):
+        made = cells(sweep={QAS: [0.1, 0.5], TAU: [0, 1]})
+        assert [c.label for c in made] == ["qas=0.1+tau=0", "qas=0.1+tau=1", "qas=0.5+tau=0",
+                                           "qas=0.5+tau=1"]  # fmt: skip
+        assert made[0].changes == ((QAS, 0.1), (TAU, 0))
+        assert made[0].run == "movies/tiny/rerec/seed-0/qas=0.1+tau=0"
+
+    def test_parameters_that_change_together_are_not_crossed(self):
+        made = cells(together=[{"b.group_size": 4, "b.prompts": 16}, {"b.group_size": 8}])
+        assert [c.label for c in made] == ["group_size=4+prompts=16", "group_size=8"]
+
+    def test_a_value_that_the_variant_has_anyway_is_the_variant_itself(self):
+        made = cells(defaults={QAS: 0.2}, sweep={QAS: [0.1, 0.2]})
+        assert [c.label for c in made] == ["qas=0.1", ""]
+        assert made[1].changes == ((QAS, 0.2),)
+        assert made[1].run == "movies/tiny/rerec/seed-0"
+
+    def test_the_same_cell_twice_is_refused(self):
+        with pytest.raises(BadParameterError, match="more than once: movies/tiny/rerec/seed-0"):
+            cells(variants=["rerec", "rerec"])
+        with pytest.raises(BadParameterError, match="more than once"):
+            cells(together=[{QAS: 0.1}, {QAS: 0.1}])
+
+    def test_the_place_of_a_cell_is_no_change_to_it(self):
+        with pytest.raises(BadParameterError, match=r"\['seed'\] place a cell"):
+            cells(sweep={"seed": [0, 1]})
+
+    def test_a_run_is_told_place_then_parameters_then_changes_then_compute(self):
+        cell = Cell("m", "t", "sft", 2, "qas=0.5", ((QAS, 0.5),), (("lightgcn.epochs", 3),))
+        assert cell.settings({"rft.sft.token_passes": 70}) == (
+            "dataset=m,backbone=t,variant=sft,seed=2,label=qas=0.5,lightgcn.epochs=3,"
+            "rft.reward.weights.qas=0.5,rft.sft.token_passes=70"
+        )
+        assert Cell("m", "t", "rerec", 0).settings() == "dataset=m,backbone=t,variant=rerec,seed=0"
+
+
+class TestNames:
+    def test_the_shortest_endings_that_differ(self):
+        assert short_names([QAS, "rft.sft.lr", "rft.optimizer.lr"]) == {
+            QAS: "qas", "rft.sft.lr": "sft.lr", "rft.optimizer.lr": "optimizer.lr",
+        }  # fmt: skip
+        assert short_names(["lr", "rft.lr"]) == {"lr": "lr", "rft.lr": "rft.lr"}
+
+    def test_labels_can_name_folders(self):
+        names = {"a.dir": "dir", "a.flag": "flag", "a.none": "none"}
+        assert make_label({"a.dir": "x/y z", "a.flag": True, "a.none": None}, names) == (
+            "dir=x-y-z+flag=true+none=null"
+        )
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("0.1", 0.1), ("1e-05", 1e-5), ("3", 3), ("true", True), ("null", None), ("all", "all")],
+    )
+    def test_values_are_read_as_kedro_reads_them(self, text, value):
+        assert read_value(text) == value and type(read_value(text)) is type(value)
+
+    @settings(deadline=None)
+    @given(
+        st.one_of(
+            st.booleans(), st.none(), st.integers(-(10**9), 10**9),
+            st.floats(allow_nan=False, allow_infinity=False),
+        )
+    )  # fmt: skip
+    def test_what_is_written_is_read_again(self, value):
+        assert read_value(write({"a.b": value}).partition("=")[2]) == value
+
+    def test_what_can_not_be_written_is_refused(self):
+        for value in ("a,b", "1", [1, 2]):
+            with pytest.raises(BadParameterError, match="can not be written"):
+                write({"x": value})
+
+    def test_assignments(self):
+        assert read_assignments("a.b=1, c=x") == {"a.b": 1, "c": "x"}
+        assert read_assignments("") == {}
+        assert read_sweep("a.b=0.01,0.1") == ("a.b", [0.01, 0.1])
+
+    @pytest.mark.parametrize("text", ["a.b", "=1", "a="])
+    def test_what_assigns_nothing_is_refused(self, text):
+        with pytest.raises(BadParameterError, match="not of the form parameter=value"):
+            read_assignments(text)
+
+    def test_places_have_options_of_their_own(self):
+        with pytest.raises(BadParameterError, match="seed places a cell"):
+            read_sweep("seed=1,2")
+
+    def test_a_value_twice_is_refused(self):
+        with pytest.raises(BadParameterError, match="has a value twice"):
+            read_sweep("a=1,2,1")

@@ -1,0 +1,136 @@
+"""An experiment is laid out and checked against the real configuration before anything runs."""
+
+from pathlib import Path
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.startup import bootstrap_project
+
+import rerec_pipeline
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.runner.experiment import make_plan, read_grid
+from rerec_pipeline.runner.sources import imported_files
+from rerec_pipeline.runner.workplace import Workplace
+
+PROJECT = Path(__file__).parents[2]
+QAS = "rft.reward.weights.qas"
+
+
+@pytest.fixture(scope="module")
+def place():
+    bootstrap_project(PROJECT)
+    return Workplace(PROJECT)
+
+
+@pytest.fixture(scope="module")
+def presets(place):
+    return place.read("experiments")
+
+
+def plan(place, presets, preset="evidence", **options):
+    return make_plan(place, "e", read_grid(presets, preset, options), "sample_movie", "tiny")
+
+
+class TestPlan:
+    def test_every_variant_of_the_ablation_is_resolved(self, place, presets):
+        made = plan(place, presets, "ablation", seeds=[0])
+        assert len(made.cells) == 8
+        assert {made_for.variant: spender.variant for made_for, spender in made.needs.items()} == {
+            "sft": "rerec"
+        }
+        files = [set(place.outputs(cell)) for cell in made.cells]
+        assert not set.intersection(*files) and all(len(f) >= 12 for f in files)
+
+    @pytest.mark.parametrize("preset", ["w_qas", "w_pas", "w_penalty", "tau", "G", "K"])
+    def test_sweeps_can_be_run_and_hold_the_variant_itself(self, place, presets, preset):
+        made = plan(place, presets, preset, seeds=[0])
+        assert len(made.cells) >= 3
+        labels = [cell.label for cell in made.cells]
+        assert labels.count("") == 1 and len(set(labels)) == len(labels)
+        budgets = [place.parameters(c.settings())["rft"].budget for c in made.cells]
+        assert len({b.rollouts for b in budgets}) == 1
+        assert len({b.rollouts // b.samples_per_update for b in budgets}) == 1
+
+    def test_a_labels_files_are_its_own(self, place, presets):
+        made = plan(place, presets, sweep={QAS: [0.5]}, variants=["rerec"], seeds=[0])
+        [cell] = made.cells
+        folder = "sample_movie/tiny/rerec/seed-0/qas=0.5"
+        assert PROJECT / "data/08_reporting" / folder / "metrics.json" in place.outputs(cell)
+        assert place.checkpoints(cell) == PROJECT / "data/06_models" / folder / "checkpoints"
+
+    def test_without_the_reference_the_parameters_compute_is_taken(self, place, presets):
+        made = plan(place, presets, variants=["sft", "grpo"], seeds=[0])
+        assert made.needs == {} and made.unmatched == ["sft"]
+
+    def test_compute_that_was_asked_for_is_not_matched(self, place, presets):
+        made = plan(place, presets, params={"rft.sft.token_passes": 1000}, seeds=[0])
+        assert made.needs == {} and made.unmatched == []
+
+    def test_compute_is_part_of_the_fingerprint(self, place, presets):
+        [_, _, sft] = plan(place, presets, seeds=[0]).cells
+        flat = place.flat_parameters(sft.settings({"rft.sft.token_passes": 1234}))
+        assert flat["rft.sft.token_passes"] == 1234
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"variants": ["rerec", "nonesuch"]}, "variant=nonesuch names no block; .* grpo"),
+            ({"sweep": {"rft.reward.w_qas": [0.1]}}, "rft.reward.w_qas: there is no such"),
+            ({"sweep": {"rft.curriculum.tau": [2]}}, "rft.curriculum.tau"),
+            ({"params": {"rft.budget.rollouts": 100}}, "not a multiple"),
+            ({"sweep": {"data.split.seed": [1, 2]}}, "data.split.seed: .* shared by all cells"),
+            ({"seeds": []}, "seeds"),
+        ],
+    )
+    def test_before_anything_runs(self, place, presets, options, said):
+        with pytest.raises(BadParameterError, match=said):
+            plan(place, presets, **{"seeds": [0], **options})
+
+    def test_an_unknown_preset_names_those_there_are(self, presets):
+        with pytest.raises(BadParameterError, match="preset=x names none; .* ablation, evidence"):
+            read_grid(presets, "x", {})
+
+    def test_a_name_is_a_folder(self, place, presets):
+        with pytest.raises(BadParameterError, match="'../x' can not name an experiment"):
+            make_plan(place, "../x", read_grid(presets, "evidence", {}), None, None)
+
+    def test_a_label_is_a_folder_beside_others(self, place):
+        for label in ("../up", "policy", "metrics.json", "1"):
+            with pytest.raises(BadParameterError, match="label"):
+                place.parameters(f"label={label}")
+
+
+class TestParts:
+    def test_groundwork_and_cell_are_the_whole_and_share_no_output(self, place):
+        shared, cell = pipelines["groundwork"], pipelines["cell"]
+        made = (shared.all_outputs() & cell.all_outputs()) - {"task"}
+        assert not made
+        whole = pipelines["__default__"].all_outputs()
+        assert whole - shared.all_outputs() - cell.all_outputs() == {"latest_metrics"}
+
+    def test_variants_share_the_groundwork(self, place):
+        texts = [f"variant={name},seed=1" for name in ("rerec", "grpo", "sft", "wo_curriculum")]
+        first, *others = [place.shared_parameters(text) for text in texts]
+        assert all(other == first for other in others)
+
+
+class TestSources:
+    def test_what_a_report_is_made_of_is_no_part_of_a_training(self):
+        package = Path(rerec_pipeline.__file__).parent
+        found = imported_files(package, ["rerec_pipeline.pipelines.rft.nodes"])
+        names = {path.relative_to(package).as_posix() for path in found}
+        assert {"policy/trainer.py", "rerec/reward.py", "pipelines/rft/__init__.py"} <= names
+        assert not {"cli.py", "reporting/evidence.py", "runner/experiment.py"} & names
+
+    def test_every_form_of_import_is_followed(self, tmp_path):
+        package = tmp_path / "pkg"
+        (package / "sub").mkdir(parents=True)
+        for name, text in {
+            "__init__": "", "a": "import pkg.b\nimport os", "b": "from pkg import c",
+            "c": "from pkg.sub.d import f", "sub/__init__": "", "sub/d": "", "e": "",
+        }.items():  # fmt: skip
+            (package / f"{name}.py").write_text(text)
+        found = [p.relative_to(package).as_posix() for p in imported_files(package, ["pkg.a"])]
+        assert found == ["__init__.py", "a.py", "b.py", "c.py", "sub/__init__.py", "sub/d.py"]
