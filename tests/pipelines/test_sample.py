@@ -51,6 +51,16 @@ class TestReport:
         assert set(answers["query_id"]) == test
         assert metrics["after"]["n"] == len(test)
 
+    def test_the_outcomes_are_those_of_the_report(self, finished, metrics):
+        path = finished / "data/07_model_output" / RUN / "outcomes.parquet"
+        outcomes = pd.read_parquet(path).groupby("stage")
+        for stage, rows in outcomes:
+            assert rows["correct"].mean() == metrics[stage]["accuracy"]
+            assert rows["boxed"].mean() == metrics[stage]["well_formed"]
+            said = metrics[stage]["faithfulness"]
+            assert rows["facts_stated"].sum() == said["facts"]
+            assert rows["verdicts_stated"].sum() == said["verdicts"]
+
     def test_transcripts_can_be_read(self, finished):
         folder = finished / "data/08_reporting" / RUN
         table = pd.read_parquet(folder / "transcripts.parquet")

@@ -166,6 +166,30 @@ class Prompts(pa.DataFrameModel):
         strict = True
 
 
+class Outcomes(pa.DataFrameModel):
+    """One row a test query and stage: what came of the answer, and of what its reasoning says."""
+
+    query_id: Series[str]
+    query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
+    stage: Series[str] = pa.Field(isin=["before", "after"])
+    correct: Series[bool]
+    boxed: Series[bool]
+    facts_stated: Series[int] = pa.Field(ge=0)
+    facts_confirmed: Series[int] = pa.Field(ge=0)
+    verdicts_stated: Series[int] = pa.Field(ge=0)
+    verdicts_true: Series[int] = pa.Field(ge=0)
+
+    class Config:
+        strict = True
+        unique = ["query_id", "stage"]
+
+    @pa.dataframe_check(name="no_more_true_than_stated")
+    @classmethod
+    def _true_were_stated(cls, table: pa.typing.DataFrame) -> Series[bool]:
+        facts = table["facts_confirmed"] <= table["facts_stated"]
+        return facts & (table["verdicts_true"] <= table["verdicts_stated"])
+
+
 class ItemPopularity(pa.DataFrameModel):
     """One row an item: interactions that may be learned from."""
 

@@ -45,16 +45,15 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.score_answers,
-                [
-                    "answers_before",
-                    "answers_after",
-                    "test_prompts",
-                    "task",
-                    "reward",
-                    "params:rft",
-                ],
+                ["answers_before", "answers_after", "test_prompts", "task", "reward", "params:rft"],
                 "scored_answers",
                 name="score_answers",
+            ),
+            Node(
+                nodes.tabulate_outcomes,
+                ["scored_answers", "test_prompts", "task", "attribute_graph"],
+                "outcomes",
+                name="tabulate_outcomes",
             ),
             Node(
                 nodes.report_metrics,
@@ -86,13 +85,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.tell_transcripts,
-                [
-                    "scored_answers",
-                    "test_prompts",
-                    "task",
-                    "params:evaluation",
-                    "parameters",
-                ],
+                ["scored_answers", "test_prompts", "task", "params:evaluation", "parameters"],
                 ["transcripts", "transcripts_page"],
                 name="tell_transcripts",
             ),
