@@ -46,6 +46,7 @@ STAGES = (
     "score_answers",
     "export_prompts",
     "score_choices",
+    "comparison",
 )
 
 
@@ -274,6 +275,7 @@ class SummaryHooks:
             ("policy", "Policy"),
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),
+            ("comparison_page", "Comparison"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009

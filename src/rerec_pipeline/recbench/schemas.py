@@ -190,6 +190,36 @@ class Outcomes(pa.DataFrameModel):
         return facts & (table["verdicts_true"] <= table["verdicts_stated"])
 
 
+class Comparison(pa.DataFrameModel):
+    """One row a variant (and label) and query type: how it did, and beside the reference."""
+
+    variant: Series[str]
+    label: Series[str]
+    query_type: Series[str] = pa.Field(isin=["all", *QUERY_TYPES])
+    seeds: Series[int] = pa.Field(ge=1)
+    queries: Series[int] = pa.Field(ge=1)
+    accuracy: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    accuracy_low: Series[float]
+    accuracy_high: Series[float]
+    difference: Series[float] = pa.Field(nullable=True)
+    difference_low: Series[float] = pa.Field(nullable=True)
+    difference_high: Series[float] = pa.Field(nullable=True)
+    p_value: Series[float] = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    p_corrected: Series[float] = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    finding: Series[str]
+    well_formed: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    facts_confirmed: Series[float] = pa.Field(nullable=True)
+    facts_confirmed_low: Series[float] = pa.Field(nullable=True)
+    facts_confirmed_high: Series[float] = pa.Field(nullable=True)
+    verdicts_true: Series[float] = pa.Field(nullable=True)
+    verdicts_true_low: Series[float] = pa.Field(nullable=True)
+    verdicts_true_high: Series[float] = pa.Field(nullable=True)
+
+    class Config:
+        strict = True
+        unique = ["variant", "label", "query_type"]
+
+
 class ItemPopularity(pa.DataFrameModel):
     """One row an item: interactions that may be learned from."""
 
