@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs no network: what was found first, how it is known last."""
+"""A comparison as one HTML page that needs no network: first what was found, last how."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
+from rerec_pipeline.reporting.comparison_plots import told_apart
 from rerec_pipeline.reporting.comparison_report import p_text
 
 Row = Mapping[str, Any]
@@ -50,7 +51,7 @@ tr.reference td{background:#eff6ff} tr.aside td{color:#64748b;font-weight:400}
 tr:last-child td{border-bottom:0}
 .mark{display:inline-block;border-left:4px solid;padding:0 .5rem;border-radius:3px}
 td pre{white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:0;font-size:.8rem}
-td.text{text-align:left} summary{cursor:pointer;color:#2563eb;margin:.5rem 0}
+.cells th:last-child{text-align:left} summary{cursor:pointer;color:#2563eb;margin:.5rem 0}
 """
 
 _CLASSES = {BETTER: "better", WORSE: "worse", SEEDS: "seeds", SAME: "same", REFERENCE: "same"}
@@ -122,8 +123,9 @@ def _found(report: Row) -> str:
     return _section(
         "What was found", f"<p class=lead>{escape(first['text'])}</p>",
         f"<ul class=found>{sentences}{notes}</ul>",
-        "<p class=quiet>In parentheses: the difference in accuracy, its interval, and the p value "
-        "corrected for the number of comparisons.</p>",
+        f"<p class=quiet>In parentheses: the difference in accuracy, its "
+        f"{report['settings']['confidence']:.0%} interval, and the p value corrected for the "
+        "number of comparisons.</p>",
     )  # fmt: skip
 
 
@@ -143,13 +145,20 @@ def _accuracy(report: Row, figure: go.Figure) -> str:
     for name, figures in {**report["baselines"], **_only_published(beside, report)}.items():
         cells = [f"{figures[kind]:.3f}" if kind in figures else "" for kind in kinds]
         body.append(_tr([escape(name), *cells], "aside"))
-    below = "Rows in grey need no fine-tuning: chance, popularity and LightGCN over the queries they can answer."
+    below = "Rows in grey are answers without a language model, over the queries they can answer."
     if beside:
-        below += " Figures of the paper stand below ours."
+        below += " The paper's figures stand below ours, or in a row marked as published."
     return _section(
         "Accuracy by query type", "<p>Mean over seeds, with its interval below.</p>",
         _table(head, body), f"<p class=quiet>{below}</p>", _figure(figure, "accuracy"),
+        _left_out(report),
     )  # fmt: skip
+
+
+def _left_out(report: Row) -> str:
+    if len(told_apart(report["rows"])) == len(report["rows"]):
+        return ""
+    return "<p class=quiet>Variants with a label are too many for this plot: see the tables.</p>"
 
 
 def _only_published(beside: Mapping[str, Any], report: Row) -> dict[str, Any]:
@@ -213,7 +222,7 @@ def _learning(report: Row, figure: go.Figure) -> str:
         "steps: the line is the mean over seeds, the band reaches from the lowest to the highest. "
         "These are the training queries as they were visited: a curriculum that turns to harder "
         f"ones lowers its curve.{without}</p>",
-        _figure(figure, "learning"),
+        _figure(figure, "learning"), _left_out(report),
     )  # fmt: skip
 
 
@@ -274,7 +283,8 @@ def _published(report: Row) -> str:
 
 
 def _source(paper: Row) -> str:
-    return f"Source: {escape(paper['source'])}, <a href='{escape(paper['address'])}'>{escape(paper['address'])}</a>"
+    address = escape(paper["address"])
+    return f"Source: {escape(paper['source'])}, <a href='{address}'>{address}</a>"
 
 
 def _cells(report: Row) -> str:
@@ -292,7 +302,7 @@ def _cells(report: Row) -> str:
     return _section(
         "Cells that are not finished",
         "<p>They are in none of the figures above.</p>",
-        _table(["", "seed", "state", "error"], body),
+        f"<div class=cells>{_table(['', 'seed', 'state', 'error'], body)}</div>",
     )
 
 
@@ -343,7 +353,7 @@ def _figure(figure: go.Figure, name: str) -> str:
     return str(
         shown.to_html(
             include_plotlyjs=False, full_html=False, div_id=f"plot-{name}",
-            config={"responsive": True, "displaylogo": False},
+            config={"responsive": True, "displayModeBar": False},
         )
     )  # fmt: skip
 
@@ -378,7 +388,8 @@ def _row_class(row: Row) -> str:
 
 
 def _with_interval(row: Row, name: str, published: float | None = None, sign: str = "") -> str:
-    text = f"{row[name]:{sign}.3f}<small>{row[f'{name}_low']:{sign}.3f} to {row[f'{name}_high']:{sign}.3f}</small>"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    text = f"{row[name]:{sign}.3f}<small>{low:{sign}.3f} to {high:{sign}.3f}</small>"
     return text if published is None else f"{text}<small>paper {published:.3f}</small>"
 
 

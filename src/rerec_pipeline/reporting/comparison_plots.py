@@ -19,7 +19,7 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
-from rerec_pipeline.reporting.plots import AFTER, BEFORE, _figure
+from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, _figure
 
 #: Of what a comparison with the reference came to.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
@@ -41,6 +41,11 @@ def colours_of(rows: Rows) -> dict[str, str]:
     names = dict.fromkeys(arm_name(r["variant"], r["label"]) for r in rows)
     tuned = [name for name in names if name != UNTRAINED]
     return {UNTRAINED: BEFORE} | {n: COLOURS[i % len(COLOURS)] for i, n in enumerate(tuned)}
+
+
+def told_apart(rows: Rows) -> Rows:
+    """The rows that one plot can show: without labelled arms where there are too many colours."""
+    return rows if len(colours_of(rows)) <= len(COLOURS) else [r for r in rows if not r["label"]]
 
 
 def _bars(rows: Rows, measure: str) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
 def accuracy_by_arm(rows: Rows) -> go.Figure:
     """Test accuracy by query type, one dot with its interval an arm."""
     figure = _figure("Test accuracy by query type", "", "share right")
+    rows = told_apart(rows)
     for name, colour in colours_of(rows).items():
         own = [row for row in rows if arm_name(row["variant"], row["label"]) == name]
         figure.add_scatter(
@@ -109,7 +115,6 @@ def differences(rows: Rows) -> go.Figure:
             )  # fmt: skip
     figure.add_vline(x=0, line_color="#111827", line_width=1)
     figure.update_yaxes(categoryorder="array", categoryarray=_named(compared), type="category")
-    figure.update_xaxes(tickformat="+.2f")
     figure.update_layout(showlegend=True)
     return _horizontal(figure, len(compared))
 
@@ -124,8 +129,9 @@ def faithfulness(rows: Rows) -> go.Figure:
     for column, measure in enumerate(titles, start=1):
         known = [row for row in overall if row[measure] is not None]
         figure.add_scatter(
-            x=[row[measure] for row in known], y=_named(known), error_x=_bars(known, measure),
-            mode="markers", showlegend=False, row=1, col=column,
+            x=[row[measure] for row in known], y=_named(known),
+            error_x=_bars(known, measure) | {"color": QUIET}, mode="markers", showlegend=False,
+            row=1, col=column,
             marker={"color": [colours[name] for name in _named(known)], "size": 10},
         )  # fmt: skip
         before = next((r[measure] for r in known if r["variant"] == UNTRAINED), None)
@@ -133,7 +139,7 @@ def faithfulness(rows: Rows) -> go.Figure:
             figure.add_vline(x=before, line_dash="dot", line_color=BEFORE, row=1, col=column)
     _dress(figure, "Faithfulness of the reasoning")
     figure.update_yaxes(categoryorder="array", categoryarray=_named(overall), type="category")
-    figure.update_xaxes(tickformat=".0%")
+    figure.update_xaxes(tickformat=".1%")
     return _horizontal(figure, len(overall))
 
 
@@ -172,9 +178,10 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
     figure = _figure(
         "Rollout accuracy on training queries", "rollouts", "share right, training queries"
     )
-    colours = colours_of(rows)
+    colours = colours_of(told_apart(rows))
     for (variant, label), band in bands.groupby(["variant", "label"], sort=False):
-        name = arm_name(str(variant), str(label))
+        if (name := arm_name(str(variant), str(label))) not in colours:
+            continue
         figure.add_scatter(
             x=[*band["rollouts"], *band["rollouts"][::-1]], y=[*band["high"], *band["low"][::-1]],
             fill="toself", fillcolor=colours[name], opacity=0.14, line_width=0, hoverinfo="skip",
@@ -212,14 +219,15 @@ def sensitivity(entries: Rows) -> go.Figure:
 def _add_sweep(
     figure: go.Figure, row: int, entry: Mapping[str, Any], colours: Mapping[str, str]
 ) -> None:
-    values = [point["value"] for point in entry["points"]]
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    kind = _axis(values := [point["value"] for point in entry["points"]])
+    points = entry["points"]
+    if _numbers(values):
+        points = sorted(points, key=lambda point: point["value"])
     for line, colour in colours.items():
-        own = [point for point in entry["points"] if point["line"] == line]
-        own = sorted(own, key=lambda p: p["value"]) if numbers else own
+        own = [point for point in points if point["line"] == line]
         if own:
             figure.add_scatter(
-                x=[p["value"] if numbers else str(p["value"]) for p in own],
+                x=[str(p["value"]) if kind == "category" else p["value"] for p in own],
                 y=[p["accuracy"] for p in own], error_y=_bars(own, "accuracy"), name=line,
                 mode="lines+markers", marker={"color": colour, "size": 9}, legendgroup=line,
                 showlegend=line not in {trace.name for trace in figure.data}, row=row, col=1,
@@ -228,8 +236,23 @@ def _add_sweep(
         figure.add_hline(
             y=unchanged["accuracy"], line_dash="dot", line_color=BEFORE, row=row, col=1,
             annotation_text=f"{unchanged['variant']} as it stands", annotation_font_color="#64748b",
+            annotation_position="top left",
         )  # fmt: skip
-    wide = numbers and min(values) > 0 and max(values) / min(values) >= 20
-    kind = "log" if wide else "linear" if numbers else "category"
-    ticks = {"tickvals": sorted(set(values)), "ticktext": [f"{v:g}" for v in sorted(set(values))]}
-    figure.update_xaxes(type=kind, row=row, col=1, **(ticks if numbers else {}))
+    figure.update_xaxes(type=kind, tickangle=0, row=row, col=1)
+    if kind != "category":
+        ticks = sorted(set(values))
+        figure.update_xaxes(tickvals=ticks, ticktext=[f"{v:g}" for v in ticks], row=row, col=1)
+
+
+def _numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _axis(values: Sequence[Any]) -> str:
+    """Numbers far apart are spaced by their logarithm; with a 0 among them, evenly."""
+    if not _numbers(values):
+        return "category"
+    sizes = [abs(value) for value in values if value]
+    if not sizes or max(sizes) / min(sizes) < 20:
+        return "linear"
+    return "log" if min(values) > 0 else "category"

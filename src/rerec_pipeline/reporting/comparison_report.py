@@ -156,8 +156,9 @@ def headline(table: pd.DataFrame) -> list[dict[str, str]]:
     sentences = [
         {
             "finding": REFERENCE,
-            "text": f"{name} answers {reference['accuracy']:.3f} of {reference['queries']} test "
-            f"queries rightly ({_interval(reference, 'accuracy')}; {seeds}).",
+            "text": f"{name} has a test accuracy of {reference['accuracy']:.3f} "
+            f"({_interval(reference, 'accuracy')}), over {reference['queries']} queries and "
+            f"{seeds}.",
         }
     ]
     for finding, words in (
