@@ -204,7 +204,7 @@ def _measure(
 def _with_intervals(
     measured: Mapping[str, tuple[Share, Array]], rule: ComparisonParameters
 ) -> dict[str, float]:
-    row = {}
+    row: dict[str, float] = {}
     for name, (share, drawn) in measured.items():
         low, high = percentile_interval(drawn, rule.confidence)
         row |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
