@@ -48,6 +48,7 @@ STAGES = (
     "score_answers",
     "export_prompts",
     "score_choices",
+    "comparison",
 )
 
 
@@ -284,6 +285,7 @@ class SummaryHooks:
             ("policy", "Policy"),
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),
+            ("comparison_page", "Comparison"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009

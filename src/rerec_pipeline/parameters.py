@@ -533,6 +533,44 @@ class DiagnosisParameters(Rule):
     limits: DiagnosisLimits
 
 
+class PublishedParameters(Rule):
+    """What the paper reports, to stand beside our figures.
+
+    Attributes:
+        source: Where the figures are from, as a reader would cite it.
+        address: Where that can be read.
+        backbone: Name of our block for the paper's backbone.
+        accuracy: Data set -> system -> query type -> test accuracy.
+    """
+
+    source: str
+    address: str
+    backbone: str
+    accuracy: dict[str, dict[str, dict[QueryType, Annotated[float, Field(ge=0, le=1)]]]]
+
+
+class ComparisonParameters(Rule):
+    """How the finished cells of an experiment are compared.
+
+    Attributes:
+        reference: Variant that the others are held against.
+        bootstrap_samples: Resamples of seeds and queries for an interval.
+        permutations: Random sign flips of a test that has too many queries to enumerate all.
+        confidence: Of the intervals; 1 - confidence is the level of the tests.
+        seed: Of the resamples and flips.
+        window: Optimizer steps of the moving mean in learning curves.
+        published: The paper's figures.
+    """
+
+    reference: str
+    bootstrap_samples: int = Field(ge=100)
+    permutations: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    window: int = Field(ge=1)
+    published: PublishedParameters
+
+
 class StageParameters(Rule):
     """One stage of pretraining the base policy.
 
@@ -614,6 +652,7 @@ class Parameters(Rule):
         answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
         scores: Where their scores go.
         score_cuts: Ranks at which ``score_answers`` also gives means.
+        experiment: Name of the experiment whose cells ``comparison`` compares.
     """
 
     dataset: str
@@ -632,11 +671,13 @@ class Parameters(Rule):
     rft: RFTParameters
     evaluation: EvaluationParameters
     diagnosis: DiagnosisParameters
+    comparison: ComparisonParameters
     base_policy: BasePolicyParameters
     query_type: QueryType
     answers: str | None
     scores: str | None
     score_cuts: list[int]
+    experiment: str = Field(pattern=r"^\w[\w.-]*$")
 
     @model_validator(mode="after")
     def _traces_come_from_somewhere(self) -> Parameters:

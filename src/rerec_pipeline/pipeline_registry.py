@@ -6,6 +6,7 @@ from kedro.pipeline import Pipeline
 
 from rerec_pipeline.pipelines import (
     base_policy,
+    comparison,
     data_engineering,
     data_report,
     diagnosis,
@@ -51,4 +52,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),
         "score_choices": score_choices.create_pipeline(),
+        "comparison": comparison.create_pipeline(),
     }

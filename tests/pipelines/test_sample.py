@@ -52,6 +52,16 @@ class TestReport:
         assert set(answers["query_id"]) == test
         assert metrics["after"]["n"] == len(test)
 
+    def test_the_outcomes_are_those_of_the_report(self, finished, metrics):
+        path = finished / "data/07_model_output" / RUN / "outcomes.parquet"
+        outcomes = pd.read_parquet(path).groupby("stage")
+        for stage, rows in outcomes:
+            assert rows["correct"].mean() == metrics[stage]["accuracy"]
+            assert rows["boxed"].mean() == metrics[stage]["well_formed"]
+            said = metrics[stage]["faithfulness"]
+            assert rows["facts_stated"].sum() == said["facts"]
+            assert rows["verdicts_stated"].sum() == said["verdicts"]
+
     def test_transcripts_can_be_read(self, finished):
         folder = finished / "data/08_reporting" / RUN
         table = pd.read_parquet(folder / "transcripts.parquet")
@@ -220,6 +230,7 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
     assert set(graph["layers"]) == LAYERS
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
     assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
+    assert {"compare_cells", "tell_comparison"} <= tasks
     shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}
     tables = ("items", "interactions", "interaction_graph", "prompts", "transcripts")
     for dataset in (*tables, "accuracy_plot", "learning_plot"):
@@ -293,6 +304,7 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert set(pipelines) == {
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
+        "comparison", "groundwork", "cell",
         "base_policy", "score_answers", "export_prompts", "score_choices",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]

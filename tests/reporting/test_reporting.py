@@ -5,16 +5,19 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandera.errors import SchemaError
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.policy.rollouts import RolloutScorer
 from rerec_pipeline.policy.token_bytes import TokenBytes
+from rerec_pipeline.recbench.schemas import Outcomes
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.reporting import plots, transcripts
 from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
 from rerec_pipeline.reporting.evidence import BEGIN, END, Cell, put_into, table, verdict
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
+from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_policy
 from rerec_pipeline.rerec.reward import Reward, RewardContext
 
@@ -158,6 +161,41 @@ class TestReport:
         # of 3 + 3 + 1 paragraphs, the one about Toy Story
         assert report["paragraphs_penalised"] == pytest.approx(1 / 7)
         assert report["by_type"]["implicit"]["accuracy"] == 0
+
+    def test_outcomes_add_up_to_the_report(self, task, graph, scored):
+        answers, examples = scored
+        statements = StatementReader(task, graph)
+        rows = outcome_table(answers, examples, statements).assign(query_id=["a", "b", "c"])
+        assert rows["correct"].tolist() == [True, False, False]
+        assert rows["boxed"].tolist() == [True, True, False]
+        # "Brazil (1985): starring Robert De Niro. Fits." states one fact and one verdict.
+        counts = ["facts_stated", "facts_confirmed", "verdicts_stated", "verdicts_true"]
+        assert rows[counts].to_numpy().tolist() == [[1, 1, 1, 1], [0] * 4, [0] * 4]
+        report = report_policy(answers, examples, statements, 100, 0.95, 0)
+        assert rows["correct"].mean() == report["accuracy"]
+        assert rows["facts_stated"].sum() == report["faithfulness"]["facts"]
+        Outcomes.validate(pd.concat([rows.assign(stage=s) for s in ("before", "after")]))
+
+    @pytest.mark.parametrize(
+        ("wrong", "check"),
+        [
+            ({"facts_confirmed": 2}, "no_more_true_than_stated"),
+            ({"verdicts_true": 1}, "no_more_true_than_stated"),
+            ({"stage": "during"}, "isin"),
+            ({"query_type": "x"}, "isin"),
+        ],
+    )
+    def test_outcomes_that_cannot_be_are_refused(self, wrong, check):
+        row = {
+            "query_id": "a", "query_type": "explicit", "stage": "after", "correct": True,
+            "boxed": True, "facts_stated": 1, "facts_confirmed": 1, "verdicts_stated": 0,
+            "verdicts_true": 0,
+        }  # fmt: skip
+        Outcomes.validate(pd.DataFrame([row]))
+        with pytest.raises(SchemaError, match=check):
+            Outcomes.validate(pd.DataFrame([{**row, **wrong}]))
+        with pytest.raises(SchemaError, match="unique"):
+            Outcomes.validate(pd.DataFrame([row, row]))
 
     def test_transcripts_say_what_happened(self, task, scored):
         answers, examples = scored

@@ -6,6 +6,7 @@ from rerec_pipeline.datasets.atomic import (
     AtomicPlotlyDataset,
     AtomicTextDataset,
 )
+from rerec_pipeline.datasets.cells import CellTablesDataset
 from rerec_pipeline.datasets.engine import EngineTableDataset
 from rerec_pipeline.datasets.models import PolicyDataset, TensorsDataset
 
@@ -14,6 +15,7 @@ __all__ = [
     "AtomicParquetDataset",
     "AtomicPlotlyDataset",
     "AtomicTextDataset",
+    "CellTablesDataset",
     "EngineTableDataset",
     "PolicyDataset",
     "TensorsDataset",

@@ -166,6 +166,60 @@ class Prompts(pa.DataFrameModel):
         strict = True
 
 
+class Outcomes(pa.DataFrameModel):
+    """One row a test query and stage: what came of the answer, and of what its reasoning says."""
+
+    query_id: Series[str]
+    query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
+    stage: Series[str] = pa.Field(isin=["before", "after"])
+    correct: Series[bool]
+    boxed: Series[bool]
+    facts_stated: Series[int] = pa.Field(ge=0)
+    facts_confirmed: Series[int] = pa.Field(ge=0)
+    verdicts_stated: Series[int] = pa.Field(ge=0)
+    verdicts_true: Series[int] = pa.Field(ge=0)
+
+    class Config:
+        strict = True
+        unique = ["query_id", "stage"]
+
+    @pa.dataframe_check(name="no_more_true_than_stated")
+    @classmethod
+    def _true_were_stated(cls, table: pa.typing.DataFrame) -> Series[bool]:
+        facts = table["facts_confirmed"] <= table["facts_stated"]
+        return facts & (table["verdicts_true"] <= table["verdicts_stated"])
+
+
+class Comparison(pa.DataFrameModel):
+    """One row a variant (and label) and query type: how it did, and beside the reference."""
+
+    variant: Series[str]
+    label: Series[str]
+    query_type: Series[str] = pa.Field(isin=["all", *QUERY_TYPES])
+    seeds: Series[int] = pa.Field(ge=1)
+    queries: Series[int] = pa.Field(ge=1)
+    accuracy: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    accuracy_low: Series[float]
+    accuracy_high: Series[float]
+    difference: Series[float] = pa.Field(nullable=True)
+    difference_low: Series[float] = pa.Field(nullable=True)
+    difference_high: Series[float] = pa.Field(nullable=True)
+    p_value: Series[float] = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    p_corrected: Series[float] = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    finding: Series[str]
+    well_formed: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    facts_confirmed: Series[float] = pa.Field(nullable=True)
+    facts_confirmed_low: Series[float] = pa.Field(nullable=True)
+    facts_confirmed_high: Series[float] = pa.Field(nullable=True)
+    verdicts_true: Series[float] = pa.Field(nullable=True)
+    verdicts_true_low: Series[float] = pa.Field(nullable=True)
+    verdicts_true_high: Series[float] = pa.Field(nullable=True)
+
+    class Config:
+        strict = True
+        unique = ["variant", "label", "query_type"]
+
+
 class ItemPopularity(pa.DataFrameModel):
     """One row an item: interactions that may be learned from."""
 

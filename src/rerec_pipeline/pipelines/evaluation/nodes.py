@@ -35,6 +35,7 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.reporting import plots, transcripts
 from rerec_pipeline.reporting.faithfulness import StatementReader
+from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
 
@@ -152,6 +153,22 @@ def score_answers(
         name: scorer.score([[int(i) for i in ids] for ids in answers["token_ids"]], examples)
         for name, answers in (("before", answers_before), ("after", answers_after))
     }
+
+
+def tabulate_outcomes(
+    scored: dict[str, ScoredRollouts],
+    test_prompts: pd.DataFrame,
+    task: RecTask,
+    attribute_graph: pd.DataFrame,
+) -> pd.DataFrame:
+    """What came of every test query, before and after: what runs are compared by."""
+    examples = examples_from_table(test_prompts, task.catalogue)
+    statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
+    stages = [
+        outcome_table(answers, examples, statements).assign(stage=stage)
+        for stage, answers in scored.items()
+    ]
+    return pd.concat(stages, ignore_index=True)
 
 
 def report_metrics(

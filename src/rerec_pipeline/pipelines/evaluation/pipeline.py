@@ -50,6 +50,12 @@ def create_pipeline() -> Pipeline:
                 name="score_answers",
             ),
             Node(
+                nodes.tabulate_outcomes,
+                ["scored_answers", "test_prompts", "task", "attribute_graph"],
+                "outcomes",
+                name="tabulate_outcomes",
+            ),
+            Node(
                 nodes.report_metrics,
                 [
                     "scored_answers",

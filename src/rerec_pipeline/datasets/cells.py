@@ -1,0 +1,78 @@
+"""The files of an experiment's finished cells, read as one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
+
+from rerec_pipeline.errors import BadInputError
+
+
+class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
+    """One file of every finished cell of an experiment, below one another; read only.
+
+    Each row says in ``variant``, ``label`` and ``seed`` which cell it is from. A Parquet file
+    keeps its rows; a JSON file becomes one row, its nested names joined by dots.
+
+    Args:
+        filepath: The experiment's list of cells (cells.json).
+        path: Folder in which each cell's ``run`` is a folder.
+        file: Name of the file in it.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(
+        self, *, filepath: str, path: str, file: str, metadata: dict[str, Any] | None = None
+    ):
+        self._filepath = Path(filepath)
+        self._path = Path(path)
+        self._file = file
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Reads the file of every finished cell, in the order of the list.
+
+        Raises:
+            BadInputError: If no cell is finished, or one that is lacks the file.
+        """
+        listed = json.loads(self._filepath.read_text())["cells"]
+        tables = [self._table(cell) for cell in listed if cell["state"] == "finished"]
+        if not tables:
+            raise BadInputError(
+                self._filepath, "no cell is finished", remedy="Run the experiment first"
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def save(self, data: NoReturn) -> None:
+        """Refuses: cells are written by their own runs."""
+        raise DatasetError(f"{self._filepath}: cells are written by their own runs")
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """First rows for kedro viz."""
+        return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))
+
+    def _table(self, cell: dict[str, Any]) -> pd.DataFrame:
+        path = self._path / cell["run"] / self._file
+        if not path.is_file():
+            raise BadInputError(
+                path,
+                "the list of cells says that this cell is finished, but the file is not there",
+                remedy="Run the experiment again",
+            )
+        if path.suffix == ".parquet":
+            rows = pd.read_parquet(path)
+        else:
+            rows = pd.json_normalize(json.loads(path.read_text()))
+        of_cell = pd.DataFrame({k: [cell[k]] * len(rows) for k in ("variant", "label", "seed")})
+        return pd.concat([of_cell, rows.reset_index(drop=True)], axis=1)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "path": str(self._path), "file": self._file}

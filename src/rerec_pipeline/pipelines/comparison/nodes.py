@@ -1,0 +1,92 @@
+"""Nodes of the comparison pipeline: the finished cells of an experiment, beside one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from rerec_pipeline.parameters import ComparisonParameters
+from rerec_pipeline.reporting import comparison_page, comparison_plots
+from rerec_pipeline.reporting import comparison_report as telling
+from rerec_pipeline.reporting.comparison import arm_name, arms_of, check_queries, compare
+
+
+def compare_cells(
+    experiment_cells: dict[str, Any], cell_outcomes: pd.DataFrame, comparison: ComparisonParameters
+) -> pd.DataFrame:
+    """Accuracy, differences and faithfulness of every variant, with intervals and tests."""
+    check_queries(cell_outcomes, f"experiment {experiment_cells['name']}")
+    arms, query_types = arms_of(cell_outcomes, comparison.reference)
+    return compare(arms, query_types, comparison)
+
+
+def report_comparison(
+    experiment_cells: dict[str, Any],
+    comparison_table: pd.DataFrame,
+    cell_outcomes: pd.DataFrame,
+    cell_summaries: pd.DataFrame,
+    cell_metrics: pd.DataFrame,
+    comparison: ComparisonParameters,
+) -> dict[str, Any]:
+    """All that was found, machine-readable: the page says the same in words."""
+    cells = experiment_cells["cells"]
+    waiting = [cell for cell in cells if cell["state"] != "finished"]
+    first = comparison_table.iloc[0]
+    learned = telling.costs(cell_summaries, cells)
+    return {
+        "experiment": {key: experiment_cells[key] for key in ("name", "dataset", "backbone")},
+        "reference": {key: str(first[key]) for key in ("variant", "label")},
+        "settings": comparison.model_dump(exclude={"published"}),
+        "headline": telling.headline(comparison_table),
+        "notes": telling.notes(comparison_table, cell_outcomes, comparison),
+        "rows": telling.records(comparison_table),
+        "cost": learned,
+        "without_rollouts": [
+            arm_name(cost["variant"], cost["label"]) for cost in learned if not cost["rollouts"]
+        ],
+        "baselines": telling.baselines(cell_metrics),
+        "sensitivity": telling.sensitivity(comparison_table, cells),
+        "published": telling.published(
+            comparison.published, experiment_cells["dataset"], experiment_cells["backbone"]
+        ),
+        "cells": {"finished": len(cells) - len(waiting), "not_finished": waiting},
+    }
+
+
+def plot_comparison(
+    comparison_report: dict[str, Any],
+    cell_logs: pd.DataFrame,
+    cell_summaries: pd.DataFrame,
+    comparison: ComparisonParameters,
+) -> tuple[go.Figure, go.Figure, go.Figure, go.Figure, go.Figure]:
+    """The report as plots."""
+    rows = comparison_report["rows"]
+    bands = comparison_plots.learning_bands(cell_logs, cell_summaries, comparison.window)
+    return (
+        comparison_plots.accuracy_by_arm(rows),
+        comparison_plots.differences(rows),
+        comparison_plots.faithfulness(rows),
+        comparison_plots.learning(bands, rows),
+        comparison_plots.sensitivity(comparison_report["sensitivity"]),
+    )
+
+
+def tell_comparison(
+    comparison_report: dict[str, Any],
+    accuracy: go.Figure,
+    differences: go.Figure,
+    faithfulness: go.Figure,
+    learning: go.Figure,
+    sensitivity: go.Figure,
+) -> str:
+    """The report as one page for a person."""
+    figures = {
+        "accuracy": accuracy,
+        "differences": differences,
+        "faithfulness": faithfulness,
+        "learning": learning,
+        "sensitivity": sensitivity,
+    }
+    return comparison_page.page(comparison_report, figures)

@@ -1,0 +1,54 @@
+"""The finished cells of an experiment -> a table, plots and one page that compare them."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.pipelines.comparison import nodes
+
+PLOTS = [
+    "comparison_accuracy_plot",
+    "comparison_differences_plot",
+    "comparison_faithfulness_plot",
+    "comparison_learning_plot",
+    "comparison_sensitivity_plot",
+]
+
+
+def create_pipeline() -> Pipeline:
+    """The comparison pipeline."""
+    return Pipeline(
+        [
+            Node(
+                nodes.compare_cells,
+                ["experiment_cells", "cell_outcomes", "params:comparison"],
+                "comparison_table",
+                name="compare_cells",
+            ),
+            Node(
+                nodes.report_comparison,
+                [
+                    "experiment_cells",
+                    "comparison_table",
+                    "cell_outcomes",
+                    "cell_summaries",
+                    "cell_metrics",
+                    "params:comparison",
+                ],
+                "comparison_report",
+                name="report_comparison",
+            ),
+            Node(
+                nodes.plot_comparison,
+                ["comparison_report", "cell_logs", "cell_summaries", "params:comparison"],
+                PLOTS,
+                name="plot_comparison",
+            ),
+            Node(
+                nodes.tell_comparison,
+                ["comparison_report", *PLOTS],
+                "comparison_page",
+                name="tell_comparison",
+            ),
+        ]
+    )

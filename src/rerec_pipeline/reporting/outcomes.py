@@ -1,0 +1,49 @@
+"""What came of each query: the rows that runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rerec_pipeline.policy.rollouts import ScoredRollouts
+from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.reporting.faithfulness import Statement, StatementReader
+
+
+def outcome_table(
+    scored: ScoredRollouts, examples: Sequence[Example], statements: StatementReader
+) -> pd.DataFrame:
+    """One row a query: whether it was answered rightly, and how much of the reasoning is true.
+
+    Args:
+        scored: A policy's scored answers.
+        examples: What it was asked, in the same order.
+        statements: Reads and checks reasoning.
+
+    Returns:
+        query_id, query_type, correct, boxed, facts_stated, facts_confirmed, verdicts_stated,
+        verdicts_true (the last four are counts).
+    """
+    rows = [
+        {
+            "query_id": example.query_id,
+            "query_type": example.query_type,
+            "correct": bool(scored.graded.correct[row]),
+            "boxed": bool(scored.graded.boxed[row]),
+            **_counts(statements.read(scored.paragraphs[row], example)),
+        }
+        for row, example in enumerate(examples)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _counts(said: Sequence[Statement]) -> dict[str, int]:
+    facts = [s.confirmed for s in said if s.kind == "fact"]
+    verdicts = [s.confirmed for s in said if s.kind == "verdict"]
+    return {
+        "facts_stated": len(facts),
+        "facts_confirmed": sum(facts),
+        "verdicts_stated": len(verdicts),
+        "verdicts_true": sum(verdicts),
+    }
