@@ -19,7 +19,7 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
-from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, _figure
+from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, styled_figure
 
 #: Of what a comparison with the reference came to.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
@@ -66,7 +66,7 @@ def _named(rows: Rows) -> list[str]:
 
 def _dress(figure: go.Figure, title: str) -> None:
     """Gives a figure of several plots the looks of the others."""
-    looks = _figure(title, "", "").layout
+    looks = styled_figure(title, "", "").layout
     names = ("template", "title", "font", "legend", "margin")
     figure.update_layout({name: looks[name] for name in names})
 
@@ -80,7 +80,7 @@ def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
 
 def accuracy_by_arm(rows: Rows) -> go.Figure:
     """Test accuracy by query type, one dot with its interval an arm."""
-    figure = _figure("Test accuracy by query type", "", "share right")
+    figure = styled_figure("Test accuracy by query type", "", "share right")
     rows = told_apart(rows)
     for name, colour in colours_of(rows).items():
         own = [row for row in rows if arm_name(row["variant"], row["label"]) == name]
@@ -102,7 +102,7 @@ def differences(rows: Rows) -> go.Figure:
     overall = [row for row in rows if row["query_type"] == ALL]
     reference = next(n for r, n in zip(overall, _named(overall), strict=True)
                      if r["finding"] == REFERENCE)  # fmt: skip
-    figure = _figure(
+    figure = styled_figure(
         f"Differences to {reference}", f"difference in test accuracy to {reference}", ""
     )
     compared = [row for row in overall if row["finding"] != REFERENCE]
@@ -175,7 +175,7 @@ def learning_bands(logs: pd.DataFrame, summaries: pd.DataFrame, window: int) -> 
 
 def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
     """Learning curves with bands over seeds."""
-    figure = _figure(
+    figure = styled_figure(
         "Rollout accuracy on training queries", "rollouts", "share right, training queries"
     )
     colours = colours_of(told_apart(rows))
@@ -201,7 +201,7 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
 def sensitivity(entries: Rows) -> go.Figure:
     """Accuracy against each swept parameter, one plot below the other."""
     if not entries:
-        figure = _figure("Sensitivity to parameters", "", "")
+        figure = styled_figure("Sensitivity to parameters", "", "")
         figure.add_annotation(text="no parameter was swept", showarrow=False)
         return figure
     figure = make_subplots(len(entries), 1, vertical_spacing=0.24 / len(entries),
