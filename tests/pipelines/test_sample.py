@@ -230,12 +230,14 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
     assert set(graph["layers"]) == LAYERS
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
     assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
-    assert {"compare_cells", "tell_comparison"} <= tasks
     shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}
     tables = ("items", "interactions", "interaction_graph", "prompts", "transcripts")
     for dataset in (*tables, "accuracy_plot", "learning_plot"):
         details = json.loads((finished / "build/api/nodes" / shown[dataset]).read_text())
         assert details.get("preview"), dataset
+    compared = json.loads((finished / "build/api/pipelines/comparison").read_text())
+    tasks = {n["name"] for n in compared["nodes"] if n["type"] == "task"}
+    assert tasks == {"compare_cells", "report_comparison", "plot_comparison", "tell_comparison"}
 
 
 def test_the_notebook_runs_on_a_finished_run(finished):

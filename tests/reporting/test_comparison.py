@@ -300,6 +300,20 @@ class TestSensitivity:
         assert figures[4].layout.xaxis.type == "log"
         assert "<h2>Sensitivity</h2>" in page
 
+    def test_a_value_that_is_the_variants_own_is_a_point_too(self, rule):
+        """Such a cell has no label, but says what it was run with."""
+        right = {("rerec", label, 0): [True, False] for label in ("k=1", "", "k=4")}
+        cells = [
+            {"variant": "rerec", "seed": 0, "label": label, "state": "finished",
+             "changes": {"k": k, "of_k": -k}}
+            for label, k in (("k=1", 1), ("", 2), ("k=4", 4))
+        ]  # fmt: skip
+        entries = sensitivity(compare(*arms_of(small(right), "rerec"), rule), cells)
+        assert [e["parameter"] for e in entries] == ["k", "of_k"]  # changed together
+        assert [p["value"] for p in entries[0]["points"]] == [1, 2, 4]
+        assert {p["line"] for p in entries[0]["points"]} == {"rerec"}
+        assert entries[0]["unchanged"] == []
+
     def test_a_grid_has_a_line_for_each_other_value(self, rule):
         cells, right = [], {}
         for qas in (0, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,8 @@ def sensitivity(table: pd.DataFrame, cells: Sequence[Mapping[str, Any]]) -> list
 
     Returns:
         One entry a parameter: ``parameter``, ``points`` (value, accuracy and interval, and under
-        ``line`` the variant with the other swept values) and ``unchanged`` (the arms without a
-        label, of the same variants).
+        ``line`` the variant with the other swept values) and ``unchanged`` (the arms of the same
+        variants that were run without a change to it).
     """
     changes = _common_changes(cells)
     overall = {(r["variant"], r["label"]): r for r in records(table[table["query_type"] == ALL])}
@@ -108,14 +108,17 @@ def sensitivity(table: pd.DataFrame, cells: Sequence[Mapping[str, Any]]) -> list
     entries = []
     for name in swept:
         points = [
-            _point(overall[arm], changed, name, swept)
+            _point(overall[arm], changed, name, _independent(name, swept, changes.values()))
             for arm, changed in changes.items()
-            if arm[1] and name in changed
+            if name in changed
         ]
         variants = {point["variant"] for point in points}
-        unchanged = [row for (v, label), row in overall.items() if not label and v in variants]
-        if points:
-            entries.append({"parameter": name, "points": points, "unchanged": unchanged})
+        unchanged = [
+            row
+            for (variant, label), row in overall.items()
+            if variant in variants and not label and name not in changes[variant, label]
+        ]
+        entries.append({"parameter": name, "points": points, "unchanged": unchanged})
     return entries
 
 
@@ -131,14 +134,27 @@ def _common_changes(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str],
     return changes
 
 
+def _independent(
+    name: str, swept: Sequence[str], changes: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """The other swept parameters, less those whose value follows from that of this one."""
+    pairs = [(repr(c.get(name)), c) for c in changes if name in c]
+    return [
+        key
+        for key in swept
+        if key != name
+        and len({(value, repr(c.get(key))) for value, c in pairs}) > len({v for v, _ in pairs})
+    ]
+
+
 def _point(
-    row: Mapping[str, Any], changed: Mapping[str, Any], name: str, swept: Sequence[str]
+    row: Mapping[str, Any], changed: Mapping[str, Any], name: str, others: Sequence[str]
 ) -> dict[str, Any]:
-    others = [f"{key}={changed[key]}" for key in swept if key != name and key in changed]
+    told = [f"{key}={changed[key]}" for key in others if key in changed]
     return {
         "value": changed[name],
         "variant": row["variant"],
-        "line": ", ".join([row["variant"], *others]),
+        "line": ", ".join([row["variant"], *told]),
         **{key: row[key] for key in ("accuracy", "accuracy_low", "accuracy_high")},
     }
 
