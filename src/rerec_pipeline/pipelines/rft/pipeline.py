@@ -86,15 +86,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.fine_tune,
                 [
-                    "backbone",
-                    "training_prompts",
-                    "task",
-                    "reward",
-                    "advantage",
-                    "curriculum",
-                    "reasoning_traces",
-                    "params:rft",
-                    "params:seed",
+                    *("backbone", "training_prompts", "task", "reward", "advantage"),
+                    *("curriculum", "reasoning_traces", "params:rft", "params:seed"),
                 ],
                 ["policy", "training_log", "curriculum_log", "training_summary"],
                 name="fine_tune",
