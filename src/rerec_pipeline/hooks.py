@@ -34,6 +34,7 @@ REPORTED = {
     "prompt_lengths": "prompts",
     "metrics": "test",
     "choice_report": "choices",
+    "abilities_report": "abilities",
 }
 
 #: The stage that makes a data set, in the order in which stages are run.
@@ -46,6 +47,8 @@ STAGES = (
     "score_answers",
     "export_prompts",
     "score_choices",
+    "abilities",
+    "abilities_comparison",
 )
 
 
@@ -274,6 +277,8 @@ class SummaryHooks:
             ("policy", "Policy"),
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),
+            ("abilities_report", "Report"),
+            ("abilities_table", "Table"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -300,3 +305,14 @@ class SummaryHooks:
                 f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
                 f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
             )
+        if "abilities_report" in made:
+            for task, metrics in catalog.load("abilities_report")["tasks"].items():
+                yield from (_ability(task, metric, row) for metric, row in metrics.items())
+
+
+def _ability(task: str, metric: str, row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return (
+        f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after "
+        f"(change {row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
+    )

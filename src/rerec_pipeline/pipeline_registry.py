@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from rerec_pipeline.pipelines import (
+    abilities,
     base_policy,
     data_engineering,
     data_report,
@@ -35,4 +36,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),
         "score_choices": score_choices.create_pipeline(),
+        "abilities": abilities.create_pipeline(),
+        "abilities_comparison": abilities.create_comparison_pipeline(),
     }

@@ -149,7 +149,7 @@ class TestOwnTasks:
         samples = tasks.measure(right)
         assert means(samples) == dict.fromkeys(OWN, 1.0)
         assert samples.groupby("name").size().to_dict() == dict.fromkeys(OWN, 120)
-        assert set(samples["metric"]) == {"acc", "followed", "exact_match,verdict"}
+        assert set(samples["metric"]) == {"acc", "followed", "exact_match/verdict"}
 
     def test_who_guesses_scores_chance(self, tasks):
         rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from rerec_pipeline.datasets.atomic import (
 )
 from rerec_pipeline.datasets.engine import EngineTableDataset
 from rerec_pipeline.datasets.models import PolicyDataset, TensorsDataset
+from rerec_pipeline.datasets.reports import ReportsDataset
 
 __all__ = [
     "AtomicJSONDataset",
@@ -16,5 +17,6 @@ __all__ = [
     "AtomicTextDataset",
     "EngineTableDataset",
     "PolicyDataset",
+    "ReportsDataset",
     "TensorsDataset",
 ]

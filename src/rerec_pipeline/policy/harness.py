@@ -175,7 +175,7 @@ def _rows(
     name: str, task: str, samples: Sequence[Mapping[str, Any]], means: set[str]
 ) -> Iterator[dict[str, Any]]:
     for sample in samples:
-        filtered = "" if sample["filter"] == "none" else f",{sample['filter']}"
+        filtered = "" if sample["filter"] == "none" else f"/{sample['filter']}"
         for metric in sample["metrics"]:
             if metric in means:
                 yield {
