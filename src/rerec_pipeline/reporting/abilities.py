@@ -26,8 +26,8 @@ def changes(
     group are pooled, each question counting the same.
 
     Args:
-        before: Scores of the untrained model: ``name``, ``metric``, ``task``, ``doc_id``, ``score``.
-        after: Scores of the tuned one.
+        before: The untrained model's ``score`` in each ``name``, ``metric``, ``task``, ``doc_id``.
+        after: The tuned one's.
         samples: Resamples of the bootstrap.
         confidence: Of its intervals.
         seed: Of its draws.
@@ -80,7 +80,9 @@ def side_by_side(
                 what = {"task": task, "metric": metric, "variant": report["run"]["variant"]}
                 numbers = {key: row[key] for key in ("n", "before", "after", "change")}
                 rows.append({**what, "run": run, **numbers, "low": low, "high": high})
-    table = pd.DataFrame(rows)
-    return (
-        table.sort_values(["task", "metric"], kind="stable", ignore_index=True) if rows else table
-    )
+    order = {key: n for n, key in enumerate(dict.fromkeys(map(_shown, rows)))}
+    return pd.DataFrame(sorted(rows, key=lambda row: order[_shown(row)]))
+
+
+def _shown(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["task"], row["metric"]
