@@ -8,9 +8,9 @@ import mlflow
 import pandas as pd
 import pytest
 
-from rerec_pipeline.errors import BadParameterError, MissingStageError
+from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.recbench.heldout import held_out_pairs
-from tests.pipelines.conftest import copy_project, run
+from tests.pipelines.conftest import run
 
 RUN = Path("sample_book/tiny/rerec/seed-0")
 FEW = {"abilities": {"questions": {"size": 24}}}
@@ -92,18 +92,3 @@ class TestComparison:
     def test_no_report_says_what_makes_one(self, asked):
         with pytest.raises(MissingStageError, match="kedro run --pipelines abilities --params"):
             run(asked, "abilities_comparison", abilities={"questions": {"size": 25}})
-
-
-def test_an_unfinished_run_says_what_comes_first(tmp_path):
-    with pytest.raises(MissingStageError, match="kedro run --pipelines"):
-        run(copy_project(tmp_path / "project"), "abilities")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [({"tasks": []}, "abilities.tasks"), ({"tasks": ["a", "a"]}, "named twice"),
-     ({"limit": 0}, "abilities.limit"), ({"task": "a"}, "abilities.task: there is no such")],
-)  # fmt: skip
-def test_wrong_parameters_stop_the_run(tmp_path, wrong, said):
-    with pytest.raises(BadParameterError, match=said):
-        run(copy_project(tmp_path / "project"), "abilities", abilities=wrong)
