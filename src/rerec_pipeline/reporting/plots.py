@@ -240,8 +240,8 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
     shown = table[table["metric"] == table.groupby("task")["metric"].transform("first")]
     for variant, rows in shown.groupby("variant", sort=True):
         figure.add_scatter(
-            x=rows["task"], y=rows["change"], name=str(variant), mode="markers",
-            offsetgroup=str(variant), text=rows["run"], marker={"size": 9},
+            x=rows["task"].tolist(), y=rows["change"], name=str(variant), mode="markers",
+            offsetgroup=str(variant), text=rows["run"].tolist(), marker={"size": 9},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1.2,
                 "array": rows["high"] - rows["change"],
@@ -249,5 +249,9 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
             },
         )  # fmt: skip
     figure.update_layout(scattermode="group")
-    figure.add_hline(y=0, line_color=QUIET)
+    figure.update_xaxes(type="category", showgrid=False)
+    # By itself the range would leave out ends of intervals.
+    figure.update_yaxes(
+        range=[min(0, shown["low"].min()) - 0.05, max(0, shown["high"].max()) + 0.05]
+    )
     return figure
