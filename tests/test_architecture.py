@@ -36,6 +36,7 @@ ONLY_IN = {
     "plotly": {"reporting", "pipelines"},
     "mlflow": {"tracking", "hooks"},
     "requests": {"fetching"},
+    "lm_eval": {"policy"},
     # What computes is said in conf/base/globals.yml; code speaks Ibis.
     "duckdb": set(),
 }

@@ -14,6 +14,7 @@ from rerec_pipeline.datasets import (
     AtomicPlotlyDataset,
     AtomicTextDataset,
     PolicyDataset,
+    ReportsDataset,
     TensorsDataset,
 )
 from rerec_pipeline.policy.backbone import load_backbone
@@ -72,3 +73,21 @@ class TestModels:
             loaded.model(torch.tensor([ids])).logits, policy.model(torch.tensor([ids])).logits
         )
         assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+class TestReports:
+    def test_reports_of_runs_are_found_by_where_they_lie(self, tmp_path):
+        dataset = ReportsDataset(path=tmp_path.as_posix(), name="abilities.json")
+        assert dataset.load() == {} and dataset.exists()
+        for run in ("sft/seed-1", "rerec/seed-0/longer"):
+            (tmp_path / run).mkdir(parents=True)
+            (tmp_path / run / "abilities.json").write_text(json.dumps({"of": run}))
+            (tmp_path / run / "metrics.json").write_text("{}")
+        assert list(dataset.load().items()) == [
+            ("rerec/seed-0/longer", {"of": "rerec/seed-0/longer"}),
+            ("sft/seed-1", {"of": "sft/seed-1"}),
+        ]
+
+    def test_they_are_only_read(self, tmp_path):
+        with pytest.raises(DatasetError, match="only read"):
+            ReportsDataset(path=tmp_path.as_posix(), name="abilities.json").save({})

@@ -114,6 +114,13 @@ class TestChoices:
         chosen = parameters(variant="wo_qas", rft={"reward": {"weights": {"qas": 0.7}}})
         assert chosen["rft"].reward.weights["qas"] == 0.7
 
+    def test_the_tiny_backbone_is_asked_about_its_own_world_only(self):
+        assert parameters()["abilities"].tasks == [
+            "sample_knowledge", "sample_instructions", "sample_reasoning",
+        ]  # fmt: skip
+        for backbone in (*OFFICIAL, "qwen2.5-0.5b-lora"):
+            assert parameters(backbone=backbone)["abilities"].tasks == ["ifeval", "mmlu", "gsm8k"]
+
     @pytest.mark.parametrize("choice", ["dataset", "backbone", "variant"])
     def test_an_unknown_name_lists_those_that_exist(self, choice):
         with pytest.raises(BadParameterError, match=f"{choice}=nonsense names no block") as error:
@@ -158,6 +165,9 @@ class TestValidation:
             ({"data": {"prompt": {"user": "no place for the query"}}}, "data.prompt"),
             ({"lightgcn": {"dim": -1}}, "lightgcn.dim"),
             ({"base_policy": {"hold_out": ["validation"]}}, "base_policy.hold_out"),
+            ({"abilities": {"tasks": []}}, "abilities.tasks"),
+            ({"abilities": {"tasks": ["gsm8k", "gsm8k"]}}, "abilities.tasks"),
+            ({"abilities": {"limit": 0}}, "abilities.limit"),
             ({"seed": -1}, "seed"),
             ({"sed": 1}, "sed"),
         ],

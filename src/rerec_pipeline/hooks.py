@@ -35,6 +35,7 @@ REPORTED = {
     "metrics": "test",
     "diagnosis_findings": "diagnosis",
     "choice_report": "choices",
+    "abilities_report": "abilities",
 }
 
 #: The stage that makes a data set, in the order in which stages are run.
@@ -49,6 +50,8 @@ STAGES = (
     "export_prompts",
     "score_choices",
     "comparison",
+    "abilities",
+    "abilities_comparison",
 )
 
 
@@ -286,6 +289,8 @@ class SummaryHooks:
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),
             ("comparison_page", "Comparison"),
+            ("abilities_report", "Report"),
+            ("abilities_table", "Table"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -312,3 +317,14 @@ class SummaryHooks:
                 f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
                 f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
             )
+        if "abilities_report" in made:
+            for task, metrics in catalog.load("abilities_report")["tasks"].items():
+                yield from (_ability(task, metric, row) for metric, row in metrics.items())
+
+
+def _ability(task: str, metric: str, row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return (
+        f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after "
+        f"(change {row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
+    )

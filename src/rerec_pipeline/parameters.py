@@ -571,6 +571,43 @@ class ComparisonParameters(Rule):
     published: PublishedParameters
 
 
+class QuestionParameters(Rule):
+    """Questions about a fabricated world, which the tasks of the tiny backbone ask.
+
+    Attributes:
+        size: Most questions of a task.
+        seed: Which ones.
+    """
+
+    size: int = Field(ge=4)
+    seed: int = Field(ge=0)
+
+
+class AbilityParameters(Rule):
+    """What is asked before and after fine-tuning that is not the task.
+
+    Attributes:
+        tasks: Names of tasks, groups or tags of lm-evaluation-harness.
+        folder: More task files in its format.
+        limit: Only the first so many questions of each task; null asks all.
+        batch_size: Questions at once.
+        questions: What the tasks about a fabricated world ask.
+    """
+
+    tasks: list[str] = Field(min_length=1)
+    folder: str = Field(min_length=1)
+    limit: int | None = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    questions: QuestionParameters
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_task_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"a task is named twice in {value}")
+        return value
+
+
 class StageParameters(Rule):
     """One stage of pretraining the base policy.
 
@@ -672,6 +709,7 @@ class Parameters(Rule):
     evaluation: EvaluationParameters
     diagnosis: DiagnosisParameters
     comparison: ComparisonParameters
+    abilities: AbilityParameters
     base_policy: BasePolicyParameters
     query_type: QueryType
     answers: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from rerec_pipeline.pipelines import (
+    abilities,
     base_policy,
     comparison,
     data_engineering,
@@ -53,4 +54,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "export_prompts": score_choices.create_export_pipeline(),
         "score_choices": score_choices.create_pipeline(),
         "comparison": comparison.create_pipeline(),
+        "abilities": abilities.create_pipeline(),
+        "abilities_comparison": abilities.create_comparison_pipeline(),
     }

@@ -306,7 +306,7 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert set(pipelines) == {
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
-        "comparison", "groundwork", "cell",
+        "comparison", "groundwork", "cell", "abilities", "abilities_comparison",
         "base_policy", "score_answers", "export_prompts", "score_choices",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]

@@ -9,6 +9,7 @@ from rerec_pipeline.datasets.atomic import (
 from rerec_pipeline.datasets.cells import CellTablesDataset
 from rerec_pipeline.datasets.engine import EngineTableDataset
 from rerec_pipeline.datasets.models import PolicyDataset, TensorsDataset
+from rerec_pipeline.datasets.reports import ReportsDataset
 
 __all__ = [
     "AtomicJSONDataset",
@@ -18,5 +19,6 @@ __all__ = [
     "CellTablesDataset",
     "EngineTableDataset",
     "PolicyDataset",
+    "ReportsDataset",
     "TensorsDataset",
 ]

@@ -204,3 +204,55 @@ def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
         )  # fmt: skip
     figure.update_yaxes(rangemode="tozero")
     return figure
+
+
+def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """Scores of other abilities before and after; the whiskers are the interval of the change.
+
+    Args:
+        tasks: Task -> metric -> its row, see ``reporting.abilities.changes``; a task is shown by
+            its first metric.
+    """
+    figure = _figure("Other abilities (whiskers: interval of the change)", "", "score")
+    firsts = {name: next(iter(metrics.items())) for name, metrics in tasks.items()}
+    names = [f"{name}<br>{metric}, n={row['n']}" for name, (metric, row) in firsts.items()]
+    rows = [row for _, row in firsts.values()]
+    figure.add_bar(x=names, y=[row["before"] for row in rows], name="before", marker_color=BEFORE)
+    figure.add_bar(
+        x=names, y=[row["after"] for row in rows], name="after", marker_color=AFTER,
+        error_y={
+            "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
+            "array": [row["interval"][1] - row["change"] for row in rows],
+            "arrayminus": [row["change"] - row["interval"][0] for row in rows],
+        },
+    )  # fmt: skip
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(range=[0, 1.05])
+    return figure
+
+
+def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
+    """Changes of other abilities: a point with its interval for each run, a colour a variant.
+
+    Args:
+        table: See ``reporting.abilities.side_by_side``; a task is shown by its first metric.
+    """
+    figure = _figure("Change of other abilities, by variant", "", "score, after minus before")
+    shown = table[table["metric"] == table.groupby("task")["metric"].transform("first")]
+    for variant, rows in shown.groupby("variant", sort=True):
+        figure.add_scatter(
+            x=rows["task"].tolist(), y=rows["change"], name=str(variant), mode="markers",
+            offsetgroup=str(variant), text=rows["run"].tolist(), marker={"size": 9},
+            error_y={
+                "type": "data", "symmetric": False, "thickness": 1.2,
+                "array": rows["high"] - rows["change"],
+                "arrayminus": rows["change"] - rows["low"],
+            },
+        )  # fmt: skip
+    figure.update_layout(scattermode="group")
+    figure.update_xaxes(type="category", showgrid=False)
+    # By itself the range would leave out ends of intervals.
+    figure.update_yaxes(
+        range=[min(0, shown["low"].min()) - 0.05, max(0, shown["high"].max()) + 0.05]
+    )
+    return figure

@@ -33,7 +33,9 @@ CHOOSE, RECITE = "Name one.", "Recite some."
 
 #: Questions asked of one list in a session; many per list, because reading the list costs most.
 _QUESTIONS_PER_LIST = 5
-_RECITED = 8
+
+#: Titles of a list that are recited.
+RECITED = 8
 
 
 class CorpusWriter:
@@ -125,7 +127,7 @@ class CorpusWriter:
     def _recite(self, size: int) -> Document:
         """Titles of a list, in any order: nothing but copying."""
         items = self._any_list(size)
-        recited = [items[n].title for n in self.rng.permutation(size)[:_RECITED]]
+        recited = [items[n].title for n in self.rng.permutation(size)[:RECITED]]
         question = f"{_listed(items)}\n\n{RECITE}"
         return Document("recite", ((question, "\n".join(recited)),))
 

@@ -49,8 +49,12 @@ class Reasoner:
             if relation == self.domain.kind_relation:
                 parts.append(", ".join(values))
             else:
-                parts.append(f"{_ANNOUNCE[relation]} {' and '.join(values)}")
+                parts.append(f"{self.announcement(relation)}{' and '.join(values)}")
         return "; ".join(parts)
+
+    def announcement(self, relation: str) -> str:
+        """What stands before the values of a relation; nothing before kinds."""
+        return "" if relation == self.domain.kind_relation else f"{_ANNOUNCE[relation]} "
 
     def all_relations(self) -> list[str]:
         """The domain's relations, people first."""
