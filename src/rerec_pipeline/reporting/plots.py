@@ -213,7 +213,7 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         tasks: Task -> metric -> its row, see ``reporting.abilities.changes``; a task is shown by
             its first metric.
     """
-    figure = _figure("Other abilities (whiskers: interval of the change)", "", "score")
+    figure = styled_figure("Other abilities (whiskers: interval of the change)", "", "score")
     firsts = {name: next(iter(metrics.items())) for name, metrics in tasks.items()}
     names = [f"{name}<br>{metric}, n={row['n']}" for name, (metric, row) in firsts.items()]
     rows = [row for _, row in firsts.values()]
@@ -237,7 +237,7 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
     Args:
         table: See ``reporting.abilities.side_by_side``; a task is shown by its first metric.
     """
-    figure = _figure("Change of other abilities, by variant", "", "score, after minus before")
+    figure = styled_figure("Change of other abilities, by variant", "", "score, after minus before")
     shown = table[table["metric"] == table.groupby("task")["metric"].transform("first")]
     for variant, rows in shown.groupby("variant", sort=True):
         figure.add_scatter(
