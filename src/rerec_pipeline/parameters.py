@@ -532,6 +532,8 @@ class Parameters(Rule):
 
     Attributes:
         dataset, backbone, variant: The three choices.
+        target: Data set that a policy trained on ``dataset`` is tested on (``transfer``). Blocks
+            of data and graphs are then those of the target.
         engine: What computes on tables of interactions. Results do not depend on it, so it is
             in no stamp.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
@@ -545,6 +547,7 @@ class Parameters(Rule):
     dataset: str
     backbone: str
     variant: str
+    target: str | None
     engine: str
     seed: int = Field(ge=0)
     raw_dir: str
@@ -580,6 +583,9 @@ def compose(
 ) -> dict[str, Any]:
     """Lays the three chosen blocks and the command line over the defaults, and validates.
 
+    Where a ``target`` is named, its block takes the place of that of ``dataset``: everything but
+    the policy is about the target then.
+
     Args:
         defaults: Everything under ``conf/base/parameters*``, the blocks of choices included.
         runtime: What ``--params`` said.
@@ -592,9 +598,13 @@ def compose(
         BadParameterError: If a choice names no block, or a parameter is unknown or wrong.
     """
     plain = {key: value for key, value in defaults.items() if key not in CHOICES.values()}
-    layers = [_block(defaults, choice, runtime.get(choice, plain[choice])) for choice in CHOICES]
-    composed = overlay(plain, *layers, runtime)
-    composed["raw_dir"] = _raw_dir(composed["raw_dir"], composed["dataset"], project_root)
+    chosen = {choice: runtime.get(choice, plain[choice]) for choice in CHOICES}
+    layers = {choice: _block(defaults, choice, name) for choice, name in chosen.items()}
+    if (target := _target(plain, runtime, chosen["dataset"])) is not None:
+        layers["dataset"] = _block(defaults, "dataset", target, asked_as="target")
+    composed = overlay(plain, *layers.values(), runtime)
+    worked_on = target or composed["dataset"]
+    composed["raw_dir"] = _raw_dir(composed["raw_dir"], worked_on, project_root)
     composed["fixed"] = {
         name: None if path is None else _inside(project_root, path)
         for name, path in composed["fixed"].items()
@@ -610,12 +620,29 @@ def compose(
     return dict(validate(composed))
 
 
-def _block(defaults: Mapping[str, Any], choice: str, name: str) -> dict[str, Any]:
+def _target(plain: Mapping[str, Any], runtime: Mapping[str, Any], dataset: str) -> str | None:
+    """The data set to test on. The catalog, too, must know it, and reads the command line alone."""
+    target: str | None = runtime.get("target")
+    if plain["target"] != target:
+        raise BadParameterError(
+            "target can only be given on the command line: --params target=NAME"
+        )
+    if target is not None and target == dataset:
+        raise BadParameterError(
+            f"target={target} is the data set that the policy was trained on; the evaluation "
+            "pipeline tests it there"
+        )
+    return target
+
+
+def _block(
+    defaults: Mapping[str, Any], choice: str, name: str, asked_as: str | None = None
+) -> dict[str, Any]:
     key = CHOICES[choice]
     blocks = defaults.get(key) or {}
     if name not in blocks:
         raise BadParameterError(
-            f"{choice}={name} names no block; conf/base/parameters/{key}.yml has "
+            f"{asked_as or choice}={name} names no block; conf/base/parameters/{key}.yml has "
             f"{', '.join(blocks)}"
         )
     return blocks[name] or {}

@@ -13,6 +13,7 @@ from rerec_pipeline.pipelines import (
     rft,
     score_answers,
     score_choices,
+    transfer,
 )
 
 
@@ -35,4 +36,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),
         "score_choices": score_choices.create_pipeline(),
+        "transfer": upstream + transfer.create_pipeline(),
     }

@@ -179,6 +179,8 @@ def report_metrics(
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
     report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
+    if parameters["target"] is not None:  # what was tested on, where it is not the data set
+        report["run"]["target"] = parameters["target"]
     return report, report
 
 
