@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "files", "rules"},
     {"processes"},
     {"graphs"},
-    {"recbench"},
+    {"recbench", "sequences"},
     {"rerec"},
     {"parameters"},
     {"policy"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"cli", "hooks", "pipeline_registry"},
     {"settings"},
 ]
-ALGORITHMS = {"graphs", "recbench", "rerec", "rules", "errors", "parameters"}
+ALGORITHMS = {"graphs", "recbench", "sequences", "rerec", "rules", "errors", "parameters"}
 FRAMEWORKS = {
     "kedro", "kedro_datasets", "kedro_mlflow", "mlflow", "transformers", "trl", "peft", "plotly",
 }  # fmt: skip

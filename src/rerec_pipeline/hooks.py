@@ -36,6 +36,9 @@ REPORTED = {
     "metrics": "test",
     "transfer.metrics": "transfer",
     "choice_report": "choices",
+    "sasrec_report": "sasrec",
+    "next_item_baselines": "next_item_baselines",
+    "next_item_report": "next_item",
 }
 
 #: The stage that makes a data set, in the order in which stages are run.
@@ -48,6 +51,8 @@ STAGES = (
     "score_answers",
     "export_prompts",
     "score_choices",
+    "next_item_baselines",
+    "next_item",
     "transfer",
 )
 
@@ -305,6 +310,8 @@ class SummaryHooks:
             ("policy", "Policy"),
             ("prompts_export", "Prompts"),
             ("choice_report", "Report"),
+            ("next_item_baselines", "Report"),
+            ("next_item_report", "Report"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -320,6 +327,9 @@ class SummaryHooks:
         for name in ("metrics", "transfer.metrics"):
             if name in made:
                 yield _before_and_after(catalog.load(name))
+        for name in ("next_item_baselines", "next_item_report"):
+            if name in made:
+                yield _next_item(catalog.load(name))
         if "choice_report" in made:
             report = catalog.load("choice_report")
             yield (
@@ -336,3 +346,8 @@ def _before_and_after(metrics: dict[str, Any]) -> str:
         f"Test accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
         f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
     )
+
+
+def _next_item(report: dict[str, Any]) -> str:
+    found = [f"{name} {row['hit@1']['mean']:.3f}" for name, row in report["models"].items()]
+    return f"Next item, Hit@1 of {report['users']} users: {', '.join(found)}"

@@ -26,7 +26,7 @@ from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule
+from rerec_pipeline.rules import AdvantageRule, LightGCNRule, Rule, SASRecRule
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
@@ -527,6 +527,39 @@ class BasePolicyParameters(Rule):
         return value
 
 
+class NextItemParameters(Rule):
+    """The choice of the item that comes next in a user's history.
+
+    Attributes:
+        core: Interactions that a user and an item must have; a history needs an item to learn
+            from, one to validate on and one to test on.
+        users: Most users that are asked.
+        negatives: Candidates beside the right one.
+        history: Most titles that a prompt tells of the history; 0 leaves the sentence out.
+        request: What the policy is asked; ``{last}`` becomes the title of the latest item.
+        seed: Of the users and the negatives.
+    """
+
+    core: int = Field(ge=3)
+    users: int = Field(ge=1)
+    negatives: int = Field(ge=1)
+    history: int = Field(ge=0)
+    request: str = Field(min_length=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _the_prompt_tells_something(self) -> NextItemParameters:
+        if self.history == 0 and "{last}" not in self.request:
+            raise ValueError("history=0 tells nothing of the user unless request has {last}")
+        return self
+
+
+class SASRecParameters(SASRecRule):
+    """SASRec, and where checkpoints of an unfinished training are."""
+
+    checkpoint_dir: str
+
+
 class Parameters(Rule):
     """All parameters of a run.
 
@@ -560,6 +593,8 @@ class Parameters(Rule):
     rft: RFTParameters
     evaluation: EvaluationParameters
     base_policy: BasePolicyParameters
+    next_item: NextItemParameters
+    sasrec: SASRecParameters
     query_type: QueryType
     answers: str | None
     scores: str | None

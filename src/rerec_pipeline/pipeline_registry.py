@@ -10,6 +10,7 @@ from rerec_pipeline.pipelines import (
     data_report,
     evaluation,
     graph_modeling,
+    next_item,
     rft,
     score_answers,
     score_choices,
@@ -36,5 +37,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),
         "score_choices": score_choices.create_pipeline(),
+        "next_item_baselines": next_item.create_baselines_pipeline(),
+        "next_item": next_item.create_baselines_pipeline() + next_item.create_pipeline(),
         "transfer": upstream + transfer.create_pipeline(),
     }

@@ -234,7 +234,8 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert set(pipelines) == {
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "base_policy",
-        "score_answers", "export_prompts", "score_choices", "transfer",
+        "score_answers", "export_prompts", "score_choices", "transfer", "next_item_baselines",
+        "next_item",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     assert not [n for n in pipelines["__default__"].inputs() if not n.startswith("param")]
