@@ -15,7 +15,7 @@ FLOORS = [
     {"experiments"},
     {"processes"},
     {"graphs"},
-    {"recbench"},
+    {"recbench", "sequences"},
     {"rerec"},
     {"parameters"},
     {"policy"},
@@ -25,7 +25,9 @@ FLOORS = [
     {"cli", "hooks", "pipeline_registry"},
     {"settings"},
 ]
-ALGORITHMS = {"graphs", "recbench", "rerec", "rules", "errors", "parameters", "experiments"}
+ALGORITHMS = {
+    "graphs", "recbench", "sequences", "rerec", "rules", "errors", "parameters", "experiments",
+}  # fmt: skip
 FRAMEWORKS = {
     "kedro", "kedro_datasets", "kedro_mlflow", "mlflow", "transformers", "trl", "peft", "plotly",
 }  # fmt: skip

@@ -21,11 +21,21 @@ class ChoicesConfigLoader(OmegaConfigLoader):
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
         self.project_root = Path(conf_source).resolve().parent
+        self._defaults: dict[str, Any] = {}
         OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
         super().__init__(conf_source, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key != "parameters" or key in self:
             return super().__getitem__(key)
-        self[key] = compose(super().__getitem__(key), self.runtime_params or {}, self.project_root)
+        self._defaults = super().__getitem__(key)
+        self[key] = compose(self._defaults, self.runtime_params or {}, self.project_root)
         return super().__getitem__(key)
+
+    def parameters_of_training(self) -> dict[str, Any]:
+        """The parameters with which the policy was trained that this run tests on a target."""
+        parameters = self["parameters"]
+        if parameters["target"] is None:
+            return parameters
+        runtime = {k: v for k, v in (self.runtime_params or {}).items() if k != "target"}
+        return compose({**self._defaults, "target": None}, runtime, self.project_root)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from rerec_pipeline import processes, provenance
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import CHOICES
+from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 
@@ -34,8 +35,12 @@ REPORTED = {
     "prompt_lengths": "prompts",
     "metrics": "test",
     "diagnosis_findings": "diagnosis",
-    "choice_report": "choices",
     "abilities_report": "abilities",
+    "transfer.metrics": "transfer",
+    "choice_report": "choices",
+    "sasrec_report": "sasrec",
+    "next_item_baselines": "next_item_baselines",
+    "next_item_report": "next_item",
 }
 
 #: The stage that makes a data set, in the order in which stages are run.
@@ -52,6 +57,9 @@ STAGES = (
     "comparison",
     "abilities",
     "abilities_comparison",
+    "next_item_baselines",
+    "next_item",
+    "transfer",
 )
 
 
@@ -108,6 +116,7 @@ class ProvenanceHooks:
     def __init__(self) -> None:
         self._root = Path()
         self._parameters: dict[str, Any] = {}
+        self._trained_with: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
         self._catalog: DataCatalog | None = None
         self._whole: Pipeline | None = None
@@ -117,6 +126,7 @@ class ProvenanceHooks:
         """Validates all parameters before anything else is done."""
         self._root = Path(context.project_path)
         self._parameters = dict(context.config_loader["parameters"])
+        self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
 
     @hook_impl
@@ -124,6 +134,7 @@ class ProvenanceHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Checks every input that this run does not make itself."""
+        _check_target(pipeline, self._parameters["target"])
         self._catalog = catalog
         self._whole = sum((pipelines[name] for name in STAGES), Pipeline([]))
         for name in sorted(pipeline.inputs()):
@@ -146,6 +157,8 @@ class ProvenanceHooks:
             raise MissingStageError(self._missing(name, catalog))
         path = self._path(name)
         changed = provenance.differences(path, self._stamp(name)) if path else []
+        if name in TRAINED:  # where the raw files of the other data set lay is of no account
+            changed = [change for change in changed if not change.startswith("raw_dir ")]
         if changed:
             raise MissingStageError(
                 f"'{name}' ({path}) was made with other parameters: {'; '.join(changed)}. "
@@ -154,7 +167,7 @@ class ProvenanceHooks:
 
     def _missing(self, name: str, catalog: DataCatalog) -> str:
         assert self._whole is not None
-        if name in self._whole.all_outputs():
+        if TRAINED.get(name, name) in self._whole.all_outputs():
             return (
                 f"'{name}' has not been made yet for this choice of data set, backbone and "
                 f"variant. Make it with: {self._command(name)}"
@@ -178,13 +191,15 @@ class ProvenanceHooks:
 
     def _stamp(self, name: str) -> provenance.Stamp:
         assert self._whole is not None
-        behind = provenance.parameters_behind(self._whole, name)
-        return provenance.make_stamp(behind, self._parameters, self._root)
+        behind = provenance.parameters_behind(self._whole, TRAINED.get(name, name))
+        parameters = self._trained_with if name in TRAINED else self._parameters
+        return provenance.make_stamp(behind, parameters, self._root)
 
     def _path(self, name: str) -> Path | None:
         """File or folder of a data set that a pipeline makes; None for the rest."""
         assert self._catalog is not None and self._whole is not None
-        if name not in self._whole.all_outputs() or name not in self._catalog:
+        made = TRAINED.get(name, name) in self._whole.all_outputs()
+        if not made or name not in self._catalog:
             return None
         filepath = getattr(self._catalog.get(name), "_filepath", None)
         path = Path(filepath) if filepath is not None else None
@@ -193,8 +208,24 @@ class ProvenanceHooks:
 
     def _command(self, name: str) -> str:
         asked = {**_choices(self._parameters), **provenance.flatten(self._asked)}
+        stage = _stage_of(TRAINED.get(name, name))
+        if stage != "transfer":  # other stages know one data set
+            target = asked.pop("target", None)
+            asked["dataset"] = asked["dataset"] if name in TRAINED else target or asked["dataset"]
         chosen = ",".join(f"{key}={value}" for key, value in asked.items())
-        return f"kedro run --pipelines {_stage_of(name)} --params {chosen}"
+        return f"kedro run --pipelines {stage} --params {chosen}"
+
+
+def _check_target(pipeline: Pipeline, target: str | None) -> None:
+    """A run that tests on another data set says on which; no other run names one."""
+    tests = any(name.startswith("transfer.") for name in pipeline.all_outputs())
+    if tests and target is None:
+        raise BadParameterError(
+            "the transfer pipeline tests a policy on another data set: name it with --params "
+            "target=NAME (and with dataset=NAME the one that the policy was trained on)"
+        )
+    if target is not None and not tests:
+        raise BadParameterError("target is of the transfer pipeline alone: leave it out")
 
 
 def _stage_of(name: str) -> str:
@@ -229,7 +260,10 @@ class MlflowHooks(MlflowHook):
         if self._is_mlflow_enabled and note is not None:
             note.tag_active_run()
         if self._is_mlflow_enabled:
-            chosen = _choices(catalog.load("parameters"))
+            parameters = catalog.load("parameters")
+            chosen = _choices(parameters)
+            if parameters["target"] is not None:
+                mlflow.set_tag("target", parameters["target"])
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})
             mlflow.set_tag("processes", processes.count())
             mlflow.set_tag("git_commit", git_commit(Path(run_params["project_path"])))
@@ -291,6 +325,10 @@ class SummaryHooks:
             ("comparison_page", "Comparison"),
             ("abilities_report", "Report"),
             ("abilities_table", "Table"),
+            ("transfer.metrics", "Report"),
+            ("transfer.transcripts_page", "Transcripts"),
+            ("next_item_baselines", "Report"),
+            ("next_item_report", "Report"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -303,14 +341,12 @@ class SummaryHooks:
 
     @staticmethod
     def _accuracies(made: set[str], catalog: DataCatalog) -> Iterator[str]:
-        if "metrics" in made:
-            metrics = catalog.load("metrics")
-            before, after = metrics["before"], metrics["after"]
-            low, high = after["interval"]
-            yield (
-                f"Test accuracy {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
-                f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
-            )
+        for name in ("metrics", "transfer.metrics"):
+            if name in made:
+                yield _before_and_after(catalog.load(name))
+        for name in ("next_item_baselines", "next_item_report"):
+            if name in made:
+                yield _next_item(catalog.load(name))
         if "choice_report" in made:
             report = catalog.load("choice_report")
             yield (
@@ -328,3 +364,18 @@ def _ability(task: str, metric: str, row: dict[str, Any]) -> str:
         f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after "
         f"(change {row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
     )
+
+
+def _before_and_after(metrics: dict[str, Any]) -> str:
+    before, after = metrics["before"], metrics["after"]
+    low, high = after["interval"]
+    where = f" on {metrics['run']['target']}" if "target" in metrics["run"] else ""
+    return (
+        f"Test accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
+        f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
+    )
+
+
+def _next_item(report: dict[str, Any]) -> str:
+    found = [f"{name} {row['hit@1']['mean']:.3f}" for name, row in report["models"].items()]
+    return f"Next item, Hit@1 of {report['users']} users: {', '.join(found)}"

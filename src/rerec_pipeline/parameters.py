@@ -27,7 +27,7 @@ from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule
+from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule, SASRecRule
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
@@ -675,11 +675,46 @@ class BasePolicyParameters(Rule):
         return value
 
 
+class NextItemParameters(Rule):
+    """The choice of the item that comes next in a user's history.
+
+    Attributes:
+        core: Interactions that a user and an item must have; a history needs an item to learn
+            from, one to validate on and one to test on.
+        users: Most users that are asked.
+        negatives: Candidates beside the right one.
+        history: Most titles that a prompt tells of the history; 0 leaves the sentence out.
+        request: What the policy is asked; ``{last}`` becomes the title of the latest item.
+        seed: Of the users and the negatives.
+    """
+
+    core: int = Field(ge=3)
+    users: int = Field(ge=1)
+    negatives: int = Field(ge=1)
+    history: int = Field(ge=0)
+    request: str = Field(min_length=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _the_prompt_tells_something(self) -> NextItemParameters:
+        if self.history == 0 and "{last}" not in self.request:
+            raise ValueError("history=0 tells nothing of the user unless request has {last}")
+        return self
+
+
+class SASRecParameters(SASRecRule):
+    """SASRec, and where checkpoints of an unfinished training are."""
+
+    checkpoint_dir: str
+
+
 class Parameters(Rule):
     """All parameters of a run.
 
     Attributes:
         dataset, backbone, variant: The three choices.
+        target: Data set that a policy trained on ``dataset`` is tested on (``transfer``). Blocks
+            of data and graphs are then those of the target.
         engine: What computes on tables of interactions. Results do not depend on it, so it is
             in no stamp.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
@@ -695,6 +730,7 @@ class Parameters(Rule):
     dataset: str
     backbone: str
     variant: str
+    target: str | None
     engine: str
     seed: int = Field(ge=0)
     label: Annotated[str, AfterValidator(_check_label)]
@@ -711,6 +747,8 @@ class Parameters(Rule):
     comparison: ComparisonParameters
     abilities: AbilityParameters
     base_policy: BasePolicyParameters
+    next_item: NextItemParameters
+    sasrec: SASRecParameters
     query_type: QueryType
     answers: str | None
     scores: str | None
@@ -748,6 +786,9 @@ def compose(
 ) -> dict[str, Any]:
     """Lays the three chosen blocks and the command line over the defaults, and validates.
 
+    Where a ``target`` is named, its block takes the place of that of ``dataset``: everything but
+    the policy is about the target then.
+
     Args:
         defaults: Everything under ``conf/base/parameters*``, the blocks of choices included.
         runtime: What ``--params`` said.
@@ -760,9 +801,13 @@ def compose(
         BadParameterError: If a choice names no block, or a parameter is unknown or wrong.
     """
     plain = {key: value for key, value in defaults.items() if key not in CHOICES.values()}
-    layers = [_block(defaults, choice, runtime.get(choice, plain[choice])) for choice in CHOICES]
-    composed = overlay(plain, *layers, runtime)
-    composed["raw_dir"] = _raw_dir(composed["raw_dir"], composed["dataset"], project_root)
+    chosen = {choice: runtime.get(choice, plain[choice]) for choice in CHOICES}
+    layers = {choice: _block(defaults, choice, name) for choice, name in chosen.items()}
+    if (target := _target(plain, runtime, chosen["dataset"])) is not None:
+        layers["dataset"] = _block(defaults, "dataset", target, asked_as="target")
+    composed = overlay(plain, *layers.values(), runtime)
+    worked_on = target or composed["dataset"]
+    composed["raw_dir"] = _raw_dir(composed["raw_dir"], worked_on, project_root)
     folder = Path(composed["rft"]["checkpoint_dir"])  # without a label, two slashes meet in it
     composed["rft"]["checkpoint_dir"] = folder.as_posix()
     composed["fixed"] = {
@@ -782,12 +827,29 @@ def compose(
     return dict(validate(composed))
 
 
-def _block(defaults: Mapping[str, Any], choice: str, name: str) -> dict[str, Any]:
+def _target(plain: Mapping[str, Any], runtime: Mapping[str, Any], dataset: str) -> str | None:
+    """The data set to test on. The catalog, too, must know it, and reads the command line alone."""
+    target: str | None = runtime.get("target")
+    if plain["target"] != target:
+        raise BadParameterError(
+            "target can only be given on the command line: --params target=NAME"
+        )
+    if target is not None and target == dataset:
+        raise BadParameterError(
+            f"target={target} is the data set that the policy was trained on; the evaluation "
+            "pipeline tests it there"
+        )
+    return target
+
+
+def _block(
+    defaults: Mapping[str, Any], choice: str, name: str, asked_as: str | None = None
+) -> dict[str, Any]:
     key = CHOICES[choice]
     blocks = defaults.get(key) or {}
     if name not in blocks:
         raise BadParameterError(
-            f"{choice}={name} names no block; conf/base/parameters/{key}.yml has "
+            f"{asked_as or choice}={name} names no block; conf/base/parameters/{key}.yml has "
             f"{', '.join(blocks)}"
         )
     return blocks[name] or {}

@@ -13,9 +13,11 @@ from rerec_pipeline.pipelines import (
     diagnosis,
     evaluation,
     graph_modeling,
+    next_item,
     rft,
     score_answers,
     score_choices,
+    transfer,
 )
 
 #: What fine-tuning and evaluation need that is the same for all variants and seeds; an experiment
@@ -56,4 +58,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "comparison": comparison.create_pipeline(),
         "abilities": abilities.create_pipeline(),
         "abilities_comparison": abilities.create_comparison_pipeline(),
+        "next_item_baselines": next_item.create_baselines_pipeline(),
+        "next_item": next_item.create_baselines_pipeline() + next_item.create_pipeline(),
+        "transfer": upstream + transfer.create_pipeline(),
     }

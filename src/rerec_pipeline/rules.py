@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scale = Literal["group", "batch", "none"]
 KLEstimator = Literal["k1", "k2", "k3"]
@@ -62,3 +62,39 @@ class LightGCNRule(Rule):
     patience: int = Field(ge=1)
     k: int = Field(ge=1)
     seed: int = Field(ge=0)
+
+
+class SASRecRule(Rule):
+    """Hyper-parameters of SASRec; which are the paper's is said in ``conf``.
+
+    Attributes:
+        dim: Size of an embedding.
+        blocks: Blocks of self-attention and network.
+        heads: Heads of a block.
+        length: Most items of a history that are looked at.
+        dropout: Of embeddings, attention and network.
+        lr: Learning rate of Adam.
+        batch_size: Users in a batch.
+        epochs: Most epochs.
+        evaluate_every: Epochs between two validations.
+        patience: Validations without improvement after which training stops.
+        seed: Initialisation, order, negatives and dropout.
+    """
+
+    dim: int = Field(ge=1)
+    blocks: int = Field(ge=0)
+    heads: int = Field(ge=1)
+    length: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    lr: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_embedding(self) -> SASRecRule:
+        if self.dim % self.heads:
+            raise ValueError(f"dim={self.dim} is not a multiple of heads={self.heads}")
+        return self

@@ -97,6 +97,18 @@ def test_messages():
     assert "Seen" not in TASK.messages("q", [0], [])[1]["content"]
 
 
+def test_next_item_messages():
+    def user(*told):
+        return TASK.next_item_messages("I loved {last}.", [1, 0], *told)[1]["content"]
+
+    listed = "\nToy Story 2 (1999); Toy Story (1995)\n"
+    # The latest title as one says it; titles in the history sentence as the catalogue has them.
+    assert user([1, 2], 0) == f"Q: I loved The Harbor (1987).{listed}"
+    assert user([1, 2], 1) == f"Q: I loved The Harbor (1987).{listed}Seen: Harbor, The (1987)."
+    both = "Seen: Toy Story 2 (1999); Harbor, The (1987)."
+    assert user([1, 2], 5) == user([0, 1, 2], 2) == f"Q: I loved The Harbor (1987).{listed}{both}"
+
+
 @pytest.mark.parametrize(
     ("field", "text", "missing"),
     [("user", "no places", "query"), ("user", "{query}", "candidates"), ("history", "x", "titles")],

@@ -230,6 +230,34 @@ class ItemPopularity(pa.DataFrameModel):
         strict = True
 
 
+class Sequences(pa.DataFrameModel):
+    """One row a user: items from the oldest to the newest."""
+
+    user_id: Series[str] = pa.Field(unique=True)
+    item_ids: Series[object]
+
+    class Config:
+        strict = True
+
+
+class NextItemChoices(pa.DataFrameModel):
+    """One row a user and split: the item that came next, among candidates in prompt order."""
+
+    user_id: Series[str]
+    split: Series[str] = pa.Field(isin=["validation", "test"])
+    truth_id: Series[int] = pa.Field(coerce=True)
+    candidate_ids: Series[object]
+
+    class Config:
+        strict = True
+        unique = ["user_id", "split"]
+
+    @pa.dataframe_check(name="the_right_item_is_a_candidate")
+    @classmethod
+    def _truth_is_listed(cls, table: pa.typing.DataFrame) -> Series[bool]:
+        return table.apply(lambda row: row["truth_id"] in row["candidate_ids"], axis=1)
+
+
 @dataclass(frozen=True)
 class EngineSchema:
     """What a table of the engine must look like; checked there, with two queries at most.

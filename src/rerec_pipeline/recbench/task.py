@@ -17,7 +17,7 @@ from pydantic import field_validator
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
-from rerec_pipeline.recbench.titles import Catalogue, split_year, tidy
+from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year, tidy
 from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
@@ -131,6 +131,21 @@ class RecTask:
             {"role": "system", "content": self.wording.system},
             {"role": "user", "content": user},
         ]
+
+    def next_item_messages(
+        self, request: str, candidates: Sequence[int], history: Sequence[int], told: int
+    ) -> Messages:
+        """The prompt for the item that comes next in a history.
+
+        Args:
+            request: What the user says; ``{last}`` becomes the latest title, as one says it.
+            candidates: Item indices in the order they are listed.
+            history: What the user did before, oldest first, at least one item.
+            told: How many of the latest items the history sentence names.
+        """
+        last = natural_order(self.catalogue.titles[history[-1]])
+        latest = history[len(history) - min(told, len(history)) :]
+        return self.messages(request.replace("{last}", last), candidates, latest)
 
     # -- reading answers -----------------------------------------------------------------
 

@@ -256,3 +256,26 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
         range=[min(0, shown["low"].min()) - 0.05, max(0, shown["high"].max()) + 0.05]
     )
     return figure
+
+
+def next_item_choices(report: Mapping[str, Any]) -> go.Figure:
+    """Hit@1, NDCG@10 and Hit@10 of every model on the same choices, with intervals."""
+    size, users = report["candidates"], report["users"]
+    figure = styled_figure(f"Next item among {size} ({users} users)", "", "")
+    models = report["models"]
+    colours = {"hit@1": AFTER, "ndcg@10": ACCENT, "hit@10": QUIET}
+    for name, colour in colours.items():
+        shown = [model for model, measures in models.items() if name in measures]
+        rows = [models[model][name] for model in shown]
+        figure.add_bar(
+            x=shown, y=[row["mean"] for row in rows], name=name, marker_color=colour,
+            error_y={
+                "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
+                "array": [row["interval"][1] - row["mean"] for row in rows],
+                "arrayminus": [row["mean"] - row["interval"][0] for row in rows],
+            },
+        )  # fmt: skip
+    figure.add_hline(y=1 / size, line_dash="dot", line_color="#111827")
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(range=[0, 1])
+    return figure

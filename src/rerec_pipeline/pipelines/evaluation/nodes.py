@@ -208,6 +208,8 @@ def report_metrics(
     report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
     if parameters["label"]:
         report["run"]["label"] = parameters["label"]
+    if parameters["target"] is not None:  # what was tested on, where it is not the data set
+        report["run"]["target"] = parameters["target"]
     return report
 
 

@@ -1,0 +1,327 @@
+"""Nodes of next_item: what comes next in a user's history, by models and by the policy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from numpy.typing import NDArray
+
+from rerec_pipeline import processes
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.files import swap_in
+from rerec_pipeline.graphs.interactions import InteractionGraph
+from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
+from rerec_pipeline.parameters import (
+    EvaluationParameters,
+    NextItemParameters,
+    RFTParameters,
+    SASRecParameters,
+)
+from rerec_pipeline.policy.backbone import check_pretraining, load_tokenizer, too_long
+from rerec_pipeline.recbench import ratings
+from rerec_pipeline.recbench.heldout import split_fingerprint
+from rerec_pipeline.recbench.raw import Manifest, interactions_file
+from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
+from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.reporting import plots
+from rerec_pipeline.reporting.next_item import places_listed, report_places
+from rerec_pipeline.rules import LightGCNRule
+from rerec_pipeline.sequences.choices import draw_candidates, ranks, sample_users
+from rerec_pipeline.sequences.histories import by_user, in_order, k_core, numbered, training_part
+from rerec_pipeline.sequences.sasrec import Choices, SASRec, SASRecTrainer, score_candidates
+
+#: Split -> how many of a user's items are hidden from whoever chooses; the first of them is right.
+HIDDEN = {"validation": 2, "test": 1}
+
+# -- histories and choices ----------------------------------------------------------------
+
+
+def order_histories(
+    raw_interactions: ir.Table,
+    items: pd.DataFrame,
+    manifest: Manifest,
+    rule: NextItemParameters,
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Puts every user's items in order of time, within the core; also counts what is left."""
+    keys = ibis.memtable(ratings.item_keys(items), schema={"key": "string", "item_id": "int64"})
+    found = in_order(raw_interactions, keys)
+    kept = k_core(found.users, found.items, rule.core)
+    histories = by_user(found.users[kept], found.items[kept])
+    if not histories:
+        raise BadInputError(
+            interactions_file(manifest),
+            f"no history is left: {found.undated} users lack timestamps, so that their order is "
+            f"not known, and none of the other {len(found.names)} is in the {rule.core}-core",
+            remedy="Next-item choices need timestamps; next_item.core may be as low as 3",
+        )
+    counts = {
+        "users": len(histories),
+        "items": len(np.unique(found.items[kept])),
+        "interactions": int(kept.sum()),
+        "users_without_timestamps": found.undated,
+        "users_outside_the_core": len(found.names) - len(histories),
+    }
+    names = [found.names[user] for user in histories]
+    return pd.DataFrame({"user_id": names, "item_ids": list(histories.values())}), counts
+
+
+def draw_choices(
+    sequences: pd.DataFrame, items: pd.DataFrame, rule: NextItemParameters
+) -> pd.DataFrame:
+    """Draws who is asked, and the right item and its negatives for validation and test.
+
+    An item whose title another one has, too, can not be answered, so it is no candidate.
+    """
+    catalogue = catalogue_from_table(items)
+    answerable = {i for n, i in enumerate(catalogue.item_ids) if catalogue.is_answerable(n)}
+    histories = dict(zip(sequences["user_id"], sequences["item_ids"], strict=True))
+    able = [user for user, past in histories.items() if answerable.issuperset(past[-2:].tolist())]
+    pool = np.unique(np.concatenate(list(histories.values())))
+    pool = pool[np.isin(pool, list(answerable))]
+    rows = []
+    for user in sample_users(able, rule.users, rule.seed):
+        past = histories[user]
+        for split, hidden in HIDDEN.items():
+            truth, name = int(past[-hidden]), f"{split} {user}"
+            drawn = _candidates(name, truth, past, pool, rule)
+            rows.append((user, split, truth, drawn))
+    return pd.DataFrame(rows, columns=["user_id", "split", "truth_id", "candidate_ids"])
+
+
+def _candidates(
+    name: str,
+    truth: int,
+    past: NDArray[np.int64],
+    pool: NDArray[np.int64],
+    rule: NextItemParameters,
+) -> list[int]:
+    try:
+        return draw_candidates(name, truth, past, pool, rule.negatives, rule.seed).tolist()
+    except ValueError as exc:
+        raise BadInputError(
+            "the interactions", str(exc), record=name, remedy="Lower next_item.negatives"
+        ) from None
+
+
+# -- models -------------------------------------------------------------------------------
+
+
+def _numbered(sequences: pd.DataFrame) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    return numbered([np.asarray(past) for past in sequences["item_ids"]])
+
+
+def _choices(
+    choices: pd.DataFrame, split: str, sequences: pd.DataFrame
+) -> tuple[pd.DataFrame, Choices]:
+    """The rows of one split, and the same in numbers."""
+    ids, histories = _numbered(sequences)
+    rows = choices[choices["split"] == split].reset_index(drop=True)
+    of_user = dict(zip(sequences["user_id"], histories, strict=True))
+    listed = np.stack(rows["candidate_ids"].to_list())
+    right = (listed == rows["truth_id"].to_numpy()[:, None]).argmax(axis=1)
+    past = [of_user[user][: -HIDDEN[split]] for user in rows["user_id"]]
+    return rows, Choices(past, np.searchsorted(ids, listed) + 1, right)
+
+
+def train_sasrec(
+    sequences: pd.DataFrame, choices: pd.DataFrame, sasrec: SASRecParameters
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Trains SASRec on the training part; keeps the epoch with the best validation NDCG.
+
+    An interrupted training goes on from its last validation if nothing it depends on has changed.
+    """
+    ids, histories = _numbered(sequences)
+    _, validation = _choices(choices, "validation", sequences)
+    trainer = SASRecTrainer(histories, len(ids), validation, sasrec)
+    name = hashlib.sha256(sasrec.model_dump_json(exclude={"checkpoint_dir"}).encode())
+    for table in (sequences, choices):
+        name.update(table.to_json().encode())
+    file = Path(sasrec.checkpoint_dir) / f"{name.hexdigest()[:16]}.pt"
+    state = torch.load(file, weights_only=True) if file.is_file() else None
+    result = trainer.fit(state, lambda reached: _write_state(reached, file))
+    if processes.is_main():
+        file.unlink(missing_ok=True)  # only an unfinished training goes on
+    best = max(row["ndcg"] for row in result.history)
+    report = {"ndcg": best, "best_epoch": result.best_epoch, "history": result.history}
+    return result.weights, report
+
+
+def _write_state(state: dict[str, Any], file: Path) -> None:
+    if processes.is_main():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".partial")
+        torch.save(state, beside)
+        swap_in(beside, file)
+
+
+def train_lightgcn(
+    sequences: pd.DataFrame, rule: LightGCNRule
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Trains LightGCN on the training part alone, validated on the item before the last."""
+    ids, histories = _numbered(sequences)
+    users, items = training_part(histories)
+    everyone = np.arange(len(histories))
+    wanted = np.array([history[-2] for history in histories])
+    graphs = [
+        InteractionGraph(who, what - 1, len(histories), len(ids))
+        for who, what in ((users, items), (everyone, wanted))
+    ]
+    result = LightGCNTrainer(graphs[0], graphs[1], rule).fit()
+    report = {
+        f"recall@{rule.k}": result.best["recall"],
+        "best_epoch": result.best_epoch,
+        "history": result.history,
+    }
+    return {"users": result.users, "items": result.items}, report
+
+
+def rank_by_models(
+    sequences: pd.DataFrame,
+    choices: pd.DataFrame,
+    sasrec_weights: dict[str, torch.Tensor],
+    lightgcn: dict[str, torch.Tensor],
+    sasrec: SASRecParameters,
+    rule: NextItemParameters,
+) -> pd.DataFrame:
+    """Places of the right item by each model, a row for each test user.
+
+    SASRec reads the item before the last, too, as in its paper; no weights were learned from it.
+    """
+    rows, test = _choices(choices, "test", sequences)
+    ids, histories = _numbered(sequences)
+    model = SASRec(len(ids), sasrec)
+    model.load_state_dict(sasrec_weights)
+    counts = np.bincount(training_part(histories)[1], minlength=len(ids) + 1)
+    index = {user: n for n, user in enumerate(sequences["user_id"])}
+    users = lightgcn["users"][[index[user] for user in rows["user_id"]]]
+    near = (lightgcn["items"][torch.from_numpy(test.candidates - 1)] * users[:, None]).sum(-1)
+    scores = {
+        "random": np.random.default_rng(rule.seed).random(test.candidates.shape),
+        "popularity": counts[test.candidates].astype(np.float64),
+        "lightgcn": near.double().numpy(),
+        "sasrec": score_candidates(model, test),
+    }
+    places = {name: ranks(values, test.right) for name, values in scores.items()}
+    return pd.DataFrame({"user_id": rows["user_id"], **places})
+
+
+# -- the policy ---------------------------------------------------------------------------
+
+
+def word_choices(
+    sequences: pd.DataFrame,
+    choices: pd.DataFrame,
+    prompts: pd.DataFrame,
+    task: RecTask,
+    backbone_record: dict[str, Any],
+    rft: RFTParameters,
+    rule: NextItemParameters,
+    dataset: str,
+) -> pd.DataFrame:
+    """Asks the policy the test choices, in the task's words; none that is too long for it.
+
+    A backbone that was pretrained on our data must have held out the queries of this data set.
+    """
+    name = backbone_record["name_or_path"]
+    check_pretraining(name, dataset, split_fingerprint(prompts))
+    index = task.catalogue.index_of_id
+    of_user = dict(zip(sequences["user_id"], sequences["item_ids"], strict=True))
+    rows = []
+    for row in choices[choices["split"] == "test"].to_dict("records"):
+        past = [index[int(item)] for item in of_user[row["user_id"]][: -HIDDEN["test"]]]
+        listed = [index[int(item)] for item in row["candidate_ids"]]
+        system, user = task.next_item_messages(rule.request, listed, past, rule.history)
+        rows.append(
+            {
+                "query_id": row["user_id"], "query_type": "next_item", "system": system["content"],
+                "user": user["content"], "truth_id": row["truth_id"],
+                "candidate_ids": row["candidate_ids"], "conditions": [], "mentioned_ids": [],
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    limits = rft.generation
+    long = too_long(
+        load_tokenizer(name, rft.backbone.template_values),
+        examples_from_table(table, task.catalogue),
+        limits.max_prompt_tokens,
+        limits.on_long_prompt,
+    )
+    return table[~table["query_id"].isin(long)].reset_index(drop=True)
+
+
+# -- reports ------------------------------------------------------------------------------
+
+
+def report_models(
+    ranks_by_model: pd.DataFrame,
+    counts: dict[str, int],
+    rule: NextItemParameters,
+    evaluation: EvaluationParameters,
+) -> dict[str, Any]:
+    """Hit@1, Hit@10 and NDCG@10 of the models, with intervals."""
+    return _report(_places(ranks_by_model), (), counts, rule, evaluation)
+
+
+def report_choices(
+    ranks_by_model: pd.DataFrame,
+    asked: pd.DataFrame,
+    answers_before: pd.DataFrame,
+    answers_after: pd.DataFrame,
+    task: RecTask,
+    counts: dict[str, int],
+    rule: NextItemParameters,
+    evaluation: EvaluationParameters,
+    parameters: dict[str, Any],
+) -> dict[str, Any]:
+    """Models and policy on the same users: those that the policy was asked about.
+
+    A model's list has a place for every candidate. A policy that never names more than one title
+    has no list, so nothing but its Hit@1 is given. ``listed`` is how many it names on average.
+    """
+    examples = examples_from_table(asked, task.catalogue)
+    places = _places(ranks_by_model.set_index("user_id").loc[asked["query_id"]].reset_index())
+    listed: dict[str, float] = {}
+    for name, answers in (("before", answers_before), ("after", answers_after)):
+        graded = task.grade(answers["completion"].tolist(), examples)
+        places[name] = places_listed(graded.ranked, graded.truths)
+        listed[name] = float(np.mean([len(answer.titles) for answer in graded.answers]))
+    single = [name for name, mean in listed.items() if mean <= 1]
+    report = _report(places, single, counts, rule, evaluation)
+    report["listed"] = listed
+    report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
+    return report
+
+
+def _places(ranks_by_model: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    columns = ranks_by_model.drop(columns="user_id")
+    return {str(name): column.to_numpy() for name, column in columns.items()}
+
+
+def _report(
+    places: dict[str, NDArray[np.int64]],
+    single: Collection[str],
+    counts: dict[str, int],
+    rule: NextItemParameters,
+    evaluation: EvaluationParameters,
+) -> dict[str, Any]:
+    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
+    return {
+        "users": len(next(iter(places.values()))),
+        "candidates": rule.negatives + 1,
+        "data": counts,
+        "models": report_places(places, single, *bootstrap),
+    }
+
+
+def plot_choices(report: dict[str, Any]) -> go.Figure:
+    """All models beside one another."""
+    return plots.next_item_choices(report)

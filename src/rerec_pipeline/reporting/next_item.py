@@ -1,0 +1,67 @@
+"""The report of next-item choices: models and policy on the same users and candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerec_pipeline.reporting.accuracy import bootstrap_interval
+from rerec_pipeline.sequences.choices import hits, ndcg
+
+#: Places that count in the lists.
+CUT = 10
+
+
+def report_places(
+    places: Mapping[str, NDArray[np.int64]],
+    single: Collection[str],
+    samples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, Any]:
+    """What each model's places of the right candidates come to.
+
+    Args:
+        places: Model -> place of the right candidate for each user, from 1, int64 (N,); 0 where it
+            is not listed.
+        single: Those that recommend one item. They have no list to measure, only a hit@1.
+        samples: Resamples of the bootstrap.
+        confidence: Of its intervals.
+        seed: Of its draws.
+
+    Returns:
+        Model -> ``hit@1``, ``hit@10`` and ``ndcg@10``, each with ``mean`` and ``interval``.
+    """
+    return {
+        model: {
+            name: {
+                "mean": float(values.mean()),
+                "interval": bootstrap_interval(values, samples, confidence, seed),
+            }
+            for name, values in _measures(found).items()
+            if name == "hit@1" or model not in single
+        }
+        for model, found in places.items()
+    }
+
+
+def _measures(places: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    return {
+        "hit@1": hits(places, 1),
+        f"hit@{CUT}": hits(places, CUT),
+        f"ndcg@{CUT}": ndcg(places, CUT),
+    }
+
+
+def places_listed(ranked: NDArray[np.int64], truths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where a policy lists the right item: places from 1, int64 (N,); 0 where it does not.
+
+    Args:
+        ranked: Answered items (N, R), best first, -1 where a place holds no candidate.
+        truths: Right items (N, 1).
+    """
+    found = ranked == truths
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)

@@ -1,0 +1,1 @@
+"""What users did one after another: ordered histories, next-item choices, SASRec."""

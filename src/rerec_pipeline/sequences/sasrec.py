@@ -1,0 +1,291 @@
+r"""SASRec: self-attentive sequential recommendation (Kang & McAuley 2018, ICDM).
+
+An item is scored against everything the user did before, by causal self-attention over item
+embeddings. Section and equation numbers are the paper's. Item 0 stands for padding, which is on
+the left, so that the newest item is always in the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from rerec_pipeline.graphs.interactions import InteractionGraph
+from rerec_pipeline.rules import SASRecRule
+from rerec_pipeline.sequences.choices import ndcg, ranks
+from rerec_pipeline.sequences.histories import training_part
+
+IntArray = NDArray[np.int64]
+PADDING = 0
+
+
+class Block(nn.Module):
+    r"""Self-attention and a point-wise network (sections III-B and III-C, eq. 2 to 5).
+
+    Each is put in as :math:`x + \mathrm{Dropout}(g(\mathrm{LayerNorm}(x)))`.
+    """
+
+    def __init__(self, rule: SASRecRule):
+        super().__init__()
+        self.heads = rule.heads
+        self.dropout = rule.dropout
+        self.attention_norm = nn.LayerNorm(rule.dim)
+        self.queries_keys_values = nn.Linear(rule.dim, 3 * rule.dim)
+        self.output = nn.Linear(rule.dim, rule.dim)
+        self.network_norm = nn.LayerNorm(rule.dim)
+        self.network = nn.Sequential(
+            nn.Linear(rule.dim, rule.dim),
+            nn.ReLU(),
+            nn.Dropout(rule.dropout),
+            nn.Linear(rule.dim, rule.dim),
+        )
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        """One block: x (B, L, D), visible bool (B, 1, L, L), who may look at whom."""
+        shape = (*x.shape[:2], 3, self.heads, -1)
+        mixed = self.queries_keys_values(self.attention_norm(x)).view(shape)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=visible, dropout_p=dropout
+        )
+        attended = self.output(attended.transpose(1, 2).flatten(2))
+        x = x + functional.dropout(attended, self.dropout, self.training)
+        network = self.network(self.network_norm(x))
+        return x + functional.dropout(network, self.dropout, self.training)
+
+
+class SASRec(nn.Module):
+    """The network; item embeddings are shared by input and output (section III-D).
+
+    Args:
+        n_items: Number of items; they are numbered from 1.
+        rule: Hyper-parameters.
+    """
+
+    def __init__(self, n_items: int, rule: SASRecRule):
+        super().__init__()
+        self.rule = rule
+        self.items = nn.Embedding(n_items + 1, rule.dim, padding_idx=PADDING)
+        self.positions = nn.Embedding(rule.length, rule.dim)
+        self.blocks = nn.ModuleList(Block(rule) for _ in range(rule.blocks))
+        self.norm = nn.LayerNorm(rule.dim)
+        for embedding in (self.items, self.positions):
+            nn.init.normal_(embedding.weight, std=rule.dim**-0.5)
+        with torch.no_grad():
+            self.items.weight[PADDING] = 0.0
+
+    def forward(self, sequences: Tensor) -> Tensor:
+        """What each place of a sequence knows of the next item.
+
+        Args:
+            sequences: Items, int64 (B, L), padded on the left; L is ``rule.length``.
+
+        Returns:
+            float32 (B, L, D). Places of padding hold nothing of use.
+        """
+        length = sequences.shape[1]
+        real = sequences != PADDING
+        scaled = self.items(sequences) * self.rule.dim**0.5
+        x = scaled + self.positions.weight[-length:]
+        x = functional.dropout(x, self.rule.dropout, self.training)
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        # A place always sees itself: one that sees nothing would be a division by zero.
+        visible = causal & (real[:, None, None, :] | torch.eye(length, dtype=torch.bool))
+        for block in self.blocks:
+            x = block(x, visible)
+        return self.norm(x)
+
+    def score(self, states: Tensor, items: Tensor) -> Tensor:
+        r"""Relevance :math:`r_{i,t} = F_t \cdot N_i` (eq. 6): states (..., D), items (..., C)."""
+        return (states[..., None, :] * self.items(items)).sum(dim=-1)
+
+
+def next_item_loss(positive: Tensor, negative: Tensor, real: Tensor) -> Tensor:
+    r"""Binary cross-entropy with one sampled negative for each place (section III-E).
+
+    .. math:: -\frac{1}{|T|} \sum_{t \in T} \left[ \log \sigma(r_{o_t,t})
+              + \log(1 - \sigma(r_{j_t,t})) \right]
+
+    Args:
+        positive: Scores of the items that came next, (B, L).
+        negative: Scores of items that the user has not interacted with, (B, L).
+        real: Places that count, bool (B, L); those of padding do not.
+    """
+    terms = functional.logsigmoid(positive) + functional.logsigmoid(-negative)
+    return -terms[real].mean()
+
+
+def padded(rows: Sequence[IntArray], length: int) -> Tensor:
+    """The newest ``length`` items of each row, int64 (B, length), padded on the left."""
+    table = np.full((len(rows), length), PADDING, dtype=np.int64)
+    for place, row in zip(table, rows, strict=True):
+        newest = row[-length:]
+        place[length - len(newest) :] = newest
+    return torch.from_numpy(table)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Choices among candidates; items are numbered from 1.
+
+    Attributes:
+        histories: What each user did before, oldest first; N of them.
+        candidates: int64 (N, C).
+        right: Position of the right candidate, int64 (N,).
+    """
+
+    histories: list[IntArray]
+    candidates: IntArray
+    right: IntArray
+
+
+@torch.no_grad()
+def score_candidates(model: SASRec, choices: Choices, at_once: int = 512) -> NDArray[np.float64]:
+    """Scores of all candidates, float64 (N, C), without dropout."""
+    model.eval()
+    blocks = []
+    for start in range(0, len(choices.histories), at_once):
+        rows = choices.histories[start : start + at_once]
+        last = model(padded(rows, model.rule.length))[:, -1]
+        candidates = torch.from_numpy(choices.candidates[start : start + at_once])
+        blocks.append(model.score(last, candidates).double().numpy())
+    return np.concatenate(blocks)
+
+
+@dataclass(frozen=True)
+class SASRecResult:
+    """The weights of the best validated epoch, and how training went.
+
+    Attributes:
+        weights: Name -> tensor.
+        best_epoch: The epoch they are from.
+        history: One row for each validation: epoch, loss, ndcg.
+    """
+
+    weights: dict[str, Tensor]
+    best_epoch: int
+    history: list[dict[str, float]]
+
+
+class SASRecTrainer:
+    """Trains SASRec with early stopping on validation choices.
+
+    Every epoch draws from generators of its own, so a training that goes on from a validation's
+    state ends where one without a break does.
+
+    Args:
+        histories: All users' items, oldest first, numbered from 1. The last two of each are not
+            learned from.
+        n_items: Number of items.
+        validation: Choices that say when to stop.
+        rule: Hyper-parameters.
+    """
+
+    def __init__(
+        self, histories: Sequence[IntArray], n_items: int, validation: Choices, rule: SASRecRule
+    ):
+        self.rule = rule
+        self.validation = validation
+        users, items = training_part(histories)
+        self.seen = InteractionGraph(users, items - 1, len(histories), n_items)
+        self.histories = [history[:-2] for history in histories]
+        # A first item has nothing before it to be told by.
+        self.users = np.flatnonzero([len(history) > 1 for history in self.histories])
+        torch.manual_seed(rule.seed)
+        self.model = SASRec(n_items, rule)
+        # As in the authors' code: a shorter memory of squares than Adam's default.
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, betas=(0.9, 0.98))
+
+    def fit(
+        self,
+        state: dict[str, Any] | None = None,
+        on_validation: Callable[[dict[str, Any]], None] = lambda state: None,
+    ) -> SASRecResult:
+        """Trains until the epochs are used up or validation NDCG stops improving.
+
+        Args:
+            state: Where an earlier call was, as ``on_validation`` was given it.
+            on_validation: Called after every validation with all that it takes to go on.
+        """
+        history, best_epoch, weights, epoch = self._restore(state)
+        with tqdm(total=self.rule.epochs, initial=epoch, desc="SASRec", unit="epoch") as progress:
+            while epoch < self.rule.epochs and not self._is_over(history, best_epoch):
+                epoch += 1
+                loss = self.train_epoch(epoch)
+                progress.update()
+                if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
+                    continue
+                history.append({"epoch": float(epoch), "loss": loss, "ndcg": self.validate()})
+                progress.set_postfix(loss=f"{loss:.4f}", ndcg=f"{history[-1]['ndcg']:.4f}")
+                if history[-1]["ndcg"] > max((row["ndcg"] for row in history[:-1]), default=-1.0):
+                    best_epoch, weights = epoch, _copy(self.model.state_dict())
+                on_validation(self._state(history, best_epoch, weights, epoch))
+        return SASRecResult(weights, best_epoch, history)
+
+    def train_epoch(self, epoch: int) -> float:
+        """One pass over all users in a random order; returns the mean loss."""
+        rng = np.random.default_rng([self.rule.seed, epoch])
+        torch.manual_seed(int(rng.integers(1 << 31)))  # of dropout
+        self.model.train()
+        order = rng.permutation(self.users)
+        batches = np.split(order, range(self.rule.batch_size, len(order), self.rule.batch_size))
+        return float(np.mean([self._step(batch, rng) for batch in batches]))
+
+    def _step(self, users: IntArray, rng: np.random.Generator) -> float:
+        """One optimizer step on the histories of some users."""
+        rows = [self.histories[user] for user in users]
+        inputs = padded([row[:-1] for row in rows], self.rule.length)
+        positives = padded([row[1:] for row in rows], self.rule.length)
+        real = positives != PADDING
+        owners = np.repeat(users, real.sum(dim=1).numpy())
+        negatives = torch.zeros_like(positives)
+        negatives[real] = torch.from_numpy(self.seen.sample_negatives(owners, rng) + 1)
+        states = self.model(inputs)
+        scores = self.model.score(states, torch.stack([positives, negatives], dim=-1))
+        loss = next_item_loss(scores[..., 0], scores[..., 1], real)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def validate(self) -> float:
+        """Mean NDCG of the right candidate over the whole list of candidates."""
+        places = ranks(score_candidates(self.model, self.validation), self.validation.right)
+        return float(ndcg(places, self.validation.candidates.shape[1]).mean())
+
+    def _is_over(self, history: list[dict[str, float]], best_epoch: int) -> bool:
+        return sum(row["epoch"] > best_epoch for row in history) >= self.rule.patience
+
+    def _state(
+        self, history: list[dict[str, float]], best: int, weights: dict[str, Tensor], epoch: int
+    ) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": history,
+            "best_epoch": best,
+            "weights": weights,
+            "epoch": epoch,
+        }
+
+    def _restore(
+        self, state: dict[str, Any] | None
+    ) -> tuple[list[dict[str, float]], int, dict[str, Tensor], int]:
+        if state is None:
+            return [], 0, _copy(self.model.state_dict()), 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return list(state["history"]), state["best_epoch"], state["weights"], state["epoch"]
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
