@@ -447,12 +447,12 @@ def project():
 @pytest.fixture
 def command(project, monkeypatch):
     """``kedro fetch-recbench`` with the shipped list, but not its contents' ids and retries."""
-    configured = cli._configuration(PROJECT, "fetch")
+    configured = cli.Workplace(PROJECT).read("fetch")
     for files in configured["fetch"]["files"].values():
         for entry in files.values():
             entry["git_blob"] = None
     configured["fetch"]["retries"] = 0
-    monkeypatch.setattr(cli, "_configuration", lambda *_: configured)
+    monkeypatch.setattr(cli.Workplace, "read", lambda *_: configured)
 
     def call(*arguments, answer=None):
         given = ["fetch-recbench", *map(str, arguments)]
@@ -554,4 +554,4 @@ class TestCommand:
         assert done.exit_code == 1 and "base_url" in done.output
 
     def test_its_list_is_that_of_the_projects_configuration(self, project, shipped):
-        assert fetching.read_rule(cli._configuration(PROJECT, "fetch"), None) == shipped
+        assert fetching.read_rule(cli.Workplace(PROJECT).read("fetch"), None) == shipped

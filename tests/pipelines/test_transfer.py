@@ -67,7 +67,8 @@ def test_the_backbones_record_is_checked_against_the_targets_splits():
         for node in register_pipelines()["transfer"].nodes
         if node.name == "transfer.select_test_prompts"
     )
-    asked = ["prompts", "task", "trained_backbone_record", "params:rft", "params:target"]
+    inherited = ["trained_backbone_record", "params:rft.backbone", "params:rft.generation"]
+    asked = ["prompts", "task", *inherited, "params:target"]
     assert node.inputs == asked
 
 
