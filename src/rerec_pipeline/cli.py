@@ -129,7 +129,7 @@ def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> 
     except KeyboardInterrupt:
         raise ClickException("interrupted; the same command goes on with it") from None
     click.echo(f"\n{say_where(command, plan, place.root)}")
-    for part in say_results(outcomes, place):
+    for part in say_results(plan, outcomes, place):
         click.echo(f"\n{part}")
     if failures := [*say_failures(outcomes)]:
         said = "\n\n".join(failures)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kedro.framework.cli.utils import _split_params
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.grid import (
@@ -11,6 +12,7 @@ from rerec_pipeline.experiments.grid import (
     make_cells,
     make_label,
     read_assignments,
+    read_params,
     read_sweep,
     read_value,
     short_names,
@@ -110,6 +112,14 @@ class TestText:
         for value in ("a,b", "1", [1, 2]):
             with pytest.raises(BadParameterError, match="can not be written"):
                 write({"x": value})
+
+    def test_parameters_are_read_as_kedro_reads_them(self):
+        text = "dataset=m,rft.reward.weights.qas=1e-05,rft.reward.k=3,label=qas=0.1,x=null"
+        assert read_params(text) == _split_params(None, None, text) == {
+            "dataset": "m", "rft": {"reward": {"weights": {"qas": 1e-5}, "k": 3}},
+            "label": "qas=0.1", "x": None,
+        }  # fmt: skip
+        assert read_params("") == {}
 
     def test_assignments(self):
         assert read_assignments("a.b=1, c=x") == {"a.b": 1, "c": "x"}

@@ -109,9 +109,16 @@ def write(changes: Changes) -> str:
     return ",".join(f"{key}={text}" for key, text in said.items())
 
 
+def read_params(text: str) -> dict[str, Any]:
+    """Nested parameters, as ``kedro run --params TEXT`` reads them."""
+    read = OmegaConf.to_container(OmegaConf.from_dotlist([p for p in text.split(",") if p]))
+    assert isinstance(read, dict)
+    return {str(key): value for key, value in read.items()}
+
+
 def read_value(text: str) -> Any:
     """A value as ``kedro run --params`` reads it."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[call-overload, index]
+    return read_params(f"value={text}")["value"]
 
 
 def read_assignments(text: str) -> dict[str, Any]:

@@ -215,11 +215,14 @@ def say_failures(outcomes: Mapping[Cell, Outcome]) -> Iterable[str]:
             yield f"{cell.name}: {outcome.error}"
 
 
-def say_results(outcomes: Mapping[Cell, Outcome], place: Workplace) -> Iterable[str]:
-    """The table, and where MLflow compares the runs."""
+def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], place: Workplace) -> Iterable[str]:
+    """The table, the page that compares more, and where MLflow compares the runs."""
     cells = evidence_cells(outcomes)
     if cells:
         yield evidence.table(cells)
+    page = FOLDER / plan.name / "comparison.html"
+    if place.has("comparison") and (place.root / page).is_file():
+        yield f"Comparison: {page}"
     ids = [outcome.run_id for outcome in outcomes.values() if outcome.run_id is not None]
     if link := comparison_link(place.mlflow, ids):
         yield f"MLflow (make ui), side by side: http://127.0.0.1:5000/{link}"

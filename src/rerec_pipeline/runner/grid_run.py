@@ -237,7 +237,7 @@ class GridRun:
         had = [now - running.since for running in self._running.values()]
         left = seconds_left(self._took, had, waiting, self.jobs)
         done = len(states) - states.count("waiting")
-        rest = "" if left is None or done == len(states) else f"; about {say_duration(left)} left"
+        rest = f"; about {say_duration(left)} left" if left else ""
         self.say(f"[{done}/{len(states)}] {what}{rest}")
         self._write()
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import psutil
 import torch
-from kedro.framework.cli.utils import _split_params
 from kedro.framework.project import pipelines, settings
 
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.fingerprint import Fingerprint
-from rerec_pipeline.experiments.grid import Cell, Changes
+from rerec_pipeline.experiments.grid import Cell, Changes, read_params
 from rerec_pipeline.provenance import differences, flatten, make_stamp, parameters_behind
 from rerec_pipeline.runner.records import hash_content, read_json
 from rerec_pipeline.runner.sources import imported_files
@@ -51,14 +50,14 @@ class Workplace:
             BadParameterError: If a parameter is unknown or wrong.
         """
         if text not in self._parameters:
-            loader = self._loader(_split_params(None, None, text))
+            loader = self._loader(read_params(text))
             self._parameters[text] = dict(loader["parameters"])
         return self._parameters[text]
 
     def files(self, text: str) -> dict[str, Path]:
         """Data set -> the file or folder that ``kedro run --params TEXT`` would have for it."""
         if text not in self._files:
-            catalog = self._loader(_split_params(None, None, text))["catalog"]
+            catalog = self._loader(read_params(text))["catalog"]
             paths = {name: _filepath(entry) for name, entry in catalog.items()}
             self._files[text] = {n: self.root / p for n, p in paths.items() if p is not None}
         return self._files[text]
