@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from rerec_pipeline import processes, provenance
+from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import CHOICES
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
@@ -126,6 +127,7 @@ class ProvenanceHooks:
         """Validates all parameters before anything else is done."""
         self._root = Path(context.project_path)
         self._parameters = dict(context.config_loader["parameters"])
+        assert isinstance(context.config_loader, ChoicesConfigLoader)  # settings.py says so
         self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
 
