@@ -1,6 +1,7 @@
 """Takes the pictures of the docs from the last finished default run: ``make pictures``.
 
-Needs Chromium; everything else comes with the project.
+What a finished ``kedro experiment`` has left is taken, too. Needs Chromium; everything else comes
+with the project.
 """
 
 from __future__ import annotations
@@ -9,16 +10,25 @@ import functools
 import http.server
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import plotly.io
+from mlflow import MlflowClient
+
+from rerec_pipeline.tracking import comparison_link
 
 PROJECT = Path(__file__).parents[1]
 RUN = PROJECT / "data/08_reporting/sample_movie/tiny/rerec/seed-0"
+EXPERIMENT = PROJECT / "data/08_reporting/experiments/experiment"
+STORE = f"sqlite:///{PROJECT / 'mlflow.db'}"
 IMAGES = PROJECT / "docs/images"
 PLOTS = {"learning_plot": "learning", "accuracy_plot": "accuracy", "curriculum_plot": "curriculum"}
 
@@ -82,6 +92,39 @@ def pipelines() -> None:
     shutil.rmtree(PROJECT / "build")
 
 
+def comparison() -> None:
+    """The top of the page that compares an experiment's cells."""
+    shoot((EXPERIMENT / "comparison.html").as_uri(), IMAGES / "comparison.png", (1280, 1900), 8000)
+
+
+def compared_runs() -> None:
+    """MLflow's page that compares the experiment's cells, one run each."""
+    cells = json.loads((EXPERIMENT / "cells.json").read_text())["cells"]
+    runs = [cell["mlflow_run_id"] for cell in cells if cell["state"] == "finished"]
+    link = comparison_link(MlflowClient(STORE), runs)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", STORE]
+    server = subprocess.Popen([*command, "--port", port, "--workers", "1"])
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health", 120)
+        shoot(f"http://127.0.0.1:{port}/{link}", IMAGES / "mlflow.png", (1500, 1250), 30000)
+    finally:
+        server.terminate()
+
+
+def wait_for(url: str, seconds: int) -> None:
+    """Waits until a server answers."""
+    for _ in range(seconds):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(1)
+    sys.exit(f"{url} does not answer")
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """Serves files without a line for each."""
 
@@ -96,3 +139,6 @@ if __name__ == "__main__":
     plots()
     transcripts()
     pipelines()
+    if (EXPERIMENT / "comparison.html").is_file():
+        comparison()
+        compared_runs()

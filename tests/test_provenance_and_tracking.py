@@ -58,6 +58,13 @@ class TestProvenance:
         stamp = provenance.make_stamp({"rft", "x.dir"}, parameters, tmp_path)
         assert stamp == {"rft.w_penalty": 0.3, "rft.scale": "group", "x.dir": "./a"}
 
+    def test_parameters_are_told_to_mlflow_as_plain_values_without_the_project_folder(
+        self, tmp_path
+    ):
+        rule = AdvantageRule(w_penalty=0.3, scale="group")
+        told = provenance.plain({"rule": rule, "dir": f"{tmp_path}/a", "n": [1]}, tmp_path)
+        assert told == {"rule": {"w_penalty": 0.3, "scale": "group"}, "dir": "./a", "n": [1]}
+
     def test_differences_name_what_changed(self, tmp_path):
         output = tmp_path / "policy.bin"
         provenance.write_stamp(output, {"a": 1, "b": [1, 2], "gone": True})

@@ -16,7 +16,6 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
-from pydantic import BaseModel
 from tqdm import tqdm
 
 from rerec_pipeline import processes, provenance
@@ -244,6 +243,7 @@ class MlflowHooks(MlflowHook):
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Points MLflow at the project's store."""
+        self._root = Path(context.project_path)
         if processes.is_main():
             super().after_context_created(context)
 
@@ -287,7 +287,7 @@ class MlflowHooks(MlflowHook):
         if not processes.is_main():
             return
         plain = {
-            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            name: provenance.plain(value, self._root)
             for name, value in inputs.items()
             if name.startswith("params:")
         }

@@ -39,10 +39,16 @@ def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> St
         for part in name.split("."):
             value = value[part] if isinstance(value, Mapping) else getattr(value, part)
         chosen[name] = value
-    return {
-        name: value.replace(root.as_posix(), ".") if isinstance(value, str) else value
-        for name, value in flatten(chosen).items()
-    }
+    return {name: plain(value, root) for name, value in flatten(chosen).items()}
+
+
+def plain(value: Any, root: Path) -> Any:
+    """A parameter as it is the same on every machine: no models, and paths without the project."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: plain(inner, root) for key, inner in value.items()}
+    return value.replace(root.as_posix(), ".") if isinstance(value, str) else value
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
