@@ -68,7 +68,7 @@ def page(report: Row, figures: Mapping[str, go.Figure]) -> str:
         HTML with Plotly's script in it, once.
     """
     experiment = report["experiment"]
-    title = f"Experiment {experiment['name']}"
+    title = f"Variants compared: {experiment['name']}"
     sections = (
         _found(report),
         _accuracy(report, figures["accuracy"]),
