@@ -13,7 +13,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
 from rerec_pipeline import fetching
-from rerec_pipeline.errors import BadParameterError, ReRecError
+from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
 from rerec_pipeline.reporting.evidence import put_into, table, verdict
 from rerec_pipeline.runner.experiment import (
@@ -180,10 +180,8 @@ def fetch_recbench(
     A broken fetch is gone on with by the same command. Which files, and from where, stands in
     conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
     """
-    try:
+    with _errors_shown():
         rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
-    except BadParameterError as exc:
-        raise ClickException(str(exc)) from None
     click.echo(fetching.notice(rule))
     if not accept_licences and not _agreed():
         raise ClickException("Nothing was fetched. To accept unasked: --accept-licences")

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
+from rerec_pipeline.files import write_beside
 from rerec_pipeline.parameters import explain
 from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
@@ -273,13 +274,7 @@ def _read_checksums(folder: Path) -> dict[str, _Checksum]:
 
 def _record(target: Path, checksum: _Checksum) -> None:
     recorded = {**_read_checksums(target.parent), target.name: checksum}
-    _write(target.with_name(CHECKSUMS), _CHECKSUMS.dump_json(recorded, indent=1))
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(content)
-    beside.replace(path)
+    write_beside(target.with_name(CHECKSUMS), _CHECKSUMS.dump_json(recorded, indent=1))
 
 
 # -- transfers ----------------------------------------------------------------------------
@@ -333,7 +328,7 @@ class _Partial:
         """Starts from zero."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
-        _write(self._note, begun.model_dump_json().encode())
+        write_beside(self._note, begun.model_dump_json().encode())
 
     def discard(self) -> None:
         """Forgets what has arrived."""

@@ -20,6 +20,14 @@ def swap_in(beside: Path, target: Path) -> None:
     remove(replaced)
 
 
+def write_beside(target: Path, content: bytes) -> None:
+    """Writes a small file beside its place and renames it, in a folder that is made if need be."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.partial")
+    beside.write_bytes(content)
+    beside.replace(target)
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder, if there is one."""
     if path.is_dir():

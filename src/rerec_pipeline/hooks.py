@@ -21,7 +21,7 @@ from tqdm import tqdm
 from rerec_pipeline import processes, provenance
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
-from rerec_pipeline.parameters import CHOICES
+from rerec_pipeline.parameters import CHOICES, run_choices
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
@@ -61,11 +61,6 @@ STAGES = (
     "next_item",
     "transfer",
 )
-
-
-def _choices(parameters: dict[str, Any]) -> dict[str, Any]:
-    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label")}
-    return {key: value for key, value in chosen.items() if value != ""}
 
 
 class LaunchHooks:
@@ -208,7 +203,7 @@ class ProvenanceHooks:
         return path if path is not None and path.is_relative_to(self._root) else None
 
     def _command(self, name: str) -> str:
-        asked = {**_choices(self._parameters), **provenance.flatten(self._asked)}
+        asked = {**run_choices(self._parameters), **provenance.flatten(self._asked)}
         stage = _stage_of(TRAINED.get(name, name))
         if stage != "transfer":  # other stages know one data set
             target = asked.pop("target", None)
@@ -243,8 +238,8 @@ class MlflowHooks(MlflowHook):
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Points MLflow at the project's store."""
-        self._root = Path(context.project_path)
         if processes.is_main():
+            self._root = Path(context.project_path)
             super().after_context_created(context)
 
     @hook_impl
@@ -263,7 +258,7 @@ class MlflowHooks(MlflowHook):
             note.tag_active_run()
         if self._is_mlflow_enabled:
             parameters = catalog.load("parameters")
-            chosen = _choices(parameters)
+            chosen = run_choices(parameters)
             if parameters["target"] is not None:
                 mlflow.set_tag("target", parameters["target"])
             mlflow.set_tags({k: str(v) for k, v in chosen.items()})

@@ -36,6 +36,9 @@ CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"
 LABEL = r"[A-Za-z][A-Za-z0-9._=+-]*"
 TAKEN = ("checkpoints", "policy")
 
+#: What an experiment may be called.
+EXPERIMENT = r"\w[\w.-]*"
+
 
 def _check_label(value: str) -> str:
     if value and (not re.fullmatch(LABEL, value) or Path(value).suffix[1:].isalpha()):
@@ -497,6 +500,11 @@ class EvaluationParameters(Rule):
     seed: int = Field(ge=0)
     transcripts_per_type: int = Field(ge=1)
 
+    @property
+    def bootstrap(self) -> tuple[int, float, int]:
+        """Resamples, confidence and seed, in the order in which reports take them."""
+        return self.bootstrap_samples, self.confidence, self.seed
+
 
 class DiagnosisLimits(Rule):
     """Where the rules of the diagnosis begin to speak; ``conf`` says what each is about."""
@@ -753,7 +761,7 @@ class Parameters(Rule):
     answers: str | None
     scores: str | None
     score_cuts: list[int]
-    experiment: str = Field(pattern=r"^\w[\w.-]*$")
+    experiment: str = Field(pattern=f"^{EXPERIMENT}$")
 
     @model_validator(mode="after")
     def _traces_come_from_somewhere(self) -> Parameters:
@@ -767,6 +775,12 @@ class Parameters(Rule):
         if self.rft.teaches_traces and traces is not None and not Path(traces).is_file():
             raise ValueError(f"rft.sft.traces: there is no file {traces}")
         return self
+
+
+def run_choices(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others: the choices and the seed, and its label where it has one."""
+    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label")}
+    return {key: value for key, value in chosen.items() if value != ""}
 
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:

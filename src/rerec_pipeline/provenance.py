@@ -15,6 +15,8 @@ from typing import Any
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
+from rerec_pipeline.files import write_beside
+
 Stamp = dict[str, Any]
 
 _PREFIX = "params:"
@@ -22,13 +24,12 @@ _PREFIX = "params:"
 
 def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
     """Names of the parameters that any node on the way to a data set reads."""
-    nodes = pipeline.to_outputs(dataset).nodes
-    return {
-        name.removeprefix(_PREFIX)
-        for node in nodes
-        for name in node.inputs
-        if name.startswith(_PREFIX)
-    }
+    return parameters_read(pipeline.to_outputs(dataset))
+
+
+def parameters_read(pipeline: Pipeline) -> set[str]:
+    """Names of the parameters that any node of a pipeline reads."""
+    return {n.removeprefix(_PREFIX) for n in pipeline.inputs() if n.startswith(_PREFIX)}
 
 
 def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> Stamp:
@@ -70,11 +71,7 @@ def stamp_path(output: Path) -> Path:
 
 def write_stamp(output: Path, stamp: Stamp) -> None:
     """Writes the stamp of an output that has just been saved."""
-    target = stamp_path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.partial")
-    beside.write_text(json.dumps(stamp, indent=1, sort_keys=True))
-    beside.replace(target)
+    write_beside(stamp_path(output), json.dumps(stamp, indent=1, sort_keys=True).encode())
 
 
 def differences(output: Path, stamp: Stamp) -> list[str]:

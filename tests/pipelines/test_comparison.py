@@ -63,7 +63,7 @@ def test_everything_is_an_artifact(compared):
         "sensitivity_plot.json",
     }  # fmt: skip
     page = (compared / FOLDER / "comparison.html").read_text()
-    assert "made_up" in page and "Experiment beside" in page
+    assert "<h1>Variants compared: beside</h1>" in page and "made_up" in page
 
 
 def test_an_experiment_that_was_not_run_is_named(finished):

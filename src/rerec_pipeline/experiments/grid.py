@@ -182,16 +182,11 @@ def make_cells(
     for seed, change, variant in product(grid.seeds, sets, grid.variants):
         own = defaults(variant)
         label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
-        cells.append(
-            Cell(dataset, backbone, variant, seed, label, (*change.items(),), _items(grid.params))
-        )
+        parameters = (*change.items(),), (*grid.params.items(),)
+        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters))
     if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
         raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
     return cells
-
-
-def _items(changes: Changes) -> tuple[tuple[str, Any], ...]:
-    return (*changes.items(),)
 
 
 def short_names(parameters: Iterable[str]) -> dict[str, str]:

@@ -28,14 +28,11 @@ def named_answers(
     seen: set[str] = set()
     for number, record in enumerate(records, 1):
         name = f"answer {number}"
-        for key in ("id", "response"):
-            if not isinstance(record.get(key), str | int):
-                raise BadInputError(source, "expected a text", record=name, field=key)
-        query = str(record["id"])
+        query, response = _texts(record, ("id", "response"), source, name)
         if query in seen:
             raise BadInputError(source, f"'{query}' is answered twice", record=name, field="id")
         seen.add(query)
-        yield name, query, str(record["response"])
+        yield name, query, response
 
 
 def answers_to_test(
@@ -54,17 +51,9 @@ def answers_to_test(
     """
     responses = {}
     for name, query, response in named_answers(records, source):
-        if splits.get(query) != "test":
-            problem = f"no query has the id '{query}'"
-            if query in splits:
-                problem = f"the query '{query}' is in the {splits[query]} split"
-            raise BadInputError(
-                source,
-                problem,
-                record=name,
-                field="id",
-                remedy="Answer the prompts of: kedro run --pipelines export_prompts",
-            )
+        if problem := _not_of(query, "test", splits):
+            remedy = "Answer the prompts of: kedro run --pipelines export_prompts"
+            raise BadInputError(source, problem, record=name, field="id", remedy=remedy)
         responses[query] = response
     return responses
 
@@ -97,14 +86,8 @@ def recorded_traces(
     for number, record in enumerate(records, 1):
         name = f"trace {number}"
         key = "query_id" if "query_id" in record else "id"
-        for field in (key, "response"):
-            if not isinstance(record.get(field), str | int):
-                raise BadInputError(source, "expected a text", record=name, field=field)
-        query, response = str(record[key]), str(record["response"])
-        if splits.get(query) != "train":
-            problem = f"no query has the id '{query}'"
-            if query in splits:
-                problem = f"the query '{query}' is in the {splits[query]} split"
+        query, response = _texts(record, (key, "response"), source, name)
+        if problem := _not_of(query, "train", splits):
             remedy = (
                 "Only training queries may be taught; the column split of the prompts says which"
             )
@@ -113,6 +96,23 @@ def recorded_traces(
             _check_answer(response, examples[query], task, source, name)
             traces.append((query, response))
     return traces
+
+
+def _texts(
+    record: Mapping[str, Any], fields: Sequence[str], source: object, name: str
+) -> list[str]:
+    """Fields of a record that must be texts; numbers, as ids may be, are taken as such."""
+    for field in fields:
+        if not isinstance(record.get(field), str | int):
+            raise BadInputError(source, "expected a text", record=name, field=field)
+    return [str(record[field]) for field in fields]
+
+
+def _not_of(query: str, split: str, splits: Mapping[str, str]) -> str:
+    """Why a query is not one of a split; empty if it is."""
+    if query not in splits:
+        return f"no query has the id '{query}'"
+    return "" if splits[query] == split else f"the query '{query}' is in the {splits[query]} split"
 
 
 def _check_answer(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerec_pipeline.reporting.statistics import percentile_interval
+
 
 def bootstrap_interval(
     values: NDArray[np.float64], samples: int, confidence: float, seed: int
@@ -29,8 +31,7 @@ def bootstrap_interval(
     for start in range(0, samples, 100):
         draws = rng.integers(len(values), size=(min(100, samples - start), len(values)))
         means[start : start + 100] = values[draws].mean(axis=1)
-    tail = (1 - confidence) / 2
-    return [float(bound) for bound in np.quantile(means, [tail, 1 - tail])]
+    return list(percentile_interval(means, confidence))
 
 
 def summarise(

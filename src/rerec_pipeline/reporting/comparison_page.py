@@ -21,6 +21,7 @@ from rerec_pipeline.reporting.comparison import (
 )
 from rerec_pipeline.reporting.comparison_plots import told_apart
 from rerec_pipeline.reporting.comparison_report import p_text
+from rerec_pipeline.reporting.plots import embedded
 
 Row = Mapping[str, Any]
 
@@ -350,12 +351,7 @@ def _figure(figure: go.Figure, name: str) -> str:
     """A figure without its own title, which the section has."""
     shown = go.Figure(figure)
     shown.update_layout(title=None, margin_t=50)
-    return str(
-        shown.to_html(
-            include_plotlyjs=False, full_html=False, div_id=f"plot-{name}",
-            config={"responsive": True, "displayModeBar": False},
-        )
-    )  # fmt: skip
+    return embedded(shown, f"plot-{name}")
 
 
 def _by_arm(report: Row) -> dict[str, dict[str, Row]]:

@@ -19,7 +19,7 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
-from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, styled_figure
+from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, styled_figure, whiskers
 
 #: Of what a comparison with the reference came to.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
@@ -50,14 +50,8 @@ def told_apart(rows: Rows) -> Rows:
 
 def _bars(rows: Rows, measure: str) -> dict[str, Any]:
     """Error bars from an interval."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [r[f"{measure}_high"] - r[measure] for r in rows],
-        "arrayminus": [r[measure] - r[f"{measure}_low"] for r in rows],
-        "thickness": 1.6,
-        "width": 4,
-    }
+    intervals = [(row[f"{measure}_low"], row[f"{measure}_high"]) for row in rows]
+    return whiskers([row[measure] for row in rows], intervals, None, thickness=1.6, width=4)
 
 
 def _named(rows: Rows) -> list[str]:

@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.reporting.diagnosis_plots import PANELS, was_measured
 from rerec_pipeline.reporting.findings import Diagnosis, Finding
+from rerec_pipeline.reporting.plots import embedded
 from rerec_pipeline.reporting.transcripts import STYLE
 
 _PAGE_STYLE = """
@@ -142,12 +143,7 @@ def _figure_html(figure: go.Figure) -> str:
         legend={"y": -0.28, "yanchor": "top", "x": 0.5, "xanchor": "center"},
         margin={"l": 60, "r": 60, "t": 50, "b": 90},
     )
-    return str(
-        small.to_html(
-            full_html=False, include_plotlyjs=False, config={"displayModeBar": False,
-            "responsive": True},
-        )
-    )  # fmt: skip
+    return embedded(small)
 
 
 def _transcripts(title: str, what: str, articles: Sequence[str]) -> str:

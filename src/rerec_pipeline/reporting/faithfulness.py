@@ -103,6 +103,11 @@ class StatementReader:
         return True if _FITS.search(text) else None
 
 
+def checks(statements: Sequence[Statement], kind: str) -> list[bool]:
+    """Whether each statement of a kind, ``fact`` or ``verdict``, is confirmed."""
+    return [s.confirmed for s in statements if s.kind == kind]
+
+
 def shares_confirmed(statements: Sequence[Statement]) -> dict[str, float | int | None]:
     """Share of facts and of verdicts that are confirmed, with their numbers.
 
@@ -110,7 +115,7 @@ def shares_confirmed(statements: Sequence[Statement]) -> dict[str, float | int |
     """
     report: dict[str, float | int | None] = {}
     for kind in ("fact", "verdict"):
-        checked = [s.confirmed for s in statements if s.kind == kind]
+        checked = checks(statements, kind)
         report[f"{kind}s"] = len(checked)
         report[f"{kind}s_confirmed"] = sum(checked) / len(checked) if checked else None
     return report

@@ -81,6 +81,12 @@ class Finding:
 Check = Callable[[RunRecord, DiagnosisLimits], Finding]
 
 
+def _above(limits: DiagnosisLimits, rule: str, value: float, sentence: str, advice: str) -> Finding:
+    """A finding that speaks where its number is above the limit of its name."""
+    limit = float(getattr(limits, rule))
+    return Finding(rule, value > limit, value, limit, sentence, advice)
+
+
 def sign_test(gained: int, lost: int) -> float:
     r"""Two-sided exact sign test (McNemar's): p of so uneven a split of the changed answers.
 
@@ -155,8 +161,8 @@ def no_spread(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """How many groups have nothing to compare?"""
     share = run.mean("diagnosis/no_spread")
     teach = "their penalised paragraphs alone teach" if run.w_penalty else "they teach nothing"
-    return Finding(
-        "no_spread", share > limits.no_spread, share, limits.no_spread,
+    return _above(
+        limits, "no_spread", share,
         f"{share:.0%} of groups had no reward spread: {teach}. In "
         f"{run.mean('diagnosis/none_right'):.0%} of all groups no answer was right, in "
         f"{run.mean('diagnosis/all_right'):.0%} all were.",
@@ -167,8 +173,8 @@ def no_spread(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def wrong_above_right(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Are wrong answers paid no less than right ones?"""
     share = run.mean("diagnosis/wrong_above_right")
-    return Finding(
-        "wrong_above_right", share > limits.wrong_above_right, share, limits.wrong_above_right,
+    return _above(
+        limits, "wrong_above_right", share,
         f"In {share:.1%} of groups with right and wrong answers a wrong one was paid no less "
         "than a right one.",
         "The terms beside NDCG weigh more than being right: lower their weights.",
@@ -182,8 +188,8 @@ def shaping_variance(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     shares = {c.removeprefix(prefix): run.mean(c) for c in columns}
     share = sum(shares.values())
     parts = ", ".join(f"{name} {value:.0%}" for name, value in shares.items())
-    return Finding(
-        "shaping_variance", share > limits.shaping_variance, share, limits.shaping_variance,
+    return _above(
+        limits, "shaping_variance", share,
         f"Terms beside NDCG made {share:.0%} of the variance of rewards within groups ({parts}).",
         "The policy learns these terms more than to be right.",
     )  # fmt: skip
@@ -193,8 +199,8 @@ def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Does the penalty drown the rest?"""
     push = run.mean("diagnosis/push_on_penalised")
     tokens = run.mean("raae/penalised_token_share")
-    return Finding(
-        "penalty_push", push > limits.penalty_push, push, limits.penalty_push,
+    return _above(
+        limits, "penalty_push", push,
         f"Penalised paragraphs, {tokens:.0%} of the tokens, had {push:.0%} of all advantages.",
         "In a group of nearly equal rewards a small penalty divided by a tiny spread is large: "
         "see rft.advantage.scale.",
@@ -204,8 +210,8 @@ def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def not_boxed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Is there an answer at all?"""
     first, last = run.quarters("diagnosis/not_boxed")
-    return Finding(
-        "not_boxed", last > limits.not_boxed, last, limits.not_boxed,
+    return _above(
+        limits, "not_boxed", last,
         f"{last:.1%} of rollouts boxed no answer at the end ({first:.1%} at the beginning).",
         "Such a rollout is paid as a wrong one: look at the prompt and at the limit of tokens.",
     )  # fmt: skip
@@ -214,8 +220,8 @@ def not_boxed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def not_listed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Is the answer one of the candidates?"""
     first, last = run.quarters("diagnosis/not_listed")
-    return Finding(
-        "not_listed", last > limits.not_listed, last, limits.not_listed,
+    return _above(
+        limits, "not_listed", last,
         f"{last:.1%} of rollouts answered what is no candidate at the end ({first:.1%} at the "
         "beginning).",
         "Titles outside the list: invented, misspelt, or taken from the query. Read the losses.",
@@ -225,8 +231,8 @@ def not_listed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def at_limit(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Are completions cut?"""
     last = run.end("completions/clipped_ratio")
-    return Finding(
-        "at_limit", last > limits.at_limit, last, limits.at_limit,
+    return _above(
+        limits, "at_limit", last,
         f"{last:.1%} of completions were cut at the limit of {run.max_tokens} tokens at the end.",
         "A cut completion has no answer: raise rft.generation.max_completion_tokens.",
     )  # fmt: skip
@@ -236,8 +242,8 @@ def length_factor(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Did completions get much longer or shorter?"""
     first, last = run.quarters("completions/mean_length")
     factor = max(first, last) / max(min(first, last), 1e-9)
-    return Finding(
-        "length_factor", factor > limits.length_factor, factor, limits.length_factor,
+    return _above(
+        limits, "length_factor", factor,
         f"Completions had {first:.0f} tokens on average at the beginning and {last:.0f} at the "
         "end.",
         "Read the answers below: reasoning is padded, or given up.",
@@ -258,8 +264,8 @@ def entropy_kept(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def kl(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """How far from the backbone?"""
     last = run.end("kl")
-    return Finding(
-        "kl", last > limits.kl, last, limits.kl,
+    return _above(
+        limits, "kl", last,
         f"KL to the backbone was {last:.3f} nats a token at the end.",
         "The policy has left the backbone's language: lower rft.optimizer.lr or raise beta.",
     )  # fmt: skip
@@ -268,8 +274,8 @@ def kl(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def clipped(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Are updates larger than the objective allows?"""
     share = run.mean("clip_ratio/region_mean")
-    return Finding(
-        "clipped", share > limits.clipped, share, limits.clipped,
+    return _above(
+        limits, "clipped", share,
         f"The ratio was clipped at {share:.1%} of tokens.",
         "Steps are too large, or there are too many updates on one generation.",
     )  # fmt: skip
@@ -291,8 +297,8 @@ def not_finite(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 def returned(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Is the budget spent on what is known already?"""
     share = run.mean("diagnosis/returned")
-    return Finding(
-        "returned", share > limits.returned, share, limits.returned,
+    return _above(
+        limits, "returned", share,
         f"{share:.0%} of visits were to queries that were mastered already.",
         "The curriculum is starved: there are too few hard queries for the budget.",
     )  # fmt: skip
@@ -303,8 +309,8 @@ def forgotten(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     rows = run.log[["diagnosis/returned", "diagnosis/forgotten"]].dropna()
     visits = rows["diagnosis/returned"]
     share = float(np.average(rows["diagnosis/forgotten"], weights=visits))
-    return Finding(
-        "forgotten", share > limits.forgotten, share, limits.forgotten,
+    return _above(
+        limits, "forgotten", share,
         f"{share:.0%} of mastered queries were no longer mastered when looked at again.",
         "Look at them again sooner (rft.curriculum.review_after), or set tau lower.",
     )  # fmt: skip

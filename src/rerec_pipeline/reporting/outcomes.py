@@ -8,7 +8,7 @@ import pandas as pd
 
 from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
-from rerec_pipeline.reporting.faithfulness import Statement, StatementReader
+from rerec_pipeline.reporting.faithfulness import Statement, StatementReader, checks
 
 
 def outcome_table(
@@ -39,8 +39,7 @@ def outcome_table(
 
 
 def _counts(said: Sequence[Statement]) -> dict[str, int]:
-    facts = [s.confirmed for s in said if s.kind == "fact"]
-    verdicts = [s.confirmed for s in said if s.kind == "verdict"]
+    facts, verdicts = checks(said, "fact"), checks(said, "verdict")
     return {
         "facts_stated": len(facts),
         "facts_confirmed": sum(facts),

@@ -5,7 +5,7 @@ Two colours mean the same everywhere: grey is before fine-tuning, blue is after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,42 @@ def styled_figure(title: str, x: str, y: str) -> go.Figure:
         margin={"l": 70, "r": 30, "t": 90, "b": 60},
     )
     return figure
+
+
+def whiskers(
+    values: Iterable[float],
+    intervals: Iterable[Sequence[float]],
+    color: str | None = "#475569",
+    thickness: float = 1.2,
+    width: float | None = None,
+) -> dict[str, Any]:
+    """Error bars that reach from a value to both ends of its interval.
+
+    Args:
+        values: Where the bars begin.
+        intervals: Low and high end for each value.
+        color: Of the bars; None takes that of what they are on.
+        thickness: Of their lines.
+        width: Of the strokes at their ends; None leaves it to Plotly.
+    """
+    pairs = [*zip(values, intervals, strict=True)]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for value, (_, high) in pairs],
+        "arrayminus": [value - low for value, (low, _) in pairs],
+        "color": color,
+        "thickness": thickness,
+        "width": width,
+    }
+
+
+def embedded(figure: go.Figure, div_id: str | None = None) -> str:
+    """A figure as a part of a page that has Plotly's script itself."""
+    config = {"displayModeBar": False, "responsive": True}
+    return str(
+        figure.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config)
+    )
 
 
 def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
@@ -84,14 +120,7 @@ def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
             y=values,
             name=f"{name} fine-tuning",
             marker_color=colour,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [r["interval"][1] - r["accuracy"] for r in rows.values()],
-                "arrayminus": [r["accuracy"] - r["interval"][0] for r in rows.values()],
-                "color": "#475569",
-                "thickness": 1.2,
-            },
+            error_y=whiskers(values, [row["interval"] for row in rows.values()]),
         )
     figure.update_layout(barmode="group")
     figure.update_yaxes(range=[0, 1])
@@ -197,10 +226,7 @@ def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
             y=[row["accuracy"]],
             marker_color=colours.get(name, QUIET),
             showlegend=False,
-            error_y={
-                "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
-                "array": [high - row["accuracy"]], "arrayminus": [row["accuracy"] - low],
-            },
+            error_y=whiskers([row["accuracy"]], [(low, high)]),
         )  # fmt: skip
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -220,11 +246,7 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     figure.add_bar(x=names, y=[row["before"] for row in rows], name="before", marker_color=BEFORE)
     figure.add_bar(
         x=names, y=[row["after"] for row in rows], name="after", marker_color=AFTER,
-        error_y={
-            "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
-            "array": [row["interval"][1] - row["change"] for row in rows],
-            "arrayminus": [row["change"] - row["interval"][0] for row in rows],
-        },
+        error_y=whiskers([row["change"] for row in rows], [row["interval"] for row in rows]),
     )  # fmt: skip
     figure.update_layout(barmode="group")
     figure.update_yaxes(range=[0, 1.05])
@@ -243,11 +265,7 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=rows["task"].tolist(), y=rows["change"], name=str(variant), mode="markers",
             offsetgroup=str(variant), text=rows["run"].tolist(), marker={"size": 9},
-            error_y={
-                "type": "data", "symmetric": False, "thickness": 1.2,
-                "array": rows["high"] - rows["change"],
-                "arrayminus": rows["change"] - rows["low"],
-            },
+            error_y=whiskers(rows["change"], rows[["low", "high"]].to_numpy(), color=None),
         )  # fmt: skip
     figure.update_layout(scattermode="group")
     figure.update_xaxes(type="category", showgrid=False)
@@ -269,11 +287,7 @@ def next_item_choices(report: Mapping[str, Any]) -> go.Figure:
         rows = [models[model][name] for model in shown]
         figure.add_bar(
             x=shown, y=[row["mean"] for row in rows], name=name, marker_color=colour,
-            error_y={
-                "type": "data", "symmetric": False, "color": "#475569", "thickness": 1.2,
-                "array": [row["interval"][1] - row["mean"] for row in rows],
-                "arrayminus": [row["mean"] - row["interval"][0] for row in rows],
-            },
+            error_y=whiskers([row["mean"] for row in rows], [row["interval"] for row in rows]),
         )  # fmt: skip
     figure.add_hline(y=1 / size, line_dash="dot", line_color="#111827")
     figure.update_layout(barmode="group")

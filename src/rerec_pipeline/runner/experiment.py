@@ -16,9 +16,9 @@ import torch
 from pydantic import ValidationError
 
 from rerec_pipeline.errors import BadParameterError, ReRecError
-from rerec_pipeline.experiments.grid import PLACE, Cell, Grid, make_cells, write
+from rerec_pipeline.experiments.grid import Cell, Grid, make_cells, write
 from rerec_pipeline.experiments.schedule import match_compute, too_large
-from rerec_pipeline.parameters import explain, overlay
+from rerec_pipeline.parameters import EXPERIMENT, explain, overlay
 from rerec_pipeline.reporting import evidence
 from rerec_pipeline.runner.grid_run import GridRun, Outcome
 from rerec_pipeline.runner.launch import (
@@ -34,7 +34,6 @@ from rerec_pipeline.tracking import comparison_link, git_commit
 
 #: Where experiments leave what they are made of, below the project.
 FOLDER = Path("data/08_reporting/experiments")
-_NAME = r"\w[\w.-]*"
 _SPENT = "rft.sft.token_passes"
 
 Say = Callable[[str], None]
@@ -55,6 +54,12 @@ class Plan:
     cells: list[Cell]
     needs: dict[Cell, Cell]
     unmatched: list[str]
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The choices that all cells have in common."""
+        first = self.cells[0]
+        return {"dataset": first.dataset, "backbone": first.backbone}
 
 
 def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any]) -> Grid:
@@ -91,7 +96,7 @@ def make_plan(
         BadParameterError: If a name, parameter or value is unknown or wrong, or cells differ in
             what they share.
     """
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(EXPERIMENT, name):
         raise BadParameterError(f"'{name}' can not name an experiment: use letters, digits, . - _")
     chosen = {"dataset": dataset, "backbone": backbone}
     given = {key: value for key, value in chosen.items() if value is not None}
@@ -120,8 +125,7 @@ def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> 
             part can not be made.
     """
     folder = place.root / FOLDER / plan.name
-    first = plan.cells[0]
-    peak = place.peak_memory(first.dataset, first.backbone)
+    peak = place.peak_memory(**plan.shared)
     if problem := too_large(jobs, peak, available_memory() if peak and jobs > 1 else 0):
         raise ReRecError(problem)
     for variant in plan.unmatched:
@@ -141,9 +145,7 @@ def make_groundwork(plan: Plan, place: Workplace, folder: Path, lock: int, say: 
     Raises:
         ReRecError: If that fails.
     """
-    first = plan.cells[0]
-    places = {key: getattr(first, key) for key in PLACE if key in ("dataset", "backbone")}
-    text = write({**places, **dict(first.params)})
+    text = write({**plan.shared, **dict(plan.cells[0].params)})
     if missing := place.groundwork(text):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         say(f"Making what all cells share ({', '.join(missing[:3])}{more})")
@@ -168,16 +170,14 @@ def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> 
 
 
 def compare(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
-    """Runs the pipeline that compares the finished cells, where there is one.
+    """Runs the pipeline that compares the finished cells.
 
     Raises:
         ReRecError: If it fails.
     """
-    if place.has("comparison"):
-        say("Comparing the finished cells")
-        first = plan.cells[0]
-        text = f"dataset={first.dataset},backbone={first.backbone},experiment={plan.name}"
-        run_once(place.command("comparison", text), folder / "logs" / "comparison.log", place, lock)
+    say("Comparing the finished cells")
+    command = place.command("comparison", write({**plan.shared, "experiment": plan.name}))
+    run_once(command, folder / "logs" / "comparison.log", place, lock)
 
 
 def evidence_cells(outcomes: Mapping[Cell, Outcome]) -> list[evidence.Cell]:
@@ -204,7 +204,7 @@ def say_where(command: str, plan: Plan, root: Path) -> str:
     if torch.cuda.is_available():
         machine = f"{torch.cuda.get_device_name()}, {machine}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    what = f"{plan.cells[0].dataset}, {plan.cells[0].backbone}"
+    what = ", ".join(plan.shared.values())
     return f"`{command}`, {today}: {what}; {machine}, {versions}, commit {git_commit(root)}."
 
 
@@ -221,7 +221,7 @@ def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], place: Workplace) 
     if cells:
         yield evidence.table(cells)
     page = FOLDER / plan.name / "comparison.html"
-    if place.has("comparison") and (place.root / page).is_file():
+    if (place.root / page).is_file():
         yield f"Comparison: {page}"
     ids = [outcome.run_id for outcome in outcomes.values() if outcome.run_id is not None]
     if link := comparison_link(place.mlflow, ids):

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rerec_pipeline.experiments.fingerprint import Fingerprint
-from rerec_pipeline.files import remove
+from rerec_pipeline.files import remove, write_beside
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a file beside, then renames it: a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(content, indent=1))
-    beside.replace(path)
+    write_beside(path, json.dumps(content, indent=1).encode())
 
 
 def read_json(path: Path) -> Any:

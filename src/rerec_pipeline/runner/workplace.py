@@ -17,7 +17,13 @@ import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.fingerprint import Fingerprint
 from rerec_pipeline.experiments.grid import Cell, Changes, read_params
-from rerec_pipeline.provenance import differences, flatten, make_stamp, parameters_behind
+from rerec_pipeline.provenance import (
+    differences,
+    flatten,
+    make_stamp,
+    parameters_behind,
+    parameters_read,
+)
 from rerec_pipeline.runner.records import hash_content, read_json
 from rerec_pipeline.runner.sources import imported_files
 from rerec_pipeline.tracking import MlflowClient, add_to_group, client_of
@@ -101,11 +107,7 @@ class Workplace:
 
     def shared_parameters(self, text: str) -> dict[str, Any]:
         """Flat values of all parameters that the groundwork is made with."""
-        names = {
-            name.removeprefix("params:")
-            for name in pipelines["groundwork"].inputs()
-            if name.startswith("params:")
-        }
+        names = parameters_read(pipelines["groundwork"])
         return make_stamp(names, self.parameters(text), self.root)
 
     def flat_parameters(self, text: str) -> dict[str, Any]:
@@ -182,10 +184,6 @@ class Workplace:
     def add_to_group(self, run_id: str | None, group: str) -> None:
         """Makes the MLflow run of a finished cell one of another experiment, too."""
         add_to_group(self.mlflow, run_id, group)
-
-    def has(self, pipeline: str) -> bool:
-        """Whether a pipeline is registered."""
-        return pipeline in pipelines
 
 
 def available_memory() -> int:

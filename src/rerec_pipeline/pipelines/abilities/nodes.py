@@ -14,6 +14,7 @@ from rerec_pipeline.parameters import (
     DataParameters,
     EvaluationParameters,
     QuestionParameters,
+    run_choices,
 )
 from rerec_pipeline.policy.backbone import Backbone, cast_weights, load_backbone
 from rerec_pipeline.recbench.heldout import held_out_pairs
@@ -88,11 +89,10 @@ def report_abilities(
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores before and after, with intervals of the changes."""
-    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
     return {
-        "run": {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")},
+        "run": run_choices(parameters),
         "asked": _asked(abilities),
-        "tasks": reporting.changes(abilities_before, abilities_after, *bootstrap),
+        "tasks": reporting.changes(abilities_before, abilities_after, *evaluation.bootstrap),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters
+from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters, run_choices
 from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.recbench.task import RecTask
@@ -54,7 +54,7 @@ def report_findings(
         **found.report(),
         "gains": [str(ids[row]) for row in changed[0]],
         "losses": [str(ids[row]) for row in changed[1]],
-        "run": {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")},
+        "run": run_choices(parameters),
     }
 
 

@@ -15,6 +15,7 @@ from rerec_pipeline.parameters import (
     EvaluationParameters,
     GenerationParameters,
     RFTParameters,
+    run_choices,
 )
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
 from rerec_pipeline.policy.backbone import (
@@ -189,9 +190,8 @@ def report_metrics(
     """
     examples = examples_from_table(test_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
-    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
     report: dict[str, Any] = {
-        name: report_policy(answers, examples, statements, *bootstrap)
+        name: report_policy(answers, examples, statements, *evaluation.bootstrap)
         for name, answers in scored.items()
     }
     truths = test_prompts["truth_id"].to_numpy()
@@ -199,15 +199,13 @@ def report_metrics(
         examples,
         {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn")},
         scored["after"].graded.correct,
-        *bootstrap,
+        *evaluation.bootstrap,
     )
     for name, answers in (("before", answers_before), ("after", answers_after)):
         report[name]["cut_short"] = float(answers["cut_short"].mean())
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
-    report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
-    if parameters["label"]:
-        report["run"]["label"] = parameters["label"]
+    report["run"] = run_choices(parameters)
     if parameters["target"] is not None:  # what was tested on, where it is not the data set
         report["run"]["target"] = parameters["target"]
     return report

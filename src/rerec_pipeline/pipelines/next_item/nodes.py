@@ -25,8 +25,10 @@ from rerec_pipeline.parameters import (
     NextItemParameters,
     RFTParameters,
     SASRecParameters,
+    run_choices,
 )
-from rerec_pipeline.policy.backbone import check_pretraining, load_tokenizer, too_long
+from rerec_pipeline.pipelines.rft.nodes import within_limit
+from rerec_pipeline.policy.backbone import check_pretraining
 from rerec_pipeline.recbench import ratings
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.raw import Manifest, interactions_file
@@ -247,15 +249,7 @@ def word_choices(
                 "candidate_ids": row["candidate_ids"], "conditions": [], "mentioned_ids": [],
             }
         )  # fmt: skip
-    table = pd.DataFrame(rows)
-    limits = rft.generation
-    long = too_long(
-        load_tokenizer(name, rft.backbone.template_values),
-        examples_from_table(table, task.catalogue),
-        limits.max_prompt_tokens,
-        limits.on_long_prompt,
-    )
-    return table[~table["query_id"].isin(long)].reset_index(drop=True)
+    return within_limit(pd.DataFrame(rows), task, name, rft.backbone, rft.generation)
 
 
 # -- reports ------------------------------------------------------------------------------
@@ -297,7 +291,7 @@ def report_choices(
     single = [name for name, mean in listed.items() if mean <= 1]
     report = _report(places, single, counts, rule, evaluation)
     report["listed"] = listed
-    report["run"] = {key: parameters[key] for key in ("dataset", "backbone", "variant", "seed")}
+    report["run"] = run_choices(parameters)
     return report
 
 
@@ -313,12 +307,11 @@ def _report(
     rule: NextItemParameters,
     evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
-    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
     return {
         "users": len(next(iter(places.values()))),
         "candidates": rule.negatives + 1,
         "data": counts,
-        "models": report_places(places, single, *bootstrap),
+        "models": report_places(places, single, *evaluation.bootstrap),
     }
 
 

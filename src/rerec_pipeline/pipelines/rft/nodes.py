@@ -215,13 +215,24 @@ def select_prompts(
     """Prompts of one split; a longer one stops the run or is left out, as parameters say."""
     check_pretraining(name_or_path, dataset, split_fingerprint(prompts))
     chosen = prompts[prompts["split"] == split].reset_index(drop=True)
+    return within_limit(chosen, task, name_or_path, backbone, generation)
+
+
+def within_limit(
+    prompts: pd.DataFrame,
+    task: RecTask,
+    name_or_path: str,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
+) -> pd.DataFrame:
+    """Prompts without those that are too long, if parameters do not say to stop at one."""
     dropped = too_long(
         load_tokenizer(name_or_path, backbone.template_values),
-        examples_from_table(chosen, task.catalogue),
+        examples_from_table(prompts, task.catalogue),
         generation.max_prompt_tokens,
         generation.on_long_prompt,
     )
-    return chosen[~chosen["query_id"].isin(dropped)].reset_index(drop=True)
+    return prompts[~prompts["query_id"].isin(dropped)].reset_index(drop=True)
 
 
 def collect_traces(

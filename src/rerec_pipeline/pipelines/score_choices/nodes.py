@@ -48,9 +48,8 @@ def _report(
 ) -> dict[str, Any]:
     """Accuracy of what is answered, and how much that leaves out."""
     correct = scores["correct"].to_numpy(dtype=np.bool_)
-    bootstrap = (evaluation.bootstrap_samples, evaluation.confidence, evaluation.seed)
     return {
-        **summarise(correct, scores["query_type"].tolist(), *bootstrap),
+        **summarise(correct, scores["query_type"].tolist(), *evaluation.bootstrap),
         "well_formed": float(scores["boxed"].mean()),
         "unanswered": {
             "n": len(unanswered),

@@ -7,7 +7,7 @@ import json
 from rerec_pipeline.recbench.reading import SEPARATOR
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.recbench.sample.asks import Ask
-from rerec_pipeline.recbench.sample.queries import QueryMaker
+from rerec_pipeline.recbench.sample.queries import QueryMaker, Record
 from rerec_pipeline.recbench.sample.world import DOMAINS, World, WorldSize, fabricate_world
 
 
@@ -21,8 +21,7 @@ def fabricate_files(domain: str, size: WorldSize) -> dict[str, str]:
     Returns:
         File name (inside ``dataset/<domain>``) -> content.
     """
-    world = fabricate_world(DOMAINS[domain], size)
-    maker = QueryMaker(world, seed=size.seed + 1)
+    world, records, _ = _fabricate(domain, size)
     files = {
         f"{domain}s.dat": _items_dat(world),
         "ratings.dat": _lines(world.ratings),
@@ -32,9 +31,8 @@ def fabricate_files(domain: str, size: WorldSize) -> dict[str, str]:
         files["users.dat"] = _lines(
             (u.user_id, u.gender, u.age, u.occupation, "00000") for u in world.users
         )
-    for query_type, count in size.queries.items():
-        records = maker.make(query_type, count)
-        files[QUERY_FILES[query_type]] = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+    for query_type, made in records.items():
+        files[QUERY_FILES[query_type]] = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
     return files
 
 
@@ -48,11 +46,18 @@ def fabricate_asks(domain: str, size: WorldSize) -> tuple[World, dict[str, Ask]]
     Returns:
         The world, and text of a query -> the request behind it.
     """
+    world, _, asks = _fabricate(domain, size)
+    return world, asks
+
+
+def _fabricate(
+    domain: str, size: WorldSize
+) -> tuple[World, dict[str, list[Record]], dict[str, Ask]]:
+    """A world, the records of its queries by type, and what their texts mean."""
     world = fabricate_world(DOMAINS[domain], size)
     maker = QueryMaker(world, seed=size.seed + 1)
-    for query_type, count in size.queries.items():
-        maker.make(query_type, count)
-    return world, maker.asks
+    records = {kind: maker.make(kind, count) for kind, count in size.queries.items()}
+    return world, records, maker.asks
 
 
 def _lines(rows: object) -> str:
