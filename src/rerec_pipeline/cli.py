@@ -54,6 +54,11 @@ def cli() -> None:
     help="parameter=value,value,...; in place of the preset's. Several are crossed.",
 )
 @click.option("--params", default="", help="parameter=value,... of all cells.")
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    help="Whose queries are asked; in place of the preset's.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--name", help="Of the experiment.  [default: the preset's, or experiment]")
 @click.option("--fresh", is_flag=True, help="Runs finished cells again, too.")
@@ -67,6 +72,7 @@ def experiment(
     backbone: str | None,
     sweep: tuple[str, ...],
     params: str,
+    split: str | None,
     jobs: int,
     name: str | None,
     fresh: bool,
@@ -81,6 +87,8 @@ def experiment(
             options["variants"] = _words(variants)
         if seeds is not None:
             options["seeds"] = _numbers(seeds)
+        if split is not None:
+            options["split"] = split
         if sweep:
             options["sweep"] = dict(read_sweep(part) for part in sweep)
         place = Workplace(Path(metadata.project_path))

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from rerec_pipeline.parameters import compose
+from rerec_pipeline.parameters import compose, folder_of_split
 
 
 class ChoicesConfigLoader(OmegaConfigLoader):
@@ -23,6 +23,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         self.project_root = Path(conf_source).resolve().parent
         self._defaults: dict[str, Any] = {}
         OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
+        OmegaConf.register_new_resolver("folder_of_split", folder_of_split, replace=True)
         super().__init__(conf_source, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:

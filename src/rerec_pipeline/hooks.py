@@ -272,6 +272,7 @@ class MlflowHooks(MlflowHook):
         """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
         what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
         what = f"{what}/{chosen['label']}" if "label" in chosen else what
+        pipeline = " ".join([pipeline, *([chosen["split"]] if "split" in chosen else [])])
         return what if pipeline == "__default__" else f"{what} {pipeline}"
 
     @hook_impl
@@ -296,7 +297,9 @@ class MlflowHooks(MlflowHook):
         if dataset_name == "raw_manifest":
             mlflow.set_tag("data_sha256", manifest_hash(data))
         if dataset_name in REPORTED:
-            mlflow.log_metrics(flat_numbers(data, REPORTED[dataset_name]))
+            prefix = REPORTED[dataset_name]
+            prefix = data["run"]["split"] if prefix == "test" else prefix
+            mlflow.log_metrics(flat_numbers(data, prefix))
 
 
 class SummaryHooks:
@@ -367,8 +370,9 @@ def _before_and_after(metrics: dict[str, Any]) -> str:
     before, after = metrics["before"], metrics["after"]
     low, high = after["interval"]
     where = f" on {metrics['run']['target']}" if "target" in metrics["run"] else ""
+    split = metrics["run"]["split"].capitalize()
     return (
-        f"Test accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
+        f"{split} accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
         f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
     )
 

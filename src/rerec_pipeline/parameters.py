@@ -27,14 +27,21 @@ from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, KLEstimator, LightGCNRule, Rule, SASRecRule
+from rerec_pipeline.rules import (
+    AdvantageRule,
+    EvaluatedSplit,
+    KLEstimator,
+    LightGCNRule,
+    Rule,
+    SASRecRule,
+)
 
 #: The choices, and the key that holds the blocks they name.
 CHOICES = {"dataset": "datasets", "backbone": "backbones", "variant": "variants"}
 
 #: What a label may look like, and what it may not be called: it is a folder beside these.
 LABEL = r"[A-Za-z][A-Za-z0-9._=+-]*"
-TAKEN = ("checkpoints", "policy")
+TAKEN = ("checkpoints", "policy", "transfer", "validation")
 
 #: What an experiment may be called.
 EXPERIMENT = r"\w[\w.-]*"
@@ -484,7 +491,7 @@ class RFTParameters(Rule):
 
 
 class EvaluationParameters(Rule):
-    """Evaluation on the held-out test split.
+    """Evaluation on queries that were not trained on.
 
     Attributes:
         batch_size: Prompts at once.
@@ -727,6 +734,7 @@ class Parameters(Rule):
             in no stamp.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         label: Names the folder of a run that differs from its variant by further parameters.
+        split: The queries that policies are evaluated on.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Of the recorded answers that ``score_answers`` scores.
         answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
@@ -742,6 +750,7 @@ class Parameters(Rule):
     engine: str
     seed: int = Field(ge=0)
     label: Annotated[str, AfterValidator(_check_label)]
+    split: EvaluatedSplit
     raw_dir: str
     data: DataParameters
     attributes: AttributeParameters
@@ -778,9 +787,22 @@ class Parameters(Rule):
 
 
 def run_choices(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a run from others: the choices and the seed, and its label where it has one."""
-    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label")}
-    return {key: value for key, value in chosen.items() if value != ""}
+    """What tells a run from others: choices and seed; label and split where they are not usual."""
+    chosen = {key: parameters[key] for key in (*CHOICES, "seed", "label", "split")}
+    usual = {"label": "", "split": "test"}
+    return {key: value for key, value in chosen.items() if usual.get(key) != value}
+
+
+def say_run(parameters: Mapping[str, Any]) -> str:
+    """A run as the title of a page names it."""
+    said = "{dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
+    further = (parameters["label"], "validation" if parameters["split"] == "validation" else "")
+    return ", ".join([said, *filter(None, further)])
+
+
+def folder_of_split(split: str) -> str:
+    """Folder, with a slash before it, of what was asked of a split's queries; none for test."""
+    return "" if split == "test" else f"/{split}"
 
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:

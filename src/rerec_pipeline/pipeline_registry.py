@@ -25,7 +25,7 @@ from rerec_pipeline.pipelines import (
 SHARED = (
     "prompt_lengths",
     "training_prompts",
-    "test_prompts",
+    "evaluation_prompts",
     "baseline_choices",
     "answers_before",
 )

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scale = Literal["group", "batch", "none"]
+#: Splits that a policy can be asked. Settings are chosen on validation; test tells of what was.
+EvaluatedSplit = Literal["validation", "test"]
 KLEstimator = Literal["k1", "k2", "k3"]
 
 

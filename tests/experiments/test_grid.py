@@ -23,7 +23,8 @@ QAS, TAU = "rft.reward.weights.qas", "rft.curriculum.tau"
 
 
 def grid(**parts):
-    empty = {"variants": ["rerec"], "seeds": [0], "sweep": {}, "together": [], "params": {}}
+    empty = {"variants": ["rerec"], "seeds": [0], "sweep": {}, "together": [], "params": {},
+             "split": "test"}  # fmt: skip
     return Grid(**{**empty, **parts})
 
 
@@ -74,6 +75,16 @@ class TestCells:
             "rft.reward.weights.qas=0.5,rft.sft.token_passes=70"
         )
         assert Cell("m", "t", "rerec", 0).settings() == "dataset=m,backbone=t,variant=rerec,seed=0"
+
+    def test_a_cell_that_is_asked_validation_queries_has_a_run_of_its_own(self):
+        own, changed = cells(defaults={QAS: 0.2}, sweep={QAS: [0.2, 0.1]}, split="validation")
+        assert own.run == "movies/tiny/rerec/seed-0/on-validation"
+        assert own.settings() == (
+            "dataset=movies,backbone=tiny,variant=rerec,seed=0,label=on-validation,"
+            "split=validation,rft.reward.weights.qas=0.2"
+        )
+        assert changed.run == "movies/tiny/rerec/seed-0/on-validation+qas=0.1"
+        assert (own.name, changed.name) == ("rerec, seed 0", "rerec qas=0.1, seed 0")
 
 
 class TestNames:

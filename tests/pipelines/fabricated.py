@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rerec_pipeline.parameters import folder_of_split
+
 TYPES = ("explicit", "implicit", "misinformed", "interest")
 
 
@@ -50,21 +52,27 @@ def write(project: Path, cells: list[dict], name: str = "experiment", **setting)
         cell["run"] = "/".join(part for part in parts if part)
         listed.append(cell)
         if cell["state"] == "finished":
-            write_cell(project, cell, accuracy, queries)
+            write_cell(
+                project,
+                cell,
+                accuracy,
+                queries,
+                folder_of_split(setting.get("split", "test")).strip("/"),
+            )
     target = project / "data/08_reporting/experiments" / name / "cells.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    about = {"name": name, "dataset": "sample_book", "backbone": "tiny", **setting}
+    about = {"name": name, "dataset": "sample_book", "backbone": "tiny", "split": "test", **setting}
     target.write_text(json.dumps({**about, "cells": listed}))
     return target
 
 
-def write_cell(project: Path, cell: dict, accuracy: float, queries: int) -> None:
+def write_cell(project: Path, cell: dict, accuracy: float, queries: int, asked: str) -> None:
     """What the run of one cell leaves."""
     output = project / "data/07_model_output" / cell["run"]
     report = project / "data/08_reporting" / cell["run"]
-    output.mkdir(parents=True)
-    report.mkdir(parents=True)
-    outcomes(cell, accuracy, queries).to_parquet(output / "outcomes.parquet")
+    for folder in (output, report):
+        (folder / asked).mkdir(parents=True)
+    outcomes(cell, accuracy, queries).to_parquet(output / asked / "outcomes.parquet")
     supervised, steps = cell["variant"] == "sft", 30
     noise = np.random.default_rng(cell["seed"]).normal(0, 0.05, steps)
     curve = np.clip(np.linspace(0.25, accuracy, steps) + noise, 0, 1)
@@ -79,4 +87,4 @@ def write_cell(project: Path, cell: dict, accuracy: float, queries: int) -> None
     row = {"accuracy": 0.2, "n": queries, "interval": [0.1, 0.3]}
     popular = {**row, "by_type": {"explicit": row}, "policy_there": 0.5}
     metrics = {"baselines": {"random": {"accuracy": 0.05}, "popularity": popular}}
-    (report / "metrics.json").write_text(json.dumps(metrics))
+    (report / asked / "metrics.json").write_text(json.dumps(metrics))

@@ -39,6 +39,7 @@ class TestReport:
             assert report["faithfulness"]["facts"] > 0
         assert metrics["run"] == {
             "dataset": "sample_book", "backbone": "tiny", "variant": "rerec", "seed": 0,
+            "split": "test",
         }  # fmt: skip
 
     def test_the_latest_report_is_a_copy_of_the_runs_own(self, finished, metrics):
@@ -51,6 +52,26 @@ class TestReport:
         test = set(prompts.query("split == 'test'")["query_id"])
         assert set(answers["query_id"]) == test
         assert metrics["after"]["n"] == len(test)
+
+    def test_validation_queries_can_be_asked_and_leave_what_test_queries_said_alone(self, finished):
+        latest = finished / "data/08_reporting/metrics.json"
+        of_test = latest.read_text()
+        run(finished, "evaluation", split="validation")
+        latest.write_text(of_test)
+        folders = (finished / "data/08_reporting" / RUN, finished / "data/07_model_output" / RUN)
+        assert (folders[0] / "metrics.json").read_text() == of_test
+        report = json.loads((folders[0] / "validation/metrics.json").read_text())
+        assert report["run"]["split"] == "validation"
+        prompts = pd.read_parquet(finished / "data/05_model_input/sample_book/prompts.parquet")
+        answers = pd.read_parquet(folders[1] / "validation/answers_after.parquet")
+        validation = set(prompts.query("split == 'validation'")["query_id"])
+        assert set(answers["query_id"]) == validation and report["after"]["n"] == len(validation)
+        client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
+        experiment = client.get_experiment_by_name("rerec")
+        told = client.search_runs([experiment.experiment_id], "tags.split = 'validation'")[0]
+        assert told.info.run_name == "sample_book/tiny/rerec/seed-0 evaluation validation"
+        assert told.data.metrics["validation/after/accuracy"] == report["after"]["accuracy"]
+        assert not any(name.startswith("test/") for name in told.data.metrics)
 
     def test_the_outcomes_are_those_of_the_report(self, finished, metrics):
         path = finished / "data/07_model_output" / RUN / "outcomes.parquet"
@@ -263,7 +284,7 @@ class TestDiagnosis:
         report = json.loads((diagnosed / "diagnosis.json").read_text())
         said = report["findings"]["chance"]["sentence"]
         before, after = (metrics[name]["accuracy"] for name in ("before", "after"))
-        assert said.startswith(f"Test accuracy went from {before:.3f} to {after:.3f}: ")
+        assert said.startswith(f"Accuracy went from {before:.3f} to {after:.3f}: ")
         assert report["findings"]["no_spread"]["value"] < 1
         assert report["run"] == metrics["run"]
         assert len(report["findings"]) + len(report["not_measured"]) == 16

@@ -65,10 +65,10 @@ def test_the_backbones_record_is_checked_against_the_targets_splits():
     node = next(
         node
         for node in register_pipelines()["transfer"].nodes
-        if node.name == "transfer.select_test_prompts"
+        if node.name == "transfer.select_evaluation_prompts"
     )
     inherited = ["trained_backbone_record", "params:rft.backbone", "params:rft.generation"]
-    asked = ["prompts", "task", *inherited, "params:target"]
+    asked = ["prompts", "task", *inherited, "params:target", "params:split"]
     assert node.inputs == asked
 
 

@@ -45,7 +45,12 @@ def rule():
 def dataset(listed, name) -> CellTablesDataset:
     folder, file = FILES[name]
     root = listed.parents[4]
-    return CellTablesDataset(filepath=str(listed), path=str(root / folder), file=file)
+    return CellTablesDataset(
+        filepath=str(listed),
+        path=str(root / folder),
+        file=file,
+        follows_split=name in ("cell_outcomes", "cell_metrics"),
+    )
 
 
 def told(project, rule, cells, **setting):
@@ -270,12 +275,20 @@ class TestReport:
 
 
 class TestPublished:
+    @staticmethod
+    def setting(dataset, backbone, split="test"):
+        return {"dataset": dataset, "backbone": backbone, "split": split}
+
     def test_only_the_same_setting_stands_beside_ours(self, rule):
-        same = published(rule.published, "recbench_book", "llama3.2-3b")
+        same = published(rule.published, self.setting("recbench_book", "llama3.2-3b"))
         assert same["same_setting"] and list(same["accuracy"]) == ["recbench_book"]
         assert same["accuracy"]["recbench_book"]["rerec"]["misinformed"] == 0.75
-        for setting in (("recbench_movie", "qwen2.5-3b"), ("sample_movie", "llama3.2-3b")):
-            other = published(rule.published, *setting)
+        for setting in (
+            self.setting("recbench_movie", "qwen2.5-3b"),
+            self.setting("sample_movie", "llama3.2-3b"),
+            self.setting("recbench_book", "llama3.2-3b", "validation"),
+        ):
+            other = published(rule.published, setting)
             assert not other["same_setting"] and len(other["accuracy"]) == 2
 
     def test_on_the_page(self, compared, tmp_path, rule):
@@ -285,6 +298,17 @@ class TestPublished:
         page = told(tmp_path, rule, CELLS[:6], **setting)[3]
         assert note not in page and "<small>paper 0.748</small>" in page
         assert "gpt-4o (published)" in page and "grpo (published)" not in page
+
+
+class TestSplit:
+    def test_cells_that_were_asked_validation_queries_are_read_and_told_as_such(
+        self, tmp_path, rule
+    ):
+        for split, queries in (("validation", 40), ("test", 60)):
+            cells = [{**cell, "queries": queries} for cell in CELLS[:6]]
+            _, report, _, page = told(tmp_path / split, rule, cells, split=split)
+            assert report["experiment"]["split"] == split
+            assert f"6 finished cells, {queries} queries of the {split} split" in page
 
 
 class TestSensitivity:

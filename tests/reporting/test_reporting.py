@@ -230,7 +230,8 @@ class TestPlots:
     def test_accuracy_before_and_after(self):
         row = {"accuracy": 0.5, "n": 4, "interval": [0.25, 0.9]}
         metrics = {name: {**row, "by_type": {"explicit": row}} for name in ("before", "after")}
-        figure = plots.accuracy_by_type(metrics)
+        figure = plots.accuracy_by_type({**metrics, "run": {"split": "validation"}})
+        assert figure.layout.title.text == "Accuracy on the validation split"
         assert [bar.name for bar in figure.data] == ["before fine-tuning", "after fine-tuning"]
         assert list(figure.data[0].y) == [0.5, 0.5]
         assert list(figure.data[0].error_y.array) == pytest.approx([0.4, 0.4])

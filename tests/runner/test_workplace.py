@@ -45,6 +45,7 @@ class TestPlan:
     def test_sweeps_can_be_run_and_hold_the_variant_itself(self, place, presets, preset):
         made = plan(place, presets, preset, seeds=[0])
         assert len(made.cells) >= 3
+        assert made.shared["split"] == "validation"  # settings can be chosen by what they find
         labels = [cell.label for cell in made.cells]
         assert labels.count("") == 1 and len(set(labels)) == len(labels)
         budgets = [place.parameters(c.settings())["rft"].budget for c in made.cells]
@@ -57,6 +58,22 @@ class TestPlan:
         folder = "sample_movie/tiny/rerec/seed-0/qas=0.5"
         assert PROJECT / "data/08_reporting" / folder / "metrics.json" in place.outputs(cell)
         assert place.checkpoints(cell) == PROJECT / "data/06_models" / folder / "checkpoints"
+
+    def test_what_is_asked_of_validation_queries_does_not_replace_what_test_queries_were(
+        self, place, presets
+    ):
+        test, validation = (
+            {
+                path
+                for cell in plan(place, presets, split=split).cells
+                for path in place.outputs(cell)
+            }
+            for split in ("test", "validation")
+        )
+        assert test and validation and not test & validation
+        names = ("evaluation_prompts", "answers_before", "baseline_choices", "policy")
+        files = [place.files(f"dataset=sample_movie{split}") for split in ("", ",split=validation")]
+        assert [files[0][name] == files[1][name] for name in names] == [False, False, False, True]
 
     def test_without_the_reference_the_parameters_compute_is_taken(self, place, presets):
         made = plan(place, presets, variants=["sft", "grpo"], seeds=[0])
@@ -82,6 +99,7 @@ class TestRefusal:
             ({"params": {"rft.budget.rollouts": 100}}, "not a multiple"),
             ({"sweep": {"data.split.seed": [1, 2]}}, "data.split.seed: .* shared by all cells"),
             ({"seeds": []}, "seeds"),
+            ({"split": "train"}, "split"),
         ],
     )
     def test_before_anything_runs(self, place, presets, options, said):
@@ -97,7 +115,7 @@ class TestRefusal:
             make_plan(place, "../x", read_grid(presets, "evidence", {}), None, None)
 
     def test_a_label_is_a_folder_beside_others(self, place):
-        for label in ("../up", "policy", "metrics.json", "1"):
+        for label in ("../up", "policy", "validation", "metrics.json", "1"):
             with pytest.raises(BadParameterError, match="label"):
                 place.parameters(f"label={label}")
 

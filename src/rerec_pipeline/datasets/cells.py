@@ -11,6 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.parameters import folder_of_split
 
 
 class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
@@ -23,15 +24,23 @@ class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         filepath: The experiment's list of cells (cells.json).
         path: Folder in which each cell's ``run`` is a folder.
         file: Name of the file in it.
+        follows_split: Whether the file is in a folder of the split that the cells were asked.
         metadata: Ignored by Kedro; read by kedro viz.
     """
 
     def __init__(
-        self, *, filepath: str, path: str, file: str, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        path: str,
+        file: str,
+        follows_split: bool = False,
+        metadata: dict[str, Any] | None = None,
     ):
         self._filepath = Path(filepath)
         self._path = Path(path)
         self._file = file
+        self._follows_split = follows_split
         self.metadata = metadata
 
     def load(self) -> pd.DataFrame:
@@ -40,8 +49,11 @@ class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         Raises:
             BadInputError: If no cell is finished, or one that is lacks the file.
         """
-        listed = json.loads(self._filepath.read_text())["cells"]
-        tables = [self._table(cell) for cell in listed if cell["state"] == "finished"]
+        experiment = json.loads(self._filepath.read_text())
+        asked = folder_of_split(experiment["split"]).strip("/") if self._follows_split else ""
+        tables = [
+            self._table(cell, asked) for cell in experiment["cells"] if cell["state"] == "finished"
+        ]
         if not tables:
             raise BadInputError(
                 self._filepath, "no cell is finished", remedy="Run the experiment first"
@@ -56,8 +68,8 @@ class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
         """First rows for kedro viz."""
         return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))
 
-    def _table(self, cell: dict[str, Any]) -> pd.DataFrame:
-        path = self._path / cell["run"] / self._file
+    def _table(self, cell: dict[str, Any], asked: str) -> pd.DataFrame:
+        path = self._path / cell["run"] / asked / self._file
         if not path.is_file():
             raise BadInputError(
                 path,

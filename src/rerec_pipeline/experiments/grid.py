@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.rules import EvaluatedSplit, Rule
 
 #: Parameter -> value.
 Changes = Mapping[str, Any]
 
 #: Parameters that place a cell in the grid; they are not given as changes.
-PLACE = ("dataset", "backbone", "variant", "seed", "label")
+PLACE = ("dataset", "backbone", "variant", "seed", "label", "split")
 
 
 class Grid(Rule):
@@ -32,6 +32,7 @@ class Grid(Rule):
         sweep: Parameter -> values; several parameters are crossed.
         together: Sets of parameters that change together, one after the other.
         params: What all cells are run with.
+        split: The queries that their policies are asked.
     """
 
     variants: list[str] = Field(min_length=1)
@@ -39,6 +40,7 @@ class Grid(Rule):
     sweep: dict[str, list[Any]]
     together: list[dict[str, Any]]
     params: dict[str, Any]
+    split: EvaluatedSplit
 
     def changes(self) -> list[Changes]:
         """Every set of changes that variants are run with; one that is empty without a sweep."""
@@ -55,6 +57,7 @@ class Cell:
         label: Names what it changes of its variant; empty where it changes nothing.
         changes: What the experiment varies, as (parameter, value).
         params: What all its cells are run with, as (parameter, value).
+        split: The queries that its policy is asked.
     """
 
     dataset: str
@@ -64,11 +67,18 @@ class Cell:
     label: str = ""
     changes: tuple[tuple[str, Any], ...] = ()
     params: tuple[tuple[str, Any], ...] = ()
+    split: EvaluatedSplit = "test"
+
+    @property
+    def folder(self) -> str:
+        """The ``label`` of its run; a cell that is asked validation queries has its own."""
+        asked = "" if self.split == "test" else f"on-{self.split}"
+        return "+".join(part for part in (asked, self.label) if part)
 
     @property
     def run(self) -> str:
         """Its folder below every layer of ``data/``."""
-        parts = (self.dataset, self.backbone, self.variant, f"seed-{self.seed}", self.label)
+        parts = (self.dataset, self.backbone, self.variant, f"seed-{self.seed}", self.folder)
         return "/".join(part for part in parts if part)
 
     @property
@@ -87,9 +97,11 @@ class Cell:
         Args:
             further: More parameters, e.g. the compute that another cell has spent.
         """
-        place = {key: getattr(self, key) for key in PLACE}
-        if not self.label:
+        place = {key: getattr(self, key) for key in PLACE} | {"label": self.folder}
+        if not self.folder:
             del place["label"]
+        if self.split == "test":
+            del place["split"]
         return write({**place, **dict(self.params), **dict(self.changes), **(further or {})})
 
 
@@ -183,7 +195,7 @@ def make_cells(
         own = defaults(variant)
         label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
         parameters = (*change.items(),), (*grid.params.items(),)
-        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters))
+        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split))
     if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
         raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
     return cells

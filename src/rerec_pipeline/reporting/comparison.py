@@ -1,7 +1,7 @@
 """Variants compared: how each did over its seeds, and how sure one can be that they differ.
 
 Cells of an experiment with the same variant and label are the seeds of one *arm*. All arms answer
-the same test queries, so they are compared query by query.
+the same queries, so they are compared query by query.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def check_queries(outcomes: pd.DataFrame, source: object) -> None:
     if other:
         raise BadInputError(
             source,
-            f"not all cells were evaluated on the same test queries: {', '.join(other)} on others "
+            f"not all cells were evaluated on the same queries: {', '.join(other)} on others "
             f"than {first}",
             remedy="Run these cells again with one data set, split and limit of prompts",
         )

@@ -98,7 +98,7 @@ def _subtitle(report: Row) -> str:
     return (
         f"{experiment['dataset']}, {experiment['backbone']}: {_count(arms, 'variant')}, "
         f"{_count(cells['finished'], 'finished cell')}, "
-        f"{_count(overall[0]['queries'], 'test query', 'test queries')}"
+        f"{_count(overall[0]['queries'], 'query', 'queries')} of the {experiment['split']} split"
     )
 
 
@@ -232,7 +232,7 @@ def _sensitivity(report: Row, figure: go.Figure) -> str:
         return ""
     return _section(
         "Sensitivity",
-        "<p>Test accuracy against each parameter that was swept, with intervals. The dotted line "
+        "<p>Accuracy against each parameter that was swept, with intervals. The dotted line "
         "is the variant with its parameters as they stand.</p>",
         _figure(figure, "sensitivity"),
     )
@@ -278,7 +278,7 @@ def _published(report: Row) -> str:
         f"<p>These figures are not to be held against the ones above: they are of "
         f"{escape(', '.join(paper['accuracy']))} with the backbone {escape(paper['backbone'])}, "
         f"this experiment is of {escape(experiment['dataset'])} with "
-        f"{escape(experiment['backbone'])}.</p>",
+        f"{escape(experiment['backbone'])}, on {escape(experiment['split'])} queries.</p>",
         *tables, f"<p class=quiet>{_source(paper)}</p>",
     )  # fmt: skip
 
@@ -318,7 +318,7 @@ def _method(report: Row) -> str:
         "How to read this",
         f"<p><b>Intervals</b> are {settings['confidence']:.0%} percentile intervals of "
         f"{settings['bootstrap_samples']:,} resamples. Each draws seeds with replacement, and then "
-        "test queries with replacement, the same for all seeds and, in a difference, for both "
+        "queries with replacement, the same for all seeds and, in a difference, for both "
         "variants. With few seeds, what another seed could change is underestimated.</p>",
         "<p><b>P values</b> are of a two-sided permutation test: were two variants alike, each "
         "query's difference (mean over seeds) could as well have the other sign. It is about the "

@@ -73,8 +73,8 @@ def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
 
 
 def accuracy_by_arm(rows: Rows) -> go.Figure:
-    """Test accuracy by query type, one dot with its interval an arm."""
-    figure = styled_figure("Test accuracy by query type", "", "share right")
+    """Accuracy by query type, one dot with its interval an arm."""
+    figure = styled_figure("Accuracy by query type", "", "share right")
     rows = told_apart(rows)
     for name, colour in colours_of(rows).items():
         own = [row for row in rows if arm_name(row["variant"], row["label"]) == name]

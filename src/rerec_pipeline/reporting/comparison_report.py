@@ -71,9 +71,16 @@ def baselines(metrics: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def published(rule: PublishedParameters, dataset: str, backbone: str) -> dict[str, Any]:
-    """The paper's figures: those of this data set where the setting is the same, else all."""
-    same = dataset in rule.accuracy and backbone == rule.backbone
+def published(rule: PublishedParameters, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The paper's figures: those of this data set where the setting is the same, else all.
+
+    Args:
+        rule: The figures, and of which backbone they are.
+        experiment: ``dataset``, ``backbone`` and ``split`` of ours.
+    """
+    dataset = experiment["dataset"]
+    alike = experiment["backbone"] == rule.backbone and experiment["split"] == "test"
+    same = dataset in rule.accuracy and alike
     figures = {dataset: rule.accuracy[dataset]} if same else rule.accuracy
     return {
         "source": rule.source,

@@ -21,7 +21,7 @@ class Cell:
     Attributes:
         variant: Name of the variant.
         seed: Its seed.
-        before, after: Test accuracy.
+        before, after: Accuracy.
         token_passes: Tokens that passed through the model in training (forward 1, backward 2).
         seconds: Of training.
     """
@@ -40,7 +40,7 @@ class Cell:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Test accuracy before and after, per seed and as mean, as a Markdown table."""
+    """Accuracy before and after, per seed and as mean, as a Markdown table."""
     lines = [
         "| variant | seed | before | after | gain | token passes | training, s |",
         "|---|---|---|---|---|---|---|",

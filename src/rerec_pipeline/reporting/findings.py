@@ -28,7 +28,7 @@ class RunRecord:
 
     Attributes:
         log: One row for each optimizer step.
-        right_before: Whether each test query was answered rightly before fine-tuning, bool (N,).
+        right_before: Whether each query was answered rightly before fine-tuning, bool (N,).
         right_after: The same after, bool (N,).
         w_penalty: Share of the reward that penalised paragraphs lose.
         max_tokens: Limit of a completion's tokens.
@@ -106,12 +106,12 @@ def sign_test(gained: int, lost: int) -> float:
 
 
 def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
-    """Did answers on the test split get better, beyond chance?"""
+    """Did answers on held-out queries get better, beyond chance?"""
     before, after = run.right_before, run.right_after
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     p = sign_test(gained, lost)
     counts = (
-        f"Test accuracy went from {before.mean():.3f} to {after.mean():.3f}: {gained} answers "
+        f"Accuracy went from {before.mean():.3f} to {after.mean():.3f}: {gained} answers "
         f"became right, {lost} became wrong"
     )
     chance = p > limits.chance
@@ -318,7 +318,7 @@ def forgotten(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 
 #: Rules in the order in which they are told: question, rule, and the columns that it needs.
 RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
-    ("answers on the test split", gain, ()),
+    ("answers on held-out queries", gain, ()),
     ("reward against accuracy", reward_hacking, ("reward", "accuracy")),
     (
         "reward spread of groups",

@@ -110,8 +110,8 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
 
 
 def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
-    """Test accuracy by query type, before and after, with intervals."""
-    figure = styled_figure("Accuracy on the test split", "", "share right")
+    """Accuracy by query type, before and after, with intervals."""
+    figure = styled_figure(f"Accuracy on the {metrics['run']['split']} split", "", "share right")
     for name, colour in (("before", BEFORE), ("after", AFTER)):
         rows = {"overall": metrics[name], **metrics[name]["by_type"]}
         values = [row["accuracy"] for row in rows.values()]
@@ -215,7 +215,7 @@ def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
 
 
 def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
-    """Test accuracy of the policy before and after beside random, popularity and LightGCN."""
+    """Accuracy of the policy before and after beside random, popularity and LightGCN."""
     figure = styled_figure("Beside answers that need no language model", "", "share right")
     rows = {**metrics["baselines"], "before": metrics["before"], "after": metrics["after"]}
     colours = {"before": BEFORE, "after": AFTER}

@@ -59,7 +59,7 @@ class Plan:
     def shared(self) -> dict[str, str]:
         """The choices that all cells have in common."""
         first = self.cells[0]
-        return {"dataset": first.dataset, "backbone": first.backbone}
+        return {"dataset": first.dataset, "backbone": first.backbone, "split": first.split}
 
 
 def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any]) -> Grid:
@@ -125,7 +125,7 @@ def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> 
             part can not be made.
     """
     folder = place.root / FOLDER / plan.name
-    peak = place.peak_memory(**plan.shared)
+    peak = place.peak_memory(plan.shared["dataset"], plan.shared["backbone"])
     if problem := too_large(jobs, peak, available_memory() if peak and jobs > 1 else 0):
         raise ReRecError(problem)
     for variant in plan.unmatched:
@@ -204,7 +204,7 @@ def say_where(command: str, plan: Plan, root: Path) -> str:
     if torch.cuda.is_available():
         machine = f"{torch.cuda.get_device_name()}, {machine}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    what = ", ".join(plan.shared.values())
+    what = "{dataset}, {backbone}, {split} split".format(**plan.shared)
     return f"`{command}`, {today}: {what}; {machine}, {versions}, commit {git_commit(root)}."
 
 

@@ -247,6 +247,7 @@ class GridRun:
             "name": self.name,
             "dataset": first.dataset,
             "backbone": first.backbone,
+            "split": first.split,
             "cells": [self._row(cell, outcome) for cell, outcome in self.outcomes.items()],
         }
         write_json(self.folder / "cells.json", content)

@@ -34,9 +34,10 @@ def report_comparison(
     cells = experiment_cells["cells"]
     waiting = [cell for cell in cells if cell["state"] != "finished"]
     first = comparison_table.iloc[0]
+    of_all = {key: experiment_cells[key] for key in ("name", "dataset", "backbone", "split")}
     learned = telling.costs(cell_summaries, cells)
     return {
-        "experiment": {key: experiment_cells[key] for key in ("name", "dataset", "backbone")},
+        "experiment": of_all,
         "reference": {key: str(first[key]) for key in ("variant", "label")},
         "settings": comparison.model_dump(exclude={"published"}),
         "headline": telling.headline(comparison_table),
@@ -48,9 +49,7 @@ def report_comparison(
         ],
         "baselines": telling.baselines(cell_metrics),
         "sensitivity": telling.sensitivity(comparison_table, cells),
-        "published": telling.published(
-            comparison.published, experiment_cells["dataset"], experiment_cells["backbone"]
-        ),
+        "published": telling.published(comparison.published, of_all),
         "cells": {"finished": len(cells) - len(waiting), "not_finished": waiting},
     }
 

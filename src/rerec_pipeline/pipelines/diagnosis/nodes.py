@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters, run_choices
+from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters, run_choices, say_run
 from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.recbench.task import RecTask
@@ -43,25 +43,25 @@ def plot_training(
 def report_findings(
     found: findings.Diagnosis,
     scored: dict[str, ScoredRollouts],
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     diagnosis: DiagnosisParameters,
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
     """The findings and the queries whose answers changed, for machines."""
     changed = diagnosis_page.changes(scored["before"], scored["after"], diagnosis.changes)
-    ids = test_prompts["query_id"]
+    ids = evaluation_prompts["query_id"]
     return {
         **found.report(),
         "gains": [str(ids[row]) for row in changed[0]],
         "losses": [str(ids[row]) for row in changed[1]],
-        "run": run_choices(parameters),
+        "run": {**run_choices(parameters), "split": parameters["split"]},
     }
 
 
 def write_page(
     found: findings.Diagnosis,
     scored: dict[str, ScoredRollouts],
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     curriculum_log: pd.DataFrame,
     diagnosis: DiagnosisParameters,
@@ -70,8 +70,8 @@ def write_page(
 ) -> str:
     """Findings, plots, and the largest gains and losses, on one page that needs no network."""
     shown = (
-        examples_from_table(test_prompts, task.catalogue),
-        test_prompts["text"].tolist(),
+        examples_from_table(evaluation_prompts, task.catalogue),
+        evaluation_prompts["text"].tolist(),
         scored["before"],
         scored["after"],
         task.catalogue,
@@ -80,6 +80,6 @@ def write_page(
         [transcript_article(*shown, row) for row in rows]
         for rows in diagnosis_page.changes(scored["before"], scored["after"], diagnosis.changes)
     )
-    title = "Diagnosis: {dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
+    title = f"Diagnosis: {say_run(parameters)}"
     figures = {**panels, "curriculum": plots.curriculum_by_epoch(curriculum_log)}
     return diagnosis_page.diagnosis_page(title, found, figures, gains, losses)

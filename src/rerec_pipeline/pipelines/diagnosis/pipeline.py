@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_findings,
-                ["found", "scored_answers", "test_prompts", "params:diagnosis", "parameters"],
+                ["found", "scored_answers", "evaluation_prompts", "params:diagnosis", "parameters"],
                 "diagnosis_findings",
                 name="report_findings",
             ),
@@ -40,7 +40,7 @@ def create_pipeline() -> Pipeline:
                 {
                     "found": "found",
                     "scored": "scored_answers",
-                    "test_prompts": "test_prompts",
+                    "evaluation_prompts": "evaluation_prompts",
                     "task": "task",
                     "curriculum_log": "curriculum_log",
                     "diagnosis": "params:diagnosis",

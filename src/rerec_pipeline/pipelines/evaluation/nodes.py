@@ -1,4 +1,4 @@
-"""Nodes of the evaluation pipeline: the policy before and after, on the held-out test split."""
+"""Nodes of the evaluation pipeline: the policy before and after, on held-out queries."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rerec_pipeline.parameters import (
     GenerationParameters,
     RFTParameters,
     run_choices,
+    say_run,
 )
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
 from rerec_pipeline.policy.backbone import (
@@ -39,23 +40,25 @@ from rerec_pipeline.reporting.faithfulness import StatementReader
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
+from rerec_pipeline.rules import EvaluatedSplit
 
 
-def select_test_prompts(
+def select_evaluation_prompts(
     prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
     backbone: BackboneParameters,
     generation: GenerationParameters,
     dataset: str,
+    split: EvaluatedSplit,
 ) -> pd.DataFrame:
-    """Test prompts: nothing was trained or selected on them."""
+    """Prompts of the split that is asked; on those of test nothing was trained or selected."""
     name_or_path = backbone_record["name_or_path"]
-    return select_prompts(prompts, "test", task, name_or_path, backbone, generation, dataset)
+    return select_prompts(prompts, split, task, name_or_path, backbone, generation, dataset)
 
 
 def choose_by_baselines(
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     queries: pd.DataFrame,
     interaction_graph: ir.Table,
@@ -64,7 +67,7 @@ def choose_by_baselines(
 ) -> pd.DataFrame:
     """What popularity and LightGCN choose among the same candidates; no id where they cannot."""
     catalogue = task.catalogue
-    examples = examples_from_table(test_prompts, catalogue)
+    examples = examples_from_table(evaluation_prompts, catalogue)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
     items = lightgcn_embeddings["items"].numpy()
     names = interaction_graph.select("user_id").distinct().order_by("user_id").to_pyarrow()
@@ -80,12 +83,12 @@ def choose_by_baselines(
         "popularity": ids[choose_popular(examples, counts.to_numpy("float64"))],
         "lightgcn": ids[choose_near(examples, profiles, items)],
     }
-    table = pd.DataFrame({"query_id": test_prompts["query_id"], **chosen})
+    table = pd.DataFrame({"query_id": evaluation_prompts["query_id"], **chosen})
     return table.astype(dict.fromkeys(chosen, "Int64")).replace(-1, pd.NA)
 
 
 def answer_before(
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     backbone_record: dict[str, Any],
     backbone: BackboneParameters,
@@ -97,11 +100,11 @@ def answer_before(
         backbone_record["name_or_path"], backbone.dtype, backbone.template_values
     )
     limits = (backbone, generation, evaluation)
-    return _answer(untrained, test_prompts, task, *limits, "Answering, before")
+    return _answer(untrained, evaluation_prompts, task, *limits, "Answering, before")
 
 
 def answer_after(
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     policy: Backbone,
     rft: RFTParameters,
@@ -109,7 +112,7 @@ def answer_after(
 ) -> pd.DataFrame:
     """Answers of the fine-tuned policy."""
     limits = (rft.backbone, rft.generation, evaluation)
-    return _answer(policy, test_prompts, task, *limits, "Answering, after")
+    return _answer(policy, evaluation_prompts, task, *limits, "Answering, after")
 
 
 def _answer(
@@ -140,13 +143,13 @@ def _answer(
 def score_answers(
     answers_before: pd.DataFrame,
     answers_after: pd.DataFrame,
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     reward: Reward,
     rft: RFTParameters,
 ) -> dict[str, ScoredRollouts]:
     """Scores both sets of answers with the very object that scored the rollouts."""
-    examples = examples_from_table(test_prompts, task.catalogue)
+    examples = examples_from_table(evaluation_prompts, task.catalogue)
     backbone = rft.backbone
     table = TokenBytes(load_tokenizer(backbone.name_or_path, backbone.template_values))
     scorer = RolloutScorer(task, reward, table)
@@ -158,12 +161,12 @@ def score_answers(
 
 def tabulate_outcomes(
     scored: dict[str, ScoredRollouts],
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     attribute_graph: pd.DataFrame,
 ) -> pd.DataFrame:
-    """What came of every test query, before and after: what runs are compared by."""
-    examples = examples_from_table(test_prompts, task.catalogue)
+    """What came of every query, before and after: what runs are compared by."""
+    examples = examples_from_table(evaluation_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
     stages = [
         outcome_table(answers, examples, statements).assign(stage=stage)
@@ -177,7 +180,7 @@ def report_metrics(
     baseline_choices: pd.DataFrame,
     answers_before: pd.DataFrame,
     answers_after: pd.DataFrame,
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     attribute_graph: pd.DataFrame,
     training_summary: dict[str, Any],
@@ -188,13 +191,13 @@ def report_metrics(
 
     ``cut_short`` is the share of answers that ended at the limit and not by themselves.
     """
-    examples = examples_from_table(test_prompts, task.catalogue)
+    examples = examples_from_table(evaluation_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
     report: dict[str, Any] = {
         name: report_policy(answers, examples, statements, *evaluation.bootstrap)
         for name, answers in scored.items()
     }
-    truths = test_prompts["truth_id"].to_numpy()
+    truths = evaluation_prompts["truth_id"].to_numpy()
     report["baselines"] = report_baselines(
         examples,
         {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn")},
@@ -205,7 +208,7 @@ def report_metrics(
         report[name]["cut_short"] = float(answers["cut_short"].mean())
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
-    report["run"] = run_choices(parameters)
+    report["run"] = {**run_choices(parameters), "split": parameters["split"]}
     if parameters["target"] is not None:  # what was tested on, where it is not the data set
         report["run"]["target"] = parameters["target"]
     return report
@@ -239,21 +242,21 @@ def plot_curriculum(curriculum_log: pd.DataFrame) -> go.Figure:
 
 def tell_transcripts(
     scored: dict[str, ScoredRollouts],
-    test_prompts: pd.DataFrame,
+    evaluation_prompts: pd.DataFrame,
     task: RecTask,
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> tuple[pd.DataFrame, str]:
     """Sample transcripts as a table and as a page, penalised paragraphs marked."""
-    examples = examples_from_table(test_prompts, task.catalogue)
+    examples = examples_from_table(evaluation_prompts, task.catalogue)
     rows = transcripts.pick(examples, evaluation.transcripts_per_type, evaluation.seed)
     shown = (
         examples,
-        test_prompts["text"].tolist(),
+        evaluation_prompts["text"].tolist(),
         scored["before"],
         scored["after"],
         task.catalogue,
         rows,
     )
-    title = "Transcripts: {dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
+    title = f"Transcripts: {say_run(parameters)}"
     return transcripts.transcript_table(*shown), transcripts.transcript_page(*shown, title)

@@ -1,4 +1,4 @@
-"""Policy before and after -> answers on the test split -> report, plots, transcripts."""
+"""Policy before and after -> answers on a split -> report, plots, transcripts."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ def create_pipeline() -> Pipeline:
     return create_task_pipeline() + Pipeline(
         [
             Node(
-                nodes.select_test_prompts,
-                ["prompts", "task", *BACKBONE, "params:dataset"],
-                "test_prompts",
-                name="select_test_prompts",
+                nodes.select_evaluation_prompts,
+                ["prompts", "task", *BACKBONE, "params:dataset", "params:split"],
+                "evaluation_prompts",
+                name="select_evaluation_prompts",
             ),
             Node(
                 nodes.choose_by_baselines,
                 [
-                    "test_prompts",
-                    "task",
-                    "queries",
-                    "interaction_graph",
-                    "item_popularity",
-                    "lightgcn_embeddings",
+                    *("evaluation_prompts", "task", "queries"),
+                    *("interaction_graph", "item_popularity", "lightgcn_embeddings"),
                 ],
                 "baseline_choices",
                 name="choose_by_baselines",
             ),
             Node(
                 nodes.answer_before,
-                ["test_prompts", "task", *BACKBONE, "params:evaluation"],
+                ["evaluation_prompts", "task", *BACKBONE, "params:evaluation"],
                 "answers_before",
                 name="answer_before",
             ),
             Node(
                 nodes.answer_after,
-                ["test_prompts", "task", "policy", "params:rft", "params:evaluation"],
+                ["evaluation_prompts", "task", "policy", "params:rft", "params:evaluation"],
                 "answers_after",
                 name="answer_after",
             ),
             Node(
                 nodes.score_answers,
-                ["answers_before", "answers_after", "test_prompts", "task", "reward", "params:rft"],
+                [
+                    "answers_before",
+                    "answers_after",
+                    "evaluation_prompts",
+                    "task",
+                    "reward",
+                    "params:rft",
+                ],
                 "scored_answers",
                 name="score_answers",
             ),
             Node(
                 nodes.tabulate_outcomes,
-                ["scored_answers", "test_prompts", "task", "attribute_graph"],
+                ["scored_answers", "evaluation_prompts", "task", "attribute_graph"],
                 "outcomes",
                 name="tabulate_outcomes",
             ),
@@ -62,7 +65,7 @@ def create_pipeline() -> Pipeline:
                     "baseline_choices",
                     "answers_before",
                     "answers_after",
-                    "test_prompts",
+                    "evaluation_prompts",
                     "task",
                     "attribute_graph",
                     "training_summary",
@@ -86,7 +89,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.tell_transcripts,
-                ["scored_answers", "test_prompts", "task", "params:evaluation", "parameters"],
+                ["scored_answers", "evaluation_prompts", "task", "params:evaluation", "parameters"],
                 ["transcripts", "transcripts_page"],
                 name="tell_transcripts",
             ),

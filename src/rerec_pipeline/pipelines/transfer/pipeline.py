@@ -1,4 +1,4 @@
-"""A policy trained on one data set -> its answers on the test split of another."""
+"""A policy trained on one data set -> its answers on queries of another."""
 
 from __future__ import annotations
 
