@@ -15,6 +15,7 @@ from kedro.framework.startup import ProjectMetadata
 from rerec_pipeline import fetching
 from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
+from rerec_pipeline.files import write_beside
 from rerec_pipeline.reporting.evidence import put_into, table, verdict
 from rerec_pipeline.runner.experiment import (
     Plan,
@@ -125,7 +126,7 @@ def evidence(
         if write:
             target = project / "docs" / "results.md"
             section = "\n\n".join([head, table(cells), lines])
-            target.write_text(put_into(target.read_text(), section))
+            write_beside(target, put_into(target.read_text(), section).encode())
             click.echo(f"\nWritten into {target.relative_to(project)}")
 
 

@@ -117,6 +117,13 @@ def boxed(examples, task):
     return [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
 
 
+def spend(seconds, trainer_state):
+    """Makes a checkpoint say that training has taken longer."""
+    content = json.loads(trainer_state.read_text())
+    content["stateful_callbacks"]["Stopwatch"]["attributes"]["seconds"] += seconds
+    trainer_state.write_text(json.dumps(content))
+
+
 def tune(material, backbone_folder, rft, folder, seed=0, callbacks=()):
     task, reward, examples = material
     backbone = load_backbone(backbone_folder)
@@ -197,11 +204,13 @@ class TestTraining:
             tune(material, warm_backbone, rft, tmp_path / "cut", callbacks=[PullThePlug()])
         state = json.loads((tmp_path / f"cut/checkpoint-{2 * updates}/curriculum.json").read_text())
         assert state["visits"] == 2 * PROMPTS
+        spend(1000, tmp_path / f"cut/checkpoint-{2 * updates}/trainer_state.json")
         resumed = tune(material, warm_backbone, rft, tmp_path / "cut")
         assert all(torch.equal(w, weights(resumed)[n]) for n, w in weights(whole).items())
         assert resumed.epochs.equals(whole.epochs)
         columns = ["loss", "reward", "accuracy", "learning_rate", "curriculum/epoch"]
         assert resumed.log[columns].equals(whole.log[columns])
+        assert 0 < whole.summary["seconds"] < 1000 < resumed.summary["seconds"] < 2000
 
     def test_lora_trains_an_adapter_only(self, material, warm_backbone, tmp_path):
         from rerec_pipeline.datasets import PolicyDataset

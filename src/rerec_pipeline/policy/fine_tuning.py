@@ -38,7 +38,7 @@ class FineTuned:
         policy: The policy, in evaluation mode.
         log: One row for each optimizer step.
         epochs: One row for each epoch of the curriculum.
-        summary: Totals: steps, samples, rollouts, tokens, token_passes, seconds of this call, and
+        summary: Totals: steps, samples, rollouts, tokens, token_passes, seconds, and
             peak_memory_bytes.
     """
 

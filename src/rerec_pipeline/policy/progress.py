@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from rerec_pipeline import processes
@@ -35,6 +37,29 @@ class TrainingProgress(ProgressCallback):
             self.training_bar.set_postfix(values)
 
 
+class Stopwatch(TrainerCallback, ExportableState):
+    """Seconds of training, those of interrupted parts up to their last checkpoint included."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._before + time.monotonic() - self._since
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {}, "attributes": {"seconds": self.seconds}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts, from what the checkpoint says that is resumed from."""
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        self._before = kept["attributes"]["seconds"] if state.global_step and kept else 0.0
+        self._since = time.monotonic()
+
+
 def show_progress(trainer: Trainer, *shown: str) -> None:
     """Gives a trainer this bar in place of its own output."""
     trainer.remove_callback(PrinterCallback)
@@ -50,7 +75,7 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
         folder: Where its checkpoints are. One that was cut off while it was written is removed.
 
     Returns:
-        Seconds it took, of this call alone.
+        Seconds it took, those of interrupted parts up to their last checkpoint included.
     """
     if processes.is_main():
         _remove_cut_off(folder)
@@ -58,7 +83,10 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return float(trainer.train(resume_from_checkpoint=last).metrics["train_runtime"])
+    watch = Stopwatch()
+    trainer.add_callback(watch)
+    trainer.train(resume_from_checkpoint=last)
+    return watch.seconds
 
 
 def peak_memory_bytes() -> int:
