@@ -1,6 +1,7 @@
 """A policy trained on one built-in world, tested on the other, by whole runs."""
 
 import json
+import shutil
 
 import mlflow
 import pandas as pd
@@ -10,6 +11,8 @@ from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.pipeline_registry import register_pipelines
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from tests.pipelines.conftest import copy_project, run
+from tests.pipelines.test_real_backbones import settings
+from tests.policy.real_backbones import make_backbone
 
 FOLDER = "sample_book/tiny/rerec/seed-0/transfer/sample_movie"
 #: Enough to rank items; its quality is of no account here.
@@ -70,6 +73,34 @@ def test_the_backbones_record_is_checked_against_the_targets_splits():
     inherited = ["trained_backbone_record", "params:rft.backbone", "params:rft.generation"]
     asked = ["prompts", "task", *inherited, "params:target", "params:split"]
     assert node.inputs == asked
+
+
+def test_published_files_of_books_and_of_films(tmp_path):
+    """The real blocks, on the files that the built-in worlds leave, with a small random model."""
+    project = copy_project(tmp_path / "project")
+    few = {"explicit": 20, "implicit": 20, "misinformed": 20, "interest": 20}
+    for domain, further in (("movie", {"demographics": 20}), ("book", {})):
+        world = {"items": 60, "queries": {**few, **further}}
+        run(project, "data_engineering", dataset=f"sample_{domain}", data={"world": world})
+        made = project / f"data/01_raw/sample_{domain}/dataset/{domain}"
+        shutil.copytree(made, tmp_path / f"raw/dataset/{domain}")
+    chosen = {
+        "dataset": "recbench_book",
+        "backbone": "qwen2.5-3b",
+        "raw_dir": str(tmp_path / "raw"),
+        "rft": settings(make_backbone("qwen2.5", tmp_path / "model", ["Candidates: The Request"])),
+        "lightgcn": {"epochs": 2},
+        "evaluation": {"bootstrap_samples": 200, "batch_size": 32},
+    }
+    run(project, "rft", **chosen)
+    run(project, "transfer", **chosen, target="recbench_movie")
+    folder = "recbench_book/qwen2.5-3b/rerec/seed-0/transfer/recbench_movie"
+    report = json.loads((project / "data/08_reporting" / folder / "metrics.json").read_text())
+    assert report["run"]["target"] == "recbench_movie"
+    prompts = pd.read_parquet(project / "data/05_model_input/recbench_movie/prompts.parquet")
+    assert report["after"]["n"] == (prompts["split"] == "test").sum()
+    assert "demographics" in report["after"]["by_type"]  # of films alone
+    assert report["training"]["rollouts"] == 24
 
 
 def test_a_policy_that_was_trained_otherwise_is_not_taken(tested):
