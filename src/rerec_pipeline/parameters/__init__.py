@@ -1,0 +1,96 @@
+"""All parameters of a run, validated before anything runs, and the three choices behind them.
+
+Data set, backbone and variant are independent choices on the command line. Each names a block
+under ``conf/base/parameters/`` that is laid over the defaults:
+
+    defaults <- data set <- backbone <- variant <- ``--params``
+"""
+
+from rerec_pipeline.parameters.backbone import (
+    ArchitectureParameters,
+    BackboneParameters,
+    LoraParameters,
+    ScratchParameters,
+    ScratchStageParameters,
+)
+from rerec_pipeline.parameters.base_policy import BasePolicyParameters, StageParameters
+from rerec_pipeline.parameters.choices import (
+    CHOICES,
+    EXPERIMENT,
+    folder_of_split,
+    run_choices,
+    say_run,
+)
+from rerec_pipeline.parameters.composing import compose, overlay
+from rerec_pipeline.parameters.data import (
+    AttributeParameters,
+    AttributeSource,
+    DataParameters,
+    FixedParameters,
+    HistoryParameters,
+    InteractionParameters,
+    SplitRule,
+)
+from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
+from rerec_pipeline.parameters.reports import (
+    AbilityParameters,
+    ComparisonParameters,
+    DiagnosisLimits,
+    DiagnosisParameters,
+    EvaluationParameters,
+    PublishedParameters,
+    QuestionParameters,
+)
+from rerec_pipeline.parameters.rft import (
+    BudgetParameters,
+    GenerationParameters,
+    OptimizerParameters,
+    RewardParameters,
+    RFTParameters,
+    SFTParameters,
+    VllmParameters,
+)
+from rerec_pipeline.parameters.run import Parameters, explain, validate
+
+__all__ = [
+    "CHOICES",
+    "EXPERIMENT",
+    "AbilityParameters",
+    "ArchitectureParameters",
+    "AttributeParameters",
+    "AttributeSource",
+    "BackboneParameters",
+    "BasePolicyParameters",
+    "BudgetParameters",
+    "ComparisonParameters",
+    "DataParameters",
+    "DiagnosisLimits",
+    "DiagnosisParameters",
+    "EvaluationParameters",
+    "FixedParameters",
+    "GenerationParameters",
+    "HistoryParameters",
+    "InteractionParameters",
+    "LoraParameters",
+    "NextItemParameters",
+    "OptimizerParameters",
+    "Parameters",
+    "PublishedParameters",
+    "QuestionParameters",
+    "RFTParameters",
+    "RewardParameters",
+    "SASRecParameters",
+    "SFTParameters",
+    "ScratchParameters",
+    "ScratchStageParameters",
+    "SplitRule",
+    "StageParameters",
+    "VllmParameters",
+    "compose",
+    "explain",
+    "folder_of_split",
+    "overlay",
+    "run_choices",
+    "say_run",
+    "validate",
+]

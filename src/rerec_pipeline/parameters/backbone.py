@@ -1,0 +1,102 @@
+"""Blocks about the language model that is fine-tuned, and about one made from scratch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
+from rerec_pipeline.rules import Rule
+
+
+class LoraParameters(Rule):
+    """PEFT LoRA: what is trained instead of the whole model."""
+
+    r: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    target_modules: str | list[str]
+
+
+class ArchitectureParameters(Rule):
+    """Size of a Qwen2 model from scratch."""
+
+    hidden: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp: int = Field(ge=8)
+    init_std: float = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+
+
+class ScratchStageParameters(Rule):
+    """One stage of warming up a model made from scratch.
+
+    Attributes:
+        batches: Number of batches.
+        list_sizes: Candidates in a list at the beginning and at the end of the stage.
+        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
+        documents: Kind of document -> share.
+    """
+
+    batches: int = Field(ge=1)
+    list_sizes: tuple[int, int]
+    verdict_weight: float = Field(gt=0)
+    documents: dict[str, float]
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(WARMUP_KINDS))
+        if unknown or not value:
+            raise ValueError(f"unknown kinds {unknown}; there are {list(WARMUP_KINDS)}")
+        return value
+
+
+class ScratchParameters(Rule):
+    """A model made from random weights on the training split alone, with its own tokenizer.
+
+    Attributes:
+        vocabulary: Entries of its byte-level BPE tokenizer.
+        architecture: The model.
+        habits: How well the naive reasoner of its warm-up decides.
+        stages: What it reads, in order.
+        tokens_per_batch: Upper bound, padding included.
+        lr: Peak learning rate (cosine, with warm-up).
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Of AdamW.
+        checkpoint_every: Steps between checkpoints.
+        seed: Of documents, initial weights and order.
+    """
+
+    vocabulary: int = Field(ge=300)
+    architecture: ArchitectureParameters
+    habits: WarmupHabits
+    stages: list[ScratchStageParameters] = Field(min_length=1)
+    tokens_per_batch: int = Field(ge=256)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+class BackboneParameters(Rule):
+    """The policy's starting point.
+
+    Attributes:
+        name_or_path: A Hugging Face name or a folder.
+        dtype: Precision of arithmetic and of weights that are not trained. Those that are trained
+            are kept in float32 meanwhile, because updates would be lost in 16 bits.
+        lora: Null trains all weights.
+        scratch: Null for a model that exists; else how it is made, in the folder that
+            ``name_or_path`` names.
+        template_values: Variables that the chat template reads, fixed to values.
+    """
+
+    name_or_path: str = Field(min_length=1)
+    dtype: Literal["float32", "bfloat16", "float16"]
+    lora: LoraParameters | None
+    scratch: ScratchParameters | None
+    template_values: dict[str, str | bool | int | float]

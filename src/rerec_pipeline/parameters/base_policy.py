@@ -1,0 +1,79 @@
+"""Blocks about the base policy of the built-in sample."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from rerec_pipeline.parameters.backbone import ArchitectureParameters
+from rerec_pipeline.parameters.data import DataParameters
+from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS
+from rerec_pipeline.recbench.sample.reasoner import Habits
+from rerec_pipeline.recbench.splits import Split
+from rerec_pipeline.rules import Rule
+
+
+class StageParameters(Rule):
+    """One stage of pretraining the base policy.
+
+    Attributes:
+        batches: Number of batches.
+        list_sizes: Candidates in a list at the beginning and at the end of the stage.
+        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
+        documents: Kind of document -> share.
+    """
+
+    batches: int = Field(ge=1)
+    list_sizes: tuple[int, int]
+    verdict_weight: float = Field(gt=0)
+    documents: dict[str, float]
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(DOCUMENT_KINDS))
+        if unknown or not value:
+            raise ValueError(f"unknown kinds {unknown}; there are {list(DOCUMENT_KINDS)}")
+        return value
+
+
+class BasePolicyParameters(Rule):
+    """How the sample's base policy is pretrained.
+
+    Attributes:
+        worlds: Data set -> share of the documents that are about it.
+        data: Data set -> its parameters; filled in from the data sets' blocks.
+        raw_dir: Data set -> its raw folder; filled in.
+        hold_out: Splits whose (need, item) pairs no document may tell.
+        habits: How well the naive reasoner decides.
+        architecture: The model.
+        stages: What it reads, in order.
+        tokens_per_batch: Upper bound, padding included.
+        lr: Peak learning rate (cosine, with warm-up).
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Of AdamW.
+        checkpoint_every: Steps between checkpoints.
+        checkpoint_dir: Where checkpoints of an unfinished pretraining are.
+        seed: Of documents, initial weights and order.
+    """
+
+    worlds: dict[str, float]
+    data: dict[str, DataParameters]
+    raw_dir: dict[str, str]
+    hold_out: list[Split]
+    habits: Habits
+    architecture: ArchitectureParameters
+    stages: list[StageParameters] = Field(min_length=1)
+    tokens_per_batch: int = Field(ge=256)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_dir: str
+    seed: int = Field(ge=0)
+
+    @field_validator("hold_out")
+    @classmethod
+    def _evaluation_is_held_out(cls, value: list[str]) -> list[str]:
+        if missing := sorted({"validation", "test"} - set(value)):
+            raise ValueError(f"must name {missing}: a backbone that was told them measures nothing")
+        return value

@@ -1,0 +1,106 @@
+"""The chosen blocks and the command line, laid over the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.parameters.choices import CHOICES
+from rerec_pipeline.parameters.run import validate
+
+
+def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays nested mappings over one another; later ones win, key by key."""
+    result = deepcopy(dict(base))
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+                result[key] = overlay(result[key], value)
+            else:
+                result[key] = deepcopy(value)
+    return result
+
+
+def compose(
+    defaults: Mapping[str, Any], runtime: Mapping[str, Any], project_root: Path
+) -> dict[str, Any]:
+    """Lays the three chosen blocks and the command line over the defaults, and validates.
+
+    Where a ``target`` is named, its block takes the place of that of ``dataset``: everything but
+    the policy is about the target then.
+
+    Args:
+        defaults: Everything under ``conf/base/parameters*``, the blocks of choices included.
+        runtime: What ``--params`` said.
+        project_root: Folder that relative raw folders are in.
+
+    Returns:
+        The parameters of the run by their top-level names, blocks as validated rules.
+
+    Raises:
+        BadParameterError: If a choice names no block, or a parameter is unknown or wrong.
+    """
+    plain = {key: value for key, value in defaults.items() if key not in CHOICES.values()}
+    chosen = {choice: runtime.get(choice, plain[choice]) for choice in CHOICES}
+    layers = {choice: _block(defaults, choice, name) for choice, name in chosen.items()}
+    if (target := _target(plain, runtime, chosen["dataset"])) is not None:
+        layers["dataset"] = _block(defaults, "dataset", target, asked_as="target")
+    composed = overlay(plain, *layers.values(), runtime)
+    worked_on = target or composed["dataset"]
+    composed["raw_dir"] = _raw_dir(composed["raw_dir"], worked_on, project_root)
+    folder = Path(composed["rft"]["checkpoint_dir"])  # without a label, two slashes meet in it
+    composed["rft"]["checkpoint_dir"] = folder.as_posix()
+    composed["fixed"] = {
+        name: None if path is None else _inside(project_root, path)
+        for name, path in composed["fixed"].items()
+    }
+    if traces := composed["rft"]["sft"]["traces"]:
+        composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
+    # The base policy is pretrained on several data sets at once: they get their blocks here.
+    worlds = composed["base_policy"]["worlds"]
+    composed["base_policy"]["data"] = {
+        name: overlay(plain["data"], _block(defaults, "dataset", name)["data"]) for name in worlds
+    }
+    composed["base_policy"]["raw_dir"] = {
+        name: _raw_dir(None, name, project_root) for name in worlds
+    }
+    return dict(validate(composed))
+
+
+def _target(plain: Mapping[str, Any], runtime: Mapping[str, Any], dataset: str) -> str | None:
+    """The data set to test on. The catalog, too, must know it, and reads the command line alone."""
+    target: str | None = runtime.get("target")
+    if plain["target"] != target:
+        raise BadParameterError(
+            "target can only be given on the command line: --params target=NAME"
+        )
+    if target is not None and target == dataset:
+        raise BadParameterError(
+            f"target={target} is the data set that the policy was trained on; the evaluation "
+            "pipeline tests it there"
+        )
+    return target
+
+
+def _block(
+    defaults: Mapping[str, Any], choice: str, name: str, asked_as: str | None = None
+) -> dict[str, Any]:
+    key = CHOICES[choice]
+    blocks = defaults.get(key) or {}
+    if name not in blocks:
+        raise BadParameterError(
+            f"{asked_as or choice}={name} names no block; conf/base/parameters/{key}.yml has "
+            f"{', '.join(blocks)}"
+        )
+    return blocks[name] or {}
+
+
+def _raw_dir(given: str | None, dataset: str, project_root: Path) -> str:
+    return _inside(project_root, Path("data/01_raw") / dataset if given is None else given)
+
+
+def _inside(project_root: Path, path: str | Path) -> str:
+    return (project_root / path).resolve().as_posix()

@@ -1,0 +1,40 @@
+"""Blocks about the next item of a history."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from rerec_pipeline.rules import Rule, SASRecRule
+
+
+class NextItemParameters(Rule):
+    """The choice of the item that comes next in a user's history.
+
+    Attributes:
+        core: Interactions that a user and an item must have; a history needs an item to learn
+            from, one to validate on and one to test on.
+        users: Most users that are asked.
+        negatives: Candidates beside the right one.
+        history: Most titles that a prompt tells of the history; 0 leaves the sentence out.
+        request: What the policy is asked; ``{last}`` becomes the title of the latest item.
+        seed: Of the users and the negatives.
+    """
+
+    core: int = Field(ge=3)
+    users: int = Field(ge=1)
+    negatives: int = Field(ge=1)
+    history: int = Field(ge=0)
+    request: str = Field(min_length=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _the_prompt_tells_something(self) -> NextItemParameters:
+        if self.history == 0 and "{last}" not in self.request:
+            raise ValueError("history=0 tells nothing of the user unless request has {last}")
+        return self
+
+
+class SASRecParameters(SASRecRule):
+    """SASRec, and where checkpoints of an unfinished training are."""
+
+    checkpoint_dir: str

@@ -1,0 +1,143 @@
+"""Blocks about what is told of runs: evaluation, diagnosis, comparison, abilities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from rerec_pipeline.recbench.records import QueryType
+from rerec_pipeline.rules import Rule
+
+
+class EvaluationParameters(Rule):
+    """Evaluation on queries that were not trained on.
+
+    Attributes:
+        batch_size: Prompts at once.
+        bootstrap_samples: Resamples of the queries for an interval.
+        confidence: Of the intervals.
+        seed: Of the bootstrap and of which transcripts are shown.
+        transcripts_per_type: Transcripts shown for each query type.
+    """
+
+    batch_size: int = Field(ge=1)
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    transcripts_per_type: int = Field(ge=1)
+
+    @property
+    def bootstrap(self) -> tuple[int, float, int]:
+        """Resamples, confidence and seed, in the order in which reports take them."""
+        return self.bootstrap_samples, self.confidence, self.seed
+
+
+class DiagnosisLimits(Rule):
+    """Where the rules of the diagnosis begin to speak; ``conf`` says what each is about."""
+
+    chance: float = Field(gt=0, lt=1)
+    hacking_rise: float = Field(gt=0)
+    hacking_fall: float = Field(gt=0, le=1)
+    no_spread: float = Field(ge=0, le=1)
+    wrong_above_right: float = Field(ge=0, le=1)
+    shaping_variance: float = Field(ge=0)
+    penalty_push: float = Field(ge=0, le=1)
+    not_boxed: float = Field(ge=0, le=1)
+    not_listed: float = Field(ge=0, le=1)
+    at_limit: float = Field(ge=0, le=1)
+    length_factor: float = Field(gt=1)
+    entropy_kept: float = Field(ge=0, le=1)
+    kl: float = Field(ge=0)
+    clipped: float = Field(ge=0, le=1)
+    returned: float = Field(ge=0, le=1)
+    forgotten: float = Field(ge=0, le=1)
+
+
+class DiagnosisParameters(Rule):
+    """The diagnosis of a finished run.
+
+    Attributes:
+        window: Steps of a moving mean, and the fewest that make a stretch of training.
+        changes: Answers shown that became right, and that became wrong.
+        limits: Where its rules begin to speak.
+    """
+
+    window: int = Field(ge=1)
+    changes: int = Field(ge=1)
+    limits: DiagnosisLimits
+
+
+class PublishedParameters(Rule):
+    """What the paper reports, to stand beside our figures.
+
+    Attributes:
+        source: Where the figures are from, as a reader would cite it.
+        address: Where that can be read.
+        backbone: Name of our block for the paper's backbone.
+        accuracy: Data set -> system -> query type -> test accuracy.
+    """
+
+    source: str
+    address: str
+    backbone: str
+    accuracy: dict[str, dict[str, dict[QueryType, Annotated[float, Field(ge=0, le=1)]]]]
+
+
+class ComparisonParameters(Rule):
+    """How the finished cells of an experiment are compared.
+
+    Attributes:
+        reference: Variant that the others are held against.
+        bootstrap_samples: Resamples of seeds and queries for an interval.
+        permutations: Random sign flips of a test that has too many queries to enumerate all.
+        confidence: Of the intervals; 1 - confidence is the level of the tests.
+        seed: Of the resamples and flips.
+        window: Optimizer steps of the moving mean in learning curves.
+        published: The paper's figures.
+    """
+
+    reference: str
+    bootstrap_samples: int = Field(ge=100)
+    permutations: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    window: int = Field(ge=1)
+    published: PublishedParameters
+
+
+class QuestionParameters(Rule):
+    """Questions about a fabricated world, which the tasks of the tiny backbone ask.
+
+    Attributes:
+        size: Most questions of a task.
+        seed: Which ones.
+    """
+
+    size: int = Field(ge=4)
+    seed: int = Field(ge=0)
+
+
+class AbilityParameters(Rule):
+    """What is asked before and after fine-tuning that is not the task.
+
+    Attributes:
+        tasks: Names of tasks, groups or tags of lm-evaluation-harness.
+        folder: More task files in its format.
+        limit: Only the first so many questions of each task; null asks all.
+        batch_size: Questions at once.
+        questions: What the tasks about a fabricated world ask.
+    """
+
+    tasks: list[str] = Field(min_length=1)
+    folder: str = Field(min_length=1)
+    limit: int | None = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    questions: QuestionParameters
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_task_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"a task is named twice in {value}")
+        return value

@@ -1,0 +1,256 @@
+"""Blocks about fine-tuning: by reward, and the supervised controls beside it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.parameters.backbone import BackboneParameters
+from rerec_pipeline.rerec.curriculum import CurriculumRule
+from rerec_pipeline.rerec.reward import TERMS
+from rerec_pipeline.rules import AdvantageRule, KLEstimator, Rule
+
+
+class RewardParameters(Rule):
+    """The dual-graph reward.
+
+    Attributes:
+        k: Ranks that count.
+        no_box_ndcg: What stands in for NDCG where nothing is boxed.
+        weights: Term -> weight (``w1`` and ``w2`` of the paper are ``qas`` and ``pas``). A term
+            of weight 0 is still measured.
+    """
+
+    k: int = Field(ge=1)
+    no_box_ndcg: float
+    weights: dict[str, float]
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_name_terms(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(TERMS))
+        if unknown:
+            raise ValueError(f"unknown terms {unknown}; there are {sorted(TERMS)}")
+        if "ndcg" not in value:
+            raise ValueError("ndcg must have a weight (0 keeps it as a measure)")
+        return value
+
+
+class BudgetParameters(Rule):
+    """What training may spend, and in which portions.
+
+    Attributes:
+        rollouts: Completions generated in all; spent to the last one.
+        prompts: Prompts of one generation, over all processes.
+        group_size: Completions of each prompt (``G``).
+        updates: Optimizer steps on one generation.
+        micro_batch: Most completions in memory at once, per process.
+    """
+
+    rollouts: int = Field(ge=1)
+    prompts: int = Field(ge=1)
+    group_size: int = Field(ge=2)
+    updates: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+
+    @property
+    def samples_per_update(self) -> int:
+        """Rollouts of an optimizer step, over all processes."""
+        return self.prompts * self.group_size // self.updates
+
+    def portions(self, samples: int, processes: int) -> tuple[int, int]:
+        """Shares the samples of an optimizer step out to processes.
+
+        Args:
+            samples: Samples of a step, over all processes.
+            processes: Number of processes that share them.
+
+        Returns:
+            Samples that a process has in memory at once (the most that ``micro_batch`` allows and
+            that make equal portions), and the number of such portions in a step.
+
+        Raises:
+            BadParameterError: If the processes can not have equal shares.
+        """
+        share, rest = divmod(samples, processes)
+        if rest or not share:
+            raise BadParameterError(
+                f"the {samples} samples of an optimizer step can not be shared out evenly to "
+                f"{processes} processes: launch another number, or change rft.budget (for sft "
+                "rft.sft.batch_size)"
+            )
+        most = min(self.micro_batch, share)
+        at_once = max(n for n in range(1, most + 1) if share % n == 0)
+        return at_once, share // at_once
+
+    @model_validator(mode="after")
+    def _portions_fit(self) -> BudgetParameters:
+        per_generation = self.prompts * self.group_size
+        if self.rollouts % per_generation:
+            lower = self.rollouts // per_generation * per_generation
+            raise ValueError(
+                f"rollouts={self.rollouts} is not a multiple of prompts x group_size = "
+                f"{per_generation}; use {lower or per_generation} or {lower + per_generation}"
+            )
+        if per_generation % (self.updates * self.micro_batch):
+            raise ValueError(
+                f"prompts x group_size = {per_generation} is not a multiple of "
+                f"updates x micro_batch = {self.updates * self.micro_batch}"
+            )
+        return self
+
+
+class OptimizerParameters(Rule):
+    """The objective and its optimizer.
+
+    Attributes:
+        lr: Learning rate.
+        schedule: A Hugging Face schedule name.
+        warmup_steps: Optimizer steps of linear warm-up.
+        weight_decay: Of AdamW.
+        max_grad_norm: Gradient clipping.
+        beta: Coefficient of the KL to the backbone; 0 leaves it out. GRPO has it in the loss (k3
+            estimator), REINFORCE++ and RLOO in the reward.
+        reward_kl: Estimator of the KL that REINFORCE++ has in its reward.
+        epsilon: Clipping of the probability ratio.
+        gradient_checkpointing: Saves memory, costs time.
+    """
+
+    lr: float = Field(gt=0)
+    schedule: str
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    beta: float = Field(ge=0)
+    reward_kl: KLEstimator
+    epsilon: float = Field(gt=0)
+    gradient_checkpointing: bool
+
+
+class VllmParameters(Rule):
+    """How TRL is to run vLLM, where it is switched on.
+
+    Attributes:
+        mode: ``colocate`` runs it in the training processes, ``server`` asks one that runs.
+        gpu_memory: Share of a GPU's memory that it may take (colocate).
+        tensor_parallel: GPUs that share one copy of the model (colocate).
+        sleep: Whether it gives its memory back while weights are trained (colocate).
+        server: Address of the server.
+    """
+
+    mode: Literal["colocate", "server"]
+    gpu_memory: float = Field(gt=0, lt=1)
+    tensor_parallel: int = Field(ge=1)
+    sleep: bool
+    server: str | None
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> VllmParameters:
+        if self.mode == "server" and self.server is None:
+            raise ValueError("server must be given when mode is 'server'")
+        return self
+
+
+class GenerationParameters(Rule):
+    """How rollouts are generated.
+
+    Attributes:
+        max_prompt_tokens: A longer prompt stops the run, or is left out and counted.
+        on_long_prompt: ``error`` or ``exclude``.
+        max_completion_tokens: A completion is cut there.
+        temperature: Of the sampling.
+        at_once: Most completions in the making at once, per process; null: all of a generation.
+        vllm: Whether vLLM generates; it needs a GPU and schedules by itself, without at_once.
+        vllm_engine: How.
+    """
+
+    max_prompt_tokens: int = Field(ge=1)
+    on_long_prompt: Literal["error", "exclude"]
+    max_completion_tokens: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    at_once: int | None = Field(ge=1)
+    vllm: bool
+    vllm_engine: VllmParameters
+
+
+class SFTParameters(Rule):
+    """The supervised control: cross-entropy on what is right for the training queries.
+
+    Attributes:
+        teaches: ``answers`` alone, or ``traces``: reasoning that ends in the right answer.
+        traces: File of traces; null on a fabricated data set has the naive reasoner's right ones.
+        token_passes: Compute to spend, in forward passes of one token (a backward counts two).
+        batch_size: Examples in an optimizer step.
+        lr: Learning rate.
+    """
+
+    teaches: Literal["answers", "traces"]
+    traces: str | None
+    token_passes: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class RFTParameters(Rule):
+    """Fine-tuning of the policy.
+
+    Attributes:
+        algorithm: ``grpo`` (with whatever reward, advantage and curriculum say), ``reinforce_pp``
+            or ``rloo`` (with advantages of their own), or ``sft``.
+        backbone: What is fine-tuned.
+        reward: The dual-graph reward.
+        advantage: RAAE.
+        curriculum: What to visit next.
+        difficulty: Difficulty is 1 - reward (paper) or 1 - NDCG (official).
+        budget: What may be spent.
+        optimizer: The objective.
+        generation: The rollouts.
+        sft: The supervised control.
+        checkpoint_every: Optimizer steps between checkpoints.
+        checkpoint_dir: Where checkpoints of unfinished runs are.
+    """
+
+    algorithm: Literal["grpo", "reinforce_pp", "rloo", "sft"]
+    backbone: BackboneParameters
+    reward: RewardParameters
+    advantage: AdvantageRule
+    curriculum: CurriculumRule
+    difficulty: Literal["reward", "ndcg"]
+    budget: BudgetParameters
+    optimizer: OptimizerParameters
+    generation: GenerationParameters
+    sft: SFTParameters
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_dir: str
+
+    @property
+    def teaches_traces(self) -> bool:
+        """Whether reasoning traces are what is learned from."""
+        return self.algorithm == "sft" and self.sft.teaches == "traces"
+
+    @property
+    def samples_per_step(self) -> int:
+        """Rollouts (or supervised examples) of an optimizer step, over all processes."""
+        if self.algorithm == "sft":
+            return self.sft.batch_size
+        return self.budget.samples_per_update
+
+    @model_validator(mode="after")
+    def _only_grpo_penalises_paragraphs(self) -> RFTParameters:
+        if self.algorithm in ("reinforce_pp", "rloo") and self.advantage.w_penalty:
+            raise ValueError(
+                f"{self.algorithm} has advantages of its own, without a penalty of paragraphs: "
+                "set advantage.w_penalty=0, as the variant of that name does"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_between_generations(self) -> RFTParameters:
+        if self.checkpoint_every % self.budget.updates:
+            raise ValueError(
+                f"checkpoint_every={self.checkpoint_every} is not a multiple of "
+                f"budget.updates={self.budget.updates}: a generation would be cut in two"
+            )
+        return self
