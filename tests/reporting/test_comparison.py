@@ -215,7 +215,7 @@ class TestCellTables:
 class TestReport:
     def test_the_headline_says_which_differences_are_shown(self, compared):
         first, *others = compared[1]["headline"]
-        assert first["text"].startswith("rerec has a test accuracy of 0.")
+        assert first["text"].startswith("rerec has an accuracy of 0.")
         assert first["text"].endswith("over 60 queries and 3 seeds.")
         told_by = {sentence["finding"]: sentence["text"] for sentence in others}
         assert told_by["better"].startswith("Significantly better than rerec: sft (+0.")

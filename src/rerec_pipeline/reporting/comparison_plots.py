@@ -97,7 +97,7 @@ def differences(rows: Rows) -> go.Figure:
     reference = next(n for r, n in zip(overall, _named(overall), strict=True)
                      if r["finding"] == REFERENCE)  # fmt: skip
     figure = styled_figure(
-        f"Differences to {reference}", f"difference in test accuracy to {reference}", ""
+        f"Differences to {reference}", f"difference in accuracy to {reference}", ""
     )
     compared = [row for row in overall if row["finding"] != REFERENCE]
     for finding, colour in FINDING_COLOURS.items():
@@ -206,7 +206,7 @@ def sensitivity(entries: Rows) -> go.Figure:
         _add_sweep(figure, row, entry, colours)
     _dress(figure, "Sensitivity to parameters")
     figure.update_layout(height=110 + 300 * len(entries))
-    figure.update_yaxes(title="test accuracy")
+    figure.update_yaxes(title="accuracy")
     return figure
 
 

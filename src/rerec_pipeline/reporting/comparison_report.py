@@ -179,7 +179,7 @@ def headline(table: pd.DataFrame) -> list[dict[str, str]]:
     sentences = [
         {
             "finding": REFERENCE,
-            "text": f"{name} has a test accuracy of {reference['accuracy']:.3f} "
+            "text": f"{name} has an accuracy of {reference['accuracy']:.3f} "
             f"({_interval(reference, 'accuracy')}), over {reference['queries']} queries and "
             f"{seeds}.",
         }
