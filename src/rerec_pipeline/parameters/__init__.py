@@ -7,13 +7,11 @@ under ``conf/base/parameters/`` that is laid over the defaults:
 """
 
 from rerec_pipeline.parameters.backbone import (
-    ArchitectureParameters,
     BackboneParameters,
     LoraParameters,
     ScratchParameters,
-    ScratchStageParameters,
 )
-from rerec_pipeline.parameters.base_policy import BasePolicyParameters, StageParameters
+from rerec_pipeline.parameters.base_policy import BasePolicyParameters
 from rerec_pipeline.parameters.choices import (
     CHOICES,
     EXPERIMENT,
@@ -32,6 +30,10 @@ from rerec_pipeline.parameters.data import (
     SplitRule,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
+from rerec_pipeline.parameters.pretraining import (
+    ArchitectureParameters,
+    StageParameters,
+)
 from rerec_pipeline.parameters.reports import (
     AbilityParameters,
     ComparisonParameters,
@@ -82,7 +84,6 @@ __all__ = [
     "SASRecParameters",
     "SFTParameters",
     "ScratchParameters",
-    "ScratchStageParameters",
     "SplitRule",
     "StageParameters",
     "VllmParameters",

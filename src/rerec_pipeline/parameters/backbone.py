@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rules import Rule
 
@@ -19,39 +20,10 @@ class LoraParameters(Rule):
     target_modules: str | list[str]
 
 
-class ArchitectureParameters(Rule):
-    """Size of a Qwen2 model from scratch."""
+class ScratchStageParameters(StageParameters):
+    """One stage of warming up a model made from scratch."""
 
-    hidden: int = Field(ge=8)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp: int = Field(ge=8)
-    init_std: float = Field(gt=0)
-    rope_theta: float = Field(gt=0)
-
-
-class ScratchStageParameters(Rule):
-    """One stage of warming up a model made from scratch.
-
-    Attributes:
-        batches: Number of batches.
-        list_sizes: Candidates in a list at the beginning and at the end of the stage.
-        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
-        documents: Kind of document -> share.
-    """
-
-    batches: int = Field(ge=1)
-    list_sizes: tuple[int, int]
-    verdict_weight: float = Field(gt=0)
-    documents: dict[str, float]
-
-    @field_validator("documents")
-    @classmethod
-    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(value) - set(WARMUP_KINDS))
-        if unknown or not value:
-            raise ValueError(f"unknown kinds {unknown}; there are {list(WARMUP_KINDS)}")
-        return value
+    kinds = WARMUP_KINDS
 
 
 class ScratchParameters(Rule):

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from rerec_pipeline.parameters.backbone import ArchitectureParameters
 from rerec_pipeline.parameters.data import DataParameters
+from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
 from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS
 from rerec_pipeline.recbench.sample.reasoner import Habits
 from rerec_pipeline.recbench.splits import Split
 from rerec_pipeline.rules import Rule
 
 
-class StageParameters(Rule):
-    """One stage of pretraining the base policy.
+class BasePolicyStageParameters(StageParameters):
+    """One stage of pretraining the base policy."""
 
-    Attributes:
-        batches: Number of batches.
-        list_sizes: Candidates in a list at the beginning and at the end of the stage.
-        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
-        documents: Kind of document -> share.
-    """
-
-    batches: int = Field(ge=1)
-    list_sizes: tuple[int, int]
-    verdict_weight: float = Field(gt=0)
-    documents: dict[str, float]
-
-    @field_validator("documents")
-    @classmethod
-    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(value) - set(DOCUMENT_KINDS))
-        if unknown or not value:
-            raise ValueError(f"unknown kinds {unknown}; there are {list(DOCUMENT_KINDS)}")
-        return value
+    kinds = DOCUMENT_KINDS
 
 
 class BasePolicyParameters(Rule):
@@ -62,7 +44,7 @@ class BasePolicyParameters(Rule):
     hold_out: list[Split]
     habits: Habits
     architecture: ArchitectureParameters
-    stages: list[StageParameters] = Field(min_length=1)
+    stages: list[BasePolicyStageParameters] = Field(min_length=1)
     tokens_per_batch: int = Field(ge=256)
     lr: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)

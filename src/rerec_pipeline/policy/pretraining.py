@@ -25,7 +25,6 @@ from rerec_pipeline.parameters import (
     ArchitectureParameters,
     BasePolicyParameters,
     ScratchParameters,
-    ScratchStageParameters,
     StageParameters,
 )
 from rerec_pipeline.policy.backbone import Backbone
@@ -94,7 +93,6 @@ class Writer(Protocol):
         """Writes one document of a kind, with so many candidates in its list."""
 
 
-AnyStage = StageParameters | ScratchStageParameters
 Pretraining = BasePolicyParameters | ScratchParameters
 
 
@@ -102,7 +100,7 @@ def write_batches(
     writers: Sequence[Writer],
     shares: Sequence[float],
     encoder: DocumentEncoder,
-    stages: Sequence[AnyStage],
+    stages: Sequence[StageParameters],
     tokens_per_batch: int,
     seed: int,
 ) -> Iterator[Batch]:
@@ -134,7 +132,7 @@ def write_batches(
                     yield batches[n]
 
 
-def _list_size(stage: AnyStage, written: int) -> int:
+def _list_size(stage: StageParameters, written: int) -> int:
     first, last = stage.list_sizes
     return round(first + (last - first) * written / stage.batches)
 
@@ -143,7 +141,7 @@ def _portion(
     writers: Sequence[Writer],
     shares: Sequence[float],
     encoder: DocumentEncoder,
-    stage: AnyStage,
+    stage: StageParameters,
     size: int,
     rng: np.random.Generator,
 ) -> list[Encoded]:

@@ -1,0 +1,47 @@
+"""Blocks about models that are made here: the base policy of the sample, one from scratch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from rerec_pipeline.rules import Rule
+
+
+class ArchitectureParameters(Rule):
+    """Size of a Qwen2 model from scratch."""
+
+    hidden: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp: int = Field(ge=8)
+    init_std: float = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+
+
+class StageParameters(Rule):
+    """One stage of pretraining.
+
+    Attributes:
+        batches: Number of batches.
+        list_sizes: Candidates in a list at the beginning and at the end of the stage.
+        verdict_weight: Weight of verdict tokens in the loss; all others weigh 1.
+        documents: Kind of document -> share.
+    """
+
+    #: Kinds of document that there are.
+    kinds: ClassVar[tuple[str, ...]]
+
+    batches: int = Field(ge=1)
+    list_sizes: tuple[int, int]
+    verdict_weight: float = Field(gt=0)
+    documents: dict[str, float]
+
+    @field_validator("documents")
+    @classmethod
+    def _documents_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - set(cls.kinds))
+        if unknown or not value:
+            raise ValueError(f"unknown kinds {unknown}; there are {list(cls.kinds)}")
+        return value
