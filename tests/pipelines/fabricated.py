@@ -26,6 +26,7 @@ def outcomes(cell: dict, accuracy: float, queries: int) -> pd.DataFrame:
                 {
                     "query_id": [f"q{i:03d}" for i in n],
                     "query_type": [TYPES[i % len(TYPES)] for i in n],
+                    "cluster": n,
                     "stage": stage,
                     "correct": 0.5 * hard + 0.5 * luck < right,
                     "boxed": True,

@@ -34,7 +34,7 @@ class TestReport:
             assert report["n"] == sum(row["n"] for row in report["by_type"].values())
             assert set(report["by_type"]) == {"explicit", "implicit", "misinformed", "interest"}
             for row in report["by_type"].values():
-                assert set(row) == {"accuracy", "n", "interval"}
+                assert set(row) == {"accuracy", "n", "clusters", "interval"}
             assert 0 <= report["well_formed"] <= 1
             assert report["faithfulness"]["facts"] > 0
         assert metrics["run"] == {

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import networkx as nx
 import pytest
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
@@ -156,6 +157,22 @@ class TestLeakage:
         for split, query, need in self.pairs(tables):
             for truth in query.truth_ids:
                 assert seen.setdefault((need, truth), split) == split
+
+    def test_clusters_are_what_shares_a_text_or_a_need_and_a_right_item(self, tables):
+        """The components of a graph of queries, texts and (need, right item) pairs."""
+        graph = nx.Graph()
+        for _, query, need in self.pairs(tables):
+            graph.add_edge(query.query_id, words(query.text))
+            graph.add_edges_from((query.query_id, (need, truth)) for truth in query.truth_ids)
+        clusters = tables["splits"].groupby("cluster")
+        expected = {
+            frozenset(node for node in part if isinstance(node, str))
+            for part in nx.connected_components(graph)
+        }
+        assert {frozenset(rows["query_id"]) for _, rows in clusters} == expected
+        assert clusters["split"].nunique().max() == 1 and clusters.size().max() > 1
+        prompts = tables["prompts"].set_index("query_id")["cluster"]
+        assert prompts.to_dict() == tables["splits"].set_index("query_id")["cluster"].to_dict()
 
     def test_every_split_has_every_type_in_proportion(self, tables):
         counts = (

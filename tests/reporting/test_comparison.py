@@ -71,11 +71,12 @@ def compared(tmp_path_factory, rule):
     return told(tmp_path_factory.mktemp("experiment"), rule, CELLS)
 
 
-def small(right: dict, stage="after", kinds=("explicit", "interest")) -> pd.DataFrame:
+def small(right, stage="after", kinds=("explicit", "interest"), clusters=None) -> pd.DataFrame:
     """Outcomes of cells: (variant, label, seed) -> whether each query was answered rightly."""
     return pd.DataFrame(
         {"variant": v, "label": label, "seed": seed, "query_id": f"q{n}", "stage": at,
-         "query_type": kinds[n % len(kinds)], "correct": hit if at == stage else False,
+         "query_type": kinds[n % len(kinds)], "cluster": n if clusters is None else clusters[n],
+         "correct": hit if at == stage else False,
          "boxed": True, "facts_stated": 2, "facts_confirmed": 1, "verdicts_stated": 0,
          "verdicts_true": 0}
         for (v, label, seed), hits in right.items()
@@ -106,6 +107,18 @@ class TestTable:
         assert grpo["facts_confirmed"] == 1 / 2 and math.isnan(grpo["verdicts_true"])
         assert set(table["finding"]) == {"reference", "not significant"}
         assert table["variant"].tolist()[:3] == ["rerec", "untrained", "grpo"]
+
+    def test_queries_of_a_cluster_are_one_piece_of_evidence(self, rule):
+        """Differences 1 1 1 0 in clusters 7 7 7 3: of 2 sign flips of (3, 0) both reach 3."""
+        cells = {("rerec", "", 0): [False] * 4, ("grpo", "", 0): [True, True, True, False]}
+        for clusters, p, low in (([0, 1, 2, 3], 2 / 8, 0.25), ([7, 7, 7, 3], 1.0, 0.0)):
+            outcomes = small(cells, kinds=("explicit",), clusters=clusters)
+            row = (
+                compare(*arms_of(outcomes, "rerec"), rule).set_index("variant").loc["grpo"].iloc[0]
+            )
+            assert (row["queries"], row["clusters"]) == (4, len(set(clusters)))
+            assert (row["accuracy"], row["p_value"]) == (3 / 4, p)
+            assert row["difference_low"] == low
 
     def test_every_arm_and_query_type_has_a_row(self, compared):
         table = compared[0]
@@ -160,6 +173,12 @@ class TestRefusals:
         outcomes = small({("rerec", "", 0): [True], ("grpo", "", 1): [True]})
         check_queries(outcomes, "x")
         outcomes.loc[outcomes["variant"] == "grpo", "query_type"] = "implicit"
+        with pytest.raises(BadInputError, match="grpo seed 1 on others than rerec seed 0"):
+            check_queries(outcomes, "x")
+
+    def test_a_query_in_another_cluster_is_another_query(self):
+        outcomes = small({("rerec", "", 0): [True], ("grpo", "", 1): [True]})
+        outcomes.loc[outcomes["variant"] == "grpo", "cluster"] = 9
         with pytest.raises(BadInputError, match="grpo seed 1 on others than rerec seed 0"):
             check_queries(outcomes, "x")
 
@@ -308,7 +327,10 @@ class TestSplit:
             cells = [{**cell, "queries": queries} for cell in CELLS[:6]]
             _, report, _, page = told(tmp_path / split, rule, cells, split=split)
             assert report["experiment"]["split"] == split
-            assert f"6 finished cells, {queries} queries of the {split} split" in page
+            assert (
+                f"6 finished cells, {queries} queries of the {split} split in {queries} clusters"
+                in page
+            )
 
 
 class TestSensitivity:

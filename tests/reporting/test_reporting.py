@@ -53,7 +53,7 @@ def example(truth=3, query_type="explicit", conditions=(("Starring", "Robert De 
 class TestAccuracy:
     def test_counts_means_and_types(self):
         correct = np.array([True, False, True, True])
-        report = summarise(correct, ["a", "a", "b", "b"], 200, 0.95, 0)
+        report = summarise(correct, ["a", "a", "b", "b"], np.array([4, 4, 4, 6]), 200, 0.95, 0)
         assert (report["accuracy"], report["n"]) == (0.75, 4)
         assert {k: (v["accuracy"], v["n"]) for k, v in report["by_type"].items()} == {
             "a": (0.5, 2),
@@ -66,6 +66,12 @@ class TestAccuracy:
         low, high = bootstrap_interval(np.repeat([0.0, 1.0], 50), 4000, 0.95, 0)
         assert low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.011)
         assert high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
+
+    def test_clusters_that_agree_count_once(self):
+        """Ten clusters of ten: the error of a mean of 10 values, not of 100."""
+        values, clusters = np.repeat([0.0, 1.0], 50), np.repeat(np.arange(10), 10)
+        low, high = bootstrap_interval(values, 4000, 0.95, 0, clusters)
+        assert (low, high) == pytest.approx((0.2, 0.8))
 
     @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5))
     def test_it_holds_the_mean_and_follows_the_seed(self, values, seed):
@@ -152,7 +158,9 @@ def scored(task, graph, bpe_tokenizer):
 class TestReport:
     def test_numbers(self, task, graph, scored):
         answers, examples = scored
-        report = report_policy(answers, examples, StatementReader(task, graph), 100, 0.95, 0)
+        report = report_policy(
+            answers, examples, StatementReader(task, graph), np.arange(3), 100, 0.95, 0
+        )
         assert report["accuracy"] == pytest.approx(1 / 3)
         assert report["well_formed"] == pytest.approx(2 / 3)
         # right: 1; Toy Story for Toy Story 2: shares its director, all it has; nothing boxed: 0
@@ -165,13 +173,17 @@ class TestReport:
     def test_outcomes_add_up_to_the_report(self, task, graph, scored):
         answers, examples = scored
         statements = StatementReader(task, graph)
-        rows = outcome_table(answers, examples, statements).assign(query_id=["a", "b", "c"])
+        rows = outcome_table(answers, examples, statements, [7, 7, 2]).assign(
+            query_id=["a", "b", "c"]
+        )
         assert rows["correct"].tolist() == [True, False, False]
         assert rows["boxed"].tolist() == [True, True, False]
         # "Brazil (1985): starring Robert De Niro. Fits." states one fact and one verdict.
         counts = ["facts_stated", "facts_confirmed", "verdicts_stated", "verdicts_true"]
         assert rows[counts].to_numpy().tolist() == [[1, 1, 1, 1], [0] * 4, [0] * 4]
-        report = report_policy(answers, examples, statements, 100, 0.95, 0)
+        report = report_policy(answers, examples, statements, np.array([7, 7, 2]), 100, 0.95, 0)
+        assert (report["n"], report["clusters"]) == (3, 2)
+        assert rows["cluster"].tolist() == [7, 7, 2]
         assert rows["correct"].mean() == report["accuracy"]
         assert rows["facts_stated"].sum() == report["faithfulness"]["facts"]
         Outcomes.validate(pd.concat([rows.assign(stage=s) for s in ("before", "after")]))
@@ -187,7 +199,8 @@ class TestReport:
     )
     def test_outcomes_that_cannot_be_are_refused(self, wrong, check):
         row = {
-            "query_id": "a", "query_type": "explicit", "stage": "after", "correct": True,
+            "query_id": "a", "query_type": "explicit", "cluster": 0, "stage": "after",
+            "correct": True,
             "boxed": True, "facts_stated": 1, "facts_confirmed": 1, "verdicts_stated": 0,
             "verdicts_true": 0,
         }  # fmt: skip

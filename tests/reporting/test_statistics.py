@@ -16,6 +16,7 @@ from rerec_pipeline.reporting.statistics import (
     percentile_interval,
     permutation_test,
     resample,
+    sum_clusters,
 )
 
 RIGHT = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])  # two seeds, three queries
@@ -83,7 +84,7 @@ class TestResampling:
         assert (resample(shares, 500, 7) == whole).all()
 
     def test_shares_of_other_queries_are_refused(self):
-        with pytest.raises(ValueError, match="same queries"):
+        with pytest.raises(ValueError, match="same units"):
             resample([mean(np.ones((1, 2))), mean(np.ones((1, 3)))], 10, 0)
         with pytest.raises(ValueError, match="at least one"):
             resample([mean(np.ones((1, 0)))], 10, 0)
@@ -131,6 +132,44 @@ class TestResampling:
     def test_on_average_a_resample_is_what_was_seen(self, values):
         drawn = resample([mean(values)], 4_000, 1)
         assert drawn.mean() == pytest.approx(values.mean(), abs=0.05)
+
+
+class TestClusters:
+    def test_sums_by_hand(self):
+        values = np.array([[1.0, 2.0, 4.0, 8.0], [0.0, 1.0, 0.0, 1.0]])
+        assert sum_clusters(values, np.array([5, 2, 5, 2])).tolist() == [[10.0, 5.0], [2.0, 0.0]]
+
+    def test_every_resample_is_as_likely_as_its_draws_of_clusters(self):
+        """One seed; clusters of 2 queries (both right) and 1 (wrong): shares 1, 2/3 and 0."""
+        share = mean([[1, 1, 0]]).of_clusters(np.array([0, 0, 1]))
+        assert share.value == 2 / 3
+        values, counts = np.unique(resample([share], 8_000, 0).round(9), return_counts=True)
+        assert values == pytest.approx([0, 2 / 3, 1])
+        assert counts / 8_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+
+    def test_clusters_of_one_change_nothing(self):
+        share = mean(rows(0, 40, seeds=3))
+        own = share.of_clusters(np.arange(40))
+        assert own.value == share.value
+        assert resample([own], 200, 0) == pytest.approx(resample([share], 200, 0))
+
+    @settings(max_examples=30, deadline=None)
+    @given(outcomes, st.lists(st.integers(0, 3), min_size=6, max_size=6))
+    def test_the_share_itself_is_that_of_the_queries(self, values, clusters):
+        share = mean(values)
+        assert share.of_clusters(np.array(clusters)).value == pytest.approx(share.value)
+
+    def test_the_interval_holds_the_truth_where_one_of_queries_is_too_narrow(self):
+        """200 experiments of 20 clusters of 5 queries, each right on all or on none."""
+        held = {"clusters": 0, "queries": 0}
+        numbers = np.repeat(np.arange(20), 5)
+        for trial in range(200):
+            share = mean(np.repeat(rows(trial, 20, 0.4), 5, axis=1))
+            for name, drawn in (("clusters", share.of_clusters(numbers)), ("queries", share)):
+                low, high = percentile_interval(resample([drawn], 300, trial), 0.9)
+                held[name] += low <= 0.4 <= high
+        assert held["queries"] / 200 < 0.65
+        assert 0.8 < held["clusters"] / 200 <= 0.97
 
 
 class TestPermutation:

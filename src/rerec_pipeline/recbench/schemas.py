@@ -102,11 +102,12 @@ class Histories(pa.DataFrameModel):
 
 
 class Splits(pa.DataFrameModel):
-    """One row a query: the split it is in, and what it asks for."""
+    """One row a query: the split it is in, what it asks for, and with which it is connected."""
 
     query_id: Series[str] = pa.Field(unique=True)
     split: Series[str] = pa.Field(isin=list(SPLITS))
     stratum: Series[str]
+    cluster: Series[int] = pa.Field(ge=0)
 
     class Config:
         strict = True
@@ -153,6 +154,7 @@ class Prompts(pa.DataFrameModel):
     query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
     n_conditions: Series[int] = pa.Field(ge=0, coerce=True)
     split: Series[str] = pa.Field(isin=list(SPLITS))
+    cluster: Series[int] = pa.Field(ge=0)
     system: Series[str]
     user: Series[str] = pa.Field(str_length={"min_value": 1})
     text: Series[str]
@@ -167,10 +169,11 @@ class Prompts(pa.DataFrameModel):
 
 
 class Outcomes(pa.DataFrameModel):
-    """One row a test query and stage: what came of the answer, and of what its reasoning says."""
+    """One row a query and stage: what came of the answer, and of what its reasoning says."""
 
     query_id: Series[str]
     query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
+    cluster: Series[int] = pa.Field(ge=0)
     stage: Series[str] = pa.Field(isin=["before", "after"])
     correct: Series[bool]
     boxed: Series[bool]
@@ -198,6 +201,7 @@ class Comparison(pa.DataFrameModel):
     query_type: Series[str] = pa.Field(isin=["all", *QUERY_TYPES])
     seeds: Series[int] = pa.Field(ge=1)
     queries: Series[int] = pa.Field(ge=1)
+    clusters: Series[int] = pa.Field(ge=1)
     accuracy: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
     accuracy_low: Series[float]
     accuracy_high: Series[float]

@@ -78,6 +78,16 @@ def connected_queries(queries: Sequence[Query], needs: Sequence[Need]) -> list[l
     return list(groups.values())
 
 
+def number_clusters(queries: Sequence[Query], needs: Sequence[Need]) -> list[int]:
+    """The number of each query's cluster: its group of connected queries, by first appearance.
+
+    Whoever answers one query of a cluster rightly is likely to answer the others, so intervals
+    and tests draw clusters, not queries (``reporting/statistics.py``).
+    """
+    number = {n: k for k, group in enumerate(connected_queries(queries, needs)) for n in group}
+    return [number[n] for n in range(len(queries))]
+
+
 def split_queries(
     queries: Sequence[Query], needs: Sequence[Need], shares: Mapping[str, float], seed: int
 ) -> list[str]:

@@ -86,6 +86,7 @@ def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGrap
 def prompt_rows(
     queries: Sequence[Query],
     splits: Sequence[str],
+    clusters: Sequence[int],
     choices: Sequence[Choice],
     mentioned: Sequence[frozenset[int]],
     messages: Sequence[list[dict[str, str]]],
@@ -99,6 +100,7 @@ def prompt_rows(
             "query_type": query.query_type,
             "n_conditions": query.n_conditions,
             "split": split,
+            "cluster": cluster,
             "system": prompt[0]["content"],
             "user": prompt[1]["content"],
             "text": query.text,
@@ -108,8 +110,8 @@ def prompt_rows(
             "conditions": [write_attribute(c) for c in query.conditions],
             "mentioned_ids": sorted(ids[m] for m in names),
         }
-        for query, split, choice, names, prompt in zip(
-            queries, splits, choices, mentioned, messages, strict=True
+        for query, split, cluster, choice, names, prompt in zip(
+            queries, splits, clusters, choices, mentioned, messages, strict=True
         )
     ]
     return pd.DataFrame(rows)

@@ -32,6 +32,9 @@ ALL = "all"
 #: The backbone before fine-tuning: the ``before`` part of any cell.
 UNTRAINED = "untrained"
 
+#: What is the same of a query in all cells.
+_QUERY = ["query_id", "query_type", "cluster"]
+
 #: What is measured -> the columns of outcomes it is a share of; None: one a query.
 MEASURES: dict[str, tuple[str, str | None]] = {
     "accuracy": ("correct", None),
@@ -69,11 +72,11 @@ class Arm:
         """What a reader knows it by."""
         return arm_name(self.variant, self.label)
 
-    def share(self, measure: str, chosen: NDArray[np.bool_]) -> Share:
-        """A measure over some of the queries."""
+    def share(self, measure: str, chosen: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Share:
+        """A measure over some of the queries, one unit for each of their clusters."""
         hits, total = MEASURES[measure]
         of = None if total is None else self.columns[total][:, chosen]
-        return Share(self.columns[hits][:, chosen], of)
+        return Share(self.columns[hits][:, chosen], of).of_clusters(clusters[chosen])
 
 
 def arm_name(variant: str, label: str) -> str:
@@ -92,7 +95,7 @@ def check_queries(outcomes: pd.DataFrame, source: object) -> None:
         BadInputError: Naming the cells that differ from the first one.
     """
     asked = {
-        _cell_name(*key[:3]): frozenset(zip(rows["query_id"], rows["query_type"], strict=True))
+        _cell_name(*key[:3]): frozenset(rows[_QUERY].itertuples(index=False, name=None))
         for key, rows in outcomes.groupby(["variant", "label", "seed", "stage"], sort=False)
     }
     first, expected = next(iter(asked.items()))
@@ -110,7 +113,7 @@ def _cell_name(variant: str, label: str, seed: int) -> str:
     return f"{arm_name(variant, label)} seed {seed}"
 
 
-def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.Series]:
+def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.DataFrame]:
     """The arms of an experiment, the reference first and the untrained backbone second.
 
     Args:
@@ -119,12 +122,13 @@ def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.Serie
             where it has no finished cell without a label.
 
     Returns:
-        The arms, and the query types in the order of the columns of their arrays.
+        The arms, and ``query_type`` and ``cluster`` of each query by its id, in the order of the
+        columns of their arrays.
     """
-    types = outcomes.drop_duplicates("query_id").set_index("query_id")["query_type"]
+    queries = outcomes[_QUERY].drop_duplicates().set_index("query_id")
     after = outcomes[outcomes["stage"] == "after"]
     arms = [
-        _arm(str(variant), str(label), rows, types.index)
+        _arm(str(variant), str(label), rows, queries.index)
         for (variant, label), rows in after.groupby(["variant", "label"], sort=False)
     ]
     chosen = next((n for n, a in enumerate(arms) if (a.variant, a.label) == (reference, "")), 0)
@@ -135,7 +139,7 @@ def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.Serie
         & (outcomes["label"] == first.label)
         & (outcomes["seed"] == first.seeds[0])
     ]
-    return [first, _arm(UNTRAINED, "", before, types.index), *arms], types
+    return [first, _arm(UNTRAINED, "", before, queries.index), *arms], queries
 
 
 def _arm(variant: str, label: str, rows: pd.DataFrame, queries: pd.Index) -> Arm:
@@ -149,37 +153,38 @@ def _arm(variant: str, label: str, rows: pd.DataFrame, queries: pd.Index) -> Arm
     return Arm(variant, label, seeds, columns)
 
 
-def compare(
-    arms: Sequence[Arm], query_types: pd.Series, rule: ComparisonParameters
-) -> pd.DataFrame:
+def compare(arms: Sequence[Arm], queries: pd.DataFrame, rule: ComparisonParameters) -> pd.DataFrame:
     """How every arm did, overall and by query type, and beside the first one.
 
     Args:
         arms: The arms; differences are to the first.
-        query_types: Type of each query, (N,).
+        queries: ``query_type`` and ``cluster`` of each query, N rows.
         rule: Resamples, permutations, confidence and seed.
 
     Returns:
         One row for each arm and query type (``all`` first); see ``schemas.Comparison``. P values
         are corrected over the arms of the same query type.
     """
-    types = query_types.to_numpy()
+    types, clusters = queries["query_type"].to_numpy(), queries["cluster"].to_numpy()
     kinds = [ALL, *(kind for kind in QUERY_TYPES if (types == kind).any())]
     rows: list[dict[str, Any]] = []
     for kind in kinds:
         chosen = np.ones(len(types), dtype=bool) if kind == ALL else types == kind
-        measured = _measure(arms, chosen, rule)
+        measured = _measure(arms, chosen, clusters, rule)
         for arm, row in zip(arms, measured, strict=True):
             of_arm = {"variant": arm.variant, "label": arm.label, "query_type": kind}
-            size = {"seeds": len(arm.seeds), "queries": int(chosen.sum())}
-            rows.append({**of_arm, **size, **row})
+            size = {"queries": int(chosen.sum()), "clusters": len(set(clusters[chosen]))}
+            rows.append({**of_arm, "seeds": len(arm.seeds), **size, **row})
     return pd.DataFrame(rows)
 
 
 def _measure(
-    arms: Sequence[Arm], chosen: NDArray[np.bool_], rule: ComparisonParameters
+    arms: Sequence[Arm],
+    chosen: NDArray[np.bool_],
+    clusters: NDArray[np.int64],
+    rule: ComparisonParameters,
 ) -> list[dict[str, Any]]:
-    shares = {name: [arm.share(name, chosen) for arm in arms] for name in MEASURES}
+    shares = {name: [arm.share(name, chosen, clusters) for arm in arms] for name in MEASURES}
     every = [share for of_measure in shares.values() for share in of_measure]
     drawn = dict(
         zip(

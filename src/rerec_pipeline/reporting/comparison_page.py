@@ -98,7 +98,8 @@ def _subtitle(report: Row) -> str:
     return (
         f"{experiment['dataset']}, {experiment['backbone']}: {_count(arms, 'variant')}, "
         f"{_count(cells['finished'], 'finished cell')}, "
-        f"{_count(overall[0]['queries'], 'query', 'queries')} of the {experiment['split']} split"
+        f"{_count(overall[0]['queries'], 'query', 'queries')} of the {experiment['split']} split "
+        f"in {_count(overall[0]['clusters'], 'cluster')}"
     )
 
 
@@ -318,10 +319,12 @@ def _method(report: Row) -> str:
         "How to read this",
         f"<p><b>Intervals</b> are {settings['confidence']:.0%} percentile intervals of "
         f"{settings['bootstrap_samples']:,} resamples. Each draws seeds with replacement, and then "
-        "queries with replacement, the same for all seeds and, in a difference, for both "
-        "variants. With few seeds, what another seed could change is underestimated.</p>",
+        "clusters of queries with replacement, the same for all seeds and, in a difference, for "
+        "both variants. Queries of a cluster share a text, or what they ask for and a right item: "
+        "they are answered alike and are no independent evidence. With few seeds, what another "
+        "seed could change is underestimated.</p>",
         "<p><b>P values</b> are of a two-sided permutation test: were two variants alike, each "
-        "query's difference (mean over seeds) could as well have the other sign. It is about the "
+        "cluster's difference (mean over seeds) could as well have the other sign. It is about the "
         "policies that were trained, on queries like these; it does not ask what other seeds "
         "would give. They are corrected for the number of variants compared (Holm).</p>",
         f"<p><b>Significant</b> means: corrected p of at most {level:.2g}, and an interval that "

@@ -12,7 +12,10 @@ from rerec_pipeline.reporting.faithfulness import Statement, StatementReader, ch
 
 
 def outcome_table(
-    scored: ScoredRollouts, examples: Sequence[Example], statements: StatementReader
+    scored: ScoredRollouts,
+    examples: Sequence[Example],
+    statements: StatementReader,
+    clusters: Sequence[int],
 ) -> pd.DataFrame:
     """One row a query: whether it was answered rightly, and how much of the reasoning is true.
 
@@ -20,20 +23,22 @@ def outcome_table(
         scored: A policy's scored answers.
         examples: What it was asked, in the same order.
         statements: Reads and checks reasoning.
+        clusters: Cluster of each query.
 
     Returns:
-        query_id, query_type, correct, boxed, facts_stated, facts_confirmed, verdicts_stated,
-        verdicts_true (the last four are counts).
+        query_id, query_type, cluster, correct, boxed, facts_stated, facts_confirmed,
+        verdicts_stated, verdicts_true (the last four are counts).
     """
     rows = [
         {
             "query_id": example.query_id,
             "query_type": example.query_type,
+            "cluster": int(cluster),
             "correct": bool(scored.graded.correct[row]),
             "boxed": bool(scored.graded.boxed[row]),
             **_counts(statements.read(scored.paragraphs[row], example)),
         }
-        for row, example in enumerate(examples)
+        for row, (example, cluster) in enumerate(zip(examples, clusters, strict=True))
     ]
     return pd.DataFrame(rows)
 

@@ -19,6 +19,7 @@ def report_policy(
     scored: ScoredRollouts,
     examples: Sequence[Example],
     statements: StatementReader,
+    clusters: NDArray[np.int64],
     samples: int,
     confidence: float,
     seed: int,
@@ -29,6 +30,7 @@ def report_policy(
         scored: Its scored answers.
         examples: What it was asked.
         statements: Reads and checks reasoning.
+        clusters: Cluster of each query, (N,).
         samples: Resamples of the bootstrap.
         confidence: Of its intervals.
         seed: Of its draws.
@@ -46,7 +48,7 @@ def report_policy(
     ]
     paragraphs = sum(len(p) for p in scored.paragraphs)
     return {
-        **summarise(scored.graded.correct, types, samples, confidence, seed),
+        **summarise(scored.graded.correct, types, clusters, samples, confidence, seed),
         "well_formed": float(scored.graded.boxed.mean()),
         "qas": float(scored.scored.terms["qas"].mean()),
         "pas": float(scored.scored.terms["pas"].mean()),
@@ -60,6 +62,7 @@ def report_baselines(
     examples: Sequence[Example],
     right: Mapping[str, pd.Series],
     policy: NDArray[np.bool_],
+    clusters: NDArray[np.int64],
     samples: int,
     confidence: float,
     seed: int,
@@ -70,6 +73,7 @@ def report_baselines(
         examples: What was asked, N examples.
         right: Baseline -> whether it chose right; missing where it could not choose.
         policy: Whether the fine-tuned policy was right, (N,).
+        clusters: Cluster of each query, (N,).
         samples: Resamples of the bootstrap.
         confidence: Of its intervals.
         seed: Of its draws.
@@ -86,6 +90,6 @@ def report_baselines(
         can = outcomes.notna().to_numpy()
         if can.any():
             chosen = outcomes[can].to_numpy(dtype=bool)
-            summary = summarise(chosen, list(types[can]), samples, confidence, seed)
+            summary = summarise(chosen, list(types[can]), clusters[can], samples, confidence, seed)
             report[name] = {**summary, "policy_there": float(policy[can].mean())}
     return report

@@ -4,6 +4,11 @@ Every seed answers the same queries, so seeds and queries are crossed: a resampl
 replacement, and then queries with replacement, one draw for all seeds (the pigeonhole bootstrap,
 Owen 2007, doi:10.1214/07-AOAS122). Queries drawn anew for each seed would be averaged over the
 seeds, and the interval too narrow.
+
+Queries that ask for the same are answered alike, and are no independent evidence: what is drawn,
+and whose signs are flipped, are clusters of them (Miller 2024, arXiv 2411.00640, on evaluations
+of language models). ``Share.of_clusters`` makes one unit of each; a query of its own is a cluster
+of one. Below, a *unit* is a cluster, or a query where there are none.
 """
 
 from __future__ import annotations
@@ -19,17 +24,17 @@ Array = NDArray[np.float64]
 #: Numbers held at once by a portion of resamples or of sign flips: 32 MB of float64.
 _PORTION = 4_000_000
 
-#: With at most so many queries that differ, all 2^n sign flips are enumerated.
+#: With at most so many units that differ, all 2^n sign flips are enumerated.
 EXACT_UP_TO = 14
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share over seeds and queries, e.g. of right answers or of facts that are true.
+    """A share over seeds and units, e.g. of right answers or of facts that are true.
 
     Attributes:
-        hits: What counts, (S seeds, N queries).
-        total: Out of how much, (S, N); None for one a query, which makes the share a mean.
+        hits: What counts, (S seeds, N units).
+        total: Out of how much, (S, N); None for one a unit, which makes the share a mean.
     """
 
     hits: Array
@@ -37,19 +42,34 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share over all seeds and queries together; NaN of nothing."""
+        """The share over all seeds and units together; NaN of nothing."""
         total = self.hits.size if self.total is None else self.total.sum()
         return float(self.hits.sum() / total) if total else float("nan")
 
+    def of_clusters(self, clusters: NDArray[np.int64]) -> Share:
+        """The same share with one unit for each cluster.
+
+        Args:
+            clusters: Cluster of each unit, (N,); any numbers.
+        """
+        total = np.ones_like(self.hits) if self.total is None else self.total
+        return Share(sum_clusters(self.hits, clusters), sum_clusters(total, clusters))
+
+
+def sum_clusters(values: Array, clusters: NDArray[np.int64]) -> Array:
+    """Sums (S, N) over the units of each of C clusters, (S, C), clusters in order of number."""
+    names, place = np.unique(clusters, return_inverse=True)
+    return np.stack([np.bincount(place, row, minlength=len(names)) for row in values])
+
 
 def resample(shares: Sequence[Share], samples: int, seed: int) -> Array:
-    """Resamples shares over seeds and queries, all with the same queries.
+    """Resamples shares over seeds and units, all with the same units.
 
     Seeds are drawn for each share by itself: trainings of different variants are independent,
     also where their seeds have the same numbers.
 
     Args:
-        shares: V shares over the same N queries; their numbers of seeds may differ.
+        shares: V shares over the same N units; their numbers of seeds may differ.
         samples: Number of resamples.
         seed: Of the draws.
 
@@ -57,18 +77,18 @@ def resample(shares: Sequence[Share], samples: int, seed: int) -> Array:
         The shares in every resample, (samples, V); NaN where a resample has nothing to share.
 
     Raises:
-        ValueError: If there is no query, or the shares are not over the same number of them.
+        ValueError: If there is no unit, or the shares are not over the same number of them.
     """
     sizes = {share.hits.shape[1] for share in shares}
     if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(f"shares must be over the same queries, at least one; found {sizes}")
-    of_queries, of_seeds = (np.random.default_rng([seed, part]) for part in (1, 2))
+        raise ValueError(f"shares must be over the same units, at least one; found {sizes}")
+    of_units, of_seeds = (np.random.default_rng([seed, part]) for part in (1, 2))
     seeds = [_counts(of_seeds, len(share.hits), samples) for share in shares]
     values = np.empty((samples, len(shares)))
     for rows in _portions(samples, sizes.pop()):
-        queries = _counts(of_queries, shares[0].hits.shape[1], rows.stop - rows.start)
+        units = _counts(of_units, shares[0].hits.shape[1], rows.stop - rows.start)
         for column, share in enumerate(shares):
-            values[rows, column] = _weighted(share, seeds[column][rows], queries)
+            values[rows, column] = _weighted(share, seeds[column][rows], units)
     return values
 
 
@@ -85,11 +105,11 @@ def _counts(rng: np.random.Generator, size: int, samples: int) -> Array:
     return counts.reshape(samples, size).astype(np.float64)
 
 
-def _weighted(share: Share, seeds: Array, queries: Array) -> Array:
-    hits = (seeds * (queries @ share.hits.T)).sum(axis=1)
+def _weighted(share: Share, seeds: Array, units: Array) -> Array:
+    hits = (seeds * (units @ share.hits.T)).sum(axis=1)
     if share.total is None:
         return np.asarray(hits / share.hits.size)
-    total = (seeds * (queries @ share.total.T)).sum(axis=1)
+    total = (seeds * (units @ share.total.T)).sum(axis=1)
     return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
 
 
@@ -106,14 +126,14 @@ def percentile_interval(resampled: Array, confidence: float) -> tuple[float, flo
 def permutation_test(differences: Array, permutations: int, seed: int) -> float:
     """Two-sided p value of a mean paired difference, by flipping signs.
 
-    If two variants answer alike, which of them a query's two answers are from says nothing, so
-    each difference is as likely with the other sign. Queries without a difference do not matter.
+    If two variants answer alike, which of them a unit's two answers are from says nothing, so
+    each difference is as likely with the other sign. Units without a difference do not matter.
     What the seeds are is taken as given: the test is about the policies that were trained.
 
     Args:
-        differences: Of each query, the mean over seeds of one variant minus that of the other,
-            (N,).
-        permutations: Random sign flips where there are too many queries to enumerate all.
+        differences: Of each unit, the mean over seeds of one variant minus that of the other,
+            (N,); of a cluster, the sum over its queries.
+        permutations: Random sign flips where there are too many units to enumerate all.
         seed: Of the flips.
 
     Returns:

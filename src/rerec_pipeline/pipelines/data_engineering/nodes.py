@@ -48,6 +48,7 @@ from rerec_pipeline.recbench.sample.world import DOMAINS
 from rerec_pipeline.recbench.splits import (
     mentioned_items,
     need_of,
+    number_clusters,
     split_queries,
     stratum_of,
 )
@@ -200,8 +201,8 @@ def assign_splits(
     """
     asked = _asked(queries, mentions, catalogue_from_table(items))
     records = [query for query, _ in asked]
+    needs = [need_of(query, mentioned) for query, mentioned in asked]
     if fixed.splits is None:
-        needs = [need_of(query, mentioned) for query, mentioned in asked]
         shares = rule.model_dump(include={"train", "validation", "test"})
         splits = split_queries(records, needs, shares, rule.seed)
         of_query = dict(zip((q.query_id for q in records), splits, strict=True))
@@ -210,8 +211,13 @@ def assign_splits(
             _text_of(fixed.splits), fixed.splits, {query.query_id for query in records}
         )
     rows = [
-        {"query_id": q.query_id, "split": of_query[q.query_id], "stratum": stratum_of(q)}
-        for q in records
+        {
+            "query_id": q.query_id,
+            "split": of_query[q.query_id],
+            "stratum": stratum_of(q),
+            "cluster": cluster,
+        }
+        for q, cluster in zip(records, number_clusters(records, needs), strict=True)
         if q.query_id in of_query
     ]
     return pd.DataFrame(rows)
@@ -334,6 +340,7 @@ def build_prompts(
     return prompt_rows(
         [query for query, _ in asked],
         [row["split"] for row in rows],
+        [row["cluster"] for row in rows],
         choices,
         [mentioned for _, mentioned in asked],
         messages,

@@ -168,8 +168,9 @@ def tabulate_outcomes(
     """What came of every query, before and after: what runs are compared by."""
     examples = examples_from_table(evaluation_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
+    clusters = evaluation_prompts["cluster"].tolist()
     stages = [
-        outcome_table(answers, examples, statements).assign(stage=stage)
+        outcome_table(answers, examples, statements, clusters).assign(stage=stage)
         for stage, answers in scored.items()
     ]
     return pd.concat(stages, ignore_index=True)
@@ -193,8 +194,9 @@ def report_metrics(
     """
     examples = examples_from_table(evaluation_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
+    clusters = evaluation_prompts["cluster"].to_numpy()
     report: dict[str, Any] = {
-        name: report_policy(answers, examples, statements, *evaluation.bootstrap)
+        name: report_policy(answers, examples, statements, clusters, *evaluation.bootstrap)
         for name, answers in scored.items()
     }
     truths = evaluation_prompts["truth_id"].to_numpy()
@@ -202,6 +204,7 @@ def report_metrics(
         examples,
         {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn")},
         scored["after"].graded.correct,
+        clusters,
         *evaluation.bootstrap,
     )
     for name, answers in (("before", answers_before), ("after", answers_after)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rerec_pipeline.parameters import EvaluationParameters
 from rerec_pipeline.recbench import reading
@@ -40,16 +41,20 @@ def grade_choices(
     examples = examples_from_table(test[answered], task.catalogue)
     graded = task.grade([responses[example.query_id] for example in examples], examples)
     scores = pd.DataFrame(choice_rows(graded, examples, task.catalogue))
-    return scores, _report(scores, test.loc[~answered, "query_type"], evaluation)
+    clusters = test.loc[answered, "cluster"].to_numpy()
+    return scores, _report(scores, clusters, test.loc[~answered, "query_type"], evaluation)
 
 
 def _report(
-    scores: pd.DataFrame, unanswered: pd.Series, evaluation: EvaluationParameters
+    scores: pd.DataFrame,
+    clusters: NDArray[np.int64],
+    unanswered: pd.Series,
+    evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
     """Accuracy of what is answered, and how much that leaves out."""
     correct = scores["correct"].to_numpy(dtype=np.bool_)
     return {
-        **summarise(correct, scores["query_type"].tolist(), *evaluation.bootstrap),
+        **summarise(correct, scores["query_type"].tolist(), clusters, *evaluation.bootstrap),
         "well_formed": float(scores["boxed"].mean()),
         "unanswered": {
             "n": len(unanswered),
