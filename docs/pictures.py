@@ -20,16 +20,25 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import plotly.graph_objects as go
 import plotly.io
 from mlflow import MlflowClient
 
+from rerec_pipeline.reporting.comparison_plots import sensitivity
 from rerec_pipeline.tracking import comparison_link
 
 PROJECT = Path(__file__).parents[1]
 RUN = PROJECT / "data/08_reporting/sample_movie/tiny/rerec/seed-0"
-EXPERIMENT = PROJECT / "data/08_reporting/experiments/experiment"
+EXPERIMENTS = PROJECT / "data/08_reporting/experiments"
+EXPERIMENT = EXPERIMENTS / "experiment"
 STORE = f"sqlite:///{PROJECT / 'mlflow.db'}"
 IMAGES = PROJECT / "docs/images"
+#: Presets of sensitivity -> the parameter that the picture shows.
+SWEEPS = {
+    "w_qas": "rft.reward.weights.qas", "w_pas": "rft.reward.weights.pas",
+    "w_penalty": "rft.advantage.w_penalty", "tau": "rft.curriculum.tau",
+    "G": "rft.budget.group_size", "K": "rft.reward.k",
+}  # fmt: skip
 PLOTS = {"learning_plot": "learning", "accuracy_plot": "accuracy", "curriculum_plot": "curriculum"}
 
 #: Settings a visitor could click: no side bar, no hints, on white.
@@ -62,13 +71,17 @@ def shoot(url: str, target: Path, size: tuple[int, int], wait_ms: int) -> None:
 
 def plots() -> None:
     """The plots of the run's report."""
+    for name, picture in PLOTS.items():
+        draw(plotly.io.from_json((RUN / f"{name}.json").read_text()), picture, 460)
+
+
+def draw(figure: go.Figure, picture: str, height: int) -> None:
+    """One picture of one plot."""
+    figure.update_layout(width=1000, height=height)
     with tempfile.TemporaryDirectory() as folder:
-        for name, picture in PLOTS.items():
-            figure = plotly.io.from_json((RUN / f"{name}.json").read_text())
-            figure.update_layout(width=1000, height=460)
-            page = Path(folder) / f"{name}.html"
-            figure.write_html(page, include_plotlyjs=True, config={"displayModeBar": False})
-            shoot(page.as_uri(), IMAGES / f"{picture}.png", (1016, 476), 4000)
+        page = Path(folder) / "plot.html"
+        figure.write_html(page, include_plotlyjs=True, config={"displayModeBar": False})
+        shoot(page.as_uri(), IMAGES / f"{picture}.png", (1016, height + 16), 4000)
 
 
 def transcripts() -> None:
@@ -95,6 +108,17 @@ def pipelines() -> None:
 def comparison() -> None:
     """The top of the page that compares an experiment's cells."""
     shoot((EXPERIMENT / "comparison.html").as_uri(), IMAGES / "comparison.png", (1280, 1900), 8000)
+
+
+def sweeps(finished: dict[str, Path]) -> None:
+    """Accuracy against every parameter whose preset is finished."""
+    entries = [
+        entry
+        for preset, report in finished.items()
+        for entry in json.loads(report.read_text())["sensitivity"]
+        if entry["parameter"] == SWEEPS[preset]
+    ]
+    draw(sensitivity(entries, columns=2), "sensitivity", 110 + 130 * len(entries))
 
 
 def compared_runs() -> None:
@@ -142,3 +166,6 @@ if __name__ == "__main__":
     if (EXPERIMENT / "comparison.html").is_file():
         comparison()
         compared_runs()
+    reports = {preset: EXPERIMENTS / preset / "comparison.json" for preset in SWEEPS}
+    if finished := {preset: path for preset, path in reports.items() if path.is_file()}:
+        sweeps(finished)

@@ -396,6 +396,17 @@ class TestSensitivity:
         figure = comparison_plots.sensitivity([entry])
         assert figure.layout.xaxis.type == axis and len(figure.data[0].x) == len(values)
 
+    def test_plots_side_by_side_have_one_scale(self):
+        points = [{"value": v, "line": "rerec", "variant": "rerec", "accuracy": 0.5,
+                   "accuracy_low": 0.4, "accuracy_high": 0.6} for v in (1, 2)]  # fmt: skip
+        entries = [{"parameter": f"p{n}", "points": points, "unchanged": []} for n in range(3)]
+        figure = comparison_plots.sensitivity(entries, columns=2)
+        assert [note.text for note in figure.layout.annotations] == ["p0", "p1", "p2"]
+        assert [trace.yaxis for trace in figure.data] == ["y", "y2", "y3"]
+        assert figure.layout.yaxis3.matches == "y"
+        left, right, below = (figure.layout[f"xaxis{n}"].domain for n in ("", 2, 3))
+        assert left == below and left[1] < right[0]
+
     def test_without_a_sweep_there_is_no_section(self, compared):
         assert compared[1]["sensitivity"] == [] and "Sensitivity" not in compared[3]
         assert compared[2][4].layout.annotations[0].text == "no parameter was swept"

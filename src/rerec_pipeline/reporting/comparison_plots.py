@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -192,27 +193,32 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
     return figure
 
 
-def sensitivity(entries: Rows) -> go.Figure:
-    """Accuracy against each swept parameter, one plot below the other."""
+def sensitivity(entries: Rows, columns: int = 1) -> go.Figure:
+    """Accuracy against each swept parameter, a plot each, row by row."""
     if not entries:
         figure = styled_figure("Sensitivity to parameters", "", "")
         figure.add_annotation(text="no parameter was swept", showarrow=False)
         return figure
-    figure = make_subplots(len(entries), 1, vertical_spacing=0.24 / len(entries),
+    rows = math.ceil(len(entries) / columns)
+    figure = make_subplots(rows, columns, vertical_spacing=0.24 / rows,
                            subplot_titles=[entry["parameter"] for entry in entries])  # fmt: skip
     lines = dict.fromkeys(point["line"] for entry in entries for point in entry["points"])
     colours = {line: COLOURS[n % len(COLOURS)] for n, line in enumerate(lines)}
-    for row, entry in enumerate(entries, start=1):
-        _add_sweep(figure, row, entry, colours)
+    for n, entry in enumerate(entries):
+        _add_sweep(figure, (n // columns + 1, n % columns + 1), entry, colours)
     _dress(figure, "Sensitivity to parameters")
-    figure.update_layout(height=110 + 300 * len(entries))
-    figure.update_yaxes(title="accuracy")
+    figure.update_layout(height=110 + 300 * rows)
+    figure.update_yaxes(title="accuracy", matches="y")  # the same height means the same everywhere
     return figure
 
 
 def _add_sweep(
-    figure: go.Figure, row: int, entry: Mapping[str, Any], colours: Mapping[str, str]
+    figure: go.Figure,
+    place: tuple[int, int],
+    entry: Mapping[str, Any],
+    colours: Mapping[str, str],
 ) -> None:
+    row, col = place
     kind = _axis(values := [point["value"] for point in entry["points"]])
     points = entry["points"]
     if _numbers(values):
@@ -224,18 +230,18 @@ def _add_sweep(
                 x=[str(p["value"]) if kind == "category" else p["value"] for p in own],
                 y=[p["accuracy"] for p in own], error_y=_bars(own, "accuracy"), name=line,
                 mode="lines+markers", marker={"color": colour, "size": 9}, legendgroup=line,
-                showlegend=line not in {trace.name for trace in figure.data}, row=row, col=1,
+                showlegend=line not in {trace.name for trace in figure.data}, row=row, col=col,
             )  # fmt: skip
     for unchanged in entry["unchanged"]:
         figure.add_hline(
-            y=unchanged["accuracy"], line_dash="dot", line_color=BEFORE, row=row, col=1,
+            y=unchanged["accuracy"], line_dash="dot", line_color=BEFORE, row=row, col=col,
             annotation_text=f"{unchanged['variant']} as it stands", annotation_font_color="#64748b",
             annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(type=kind, tickangle=0, row=row, col=1)
+    figure.update_xaxes(type=kind, tickangle=0, row=row, col=col)
     if kind != "category":
         ticks = sorted(set(values))
-        figure.update_xaxes(tickvals=ticks, ticktext=[f"{v:g}" for v in ticks], row=row, col=1)
+        figure.update_xaxes(tickvals=ticks, ticktext=[f"{v:g}" for v in ticks], row=row, col=col)
 
 
 def _numbers(values: Sequence[Any]) -> bool:
