@@ -1,20 +1,18 @@
 """Why a run did or did not learn: each rule speaks where it should and is silent elsewhere."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from rerec_pipeline.parameters import DiagnosisParameters
 from rerec_pipeline.reporting.diagnosis_page import changes, diagnosis_page
 from rerec_pipeline.reporting.diagnosis_plots import PANELS, training_plots, was_measured
-from rerec_pipeline.reporting.findings import RunRecord, examine, sign_test
+from rerec_pipeline.reporting.findings import RunRecord, examine
 
 CONF = Path(__file__).parents[2] / "conf/base/parameters_diagnosis.yml"
 SETTINGS = DiagnosisParameters(**yaml.safe_load(CONF.read_text())["diagnosis"])
@@ -39,14 +37,15 @@ HEALTHY = {
 QUERIES = 60
 
 
-def record(w_penalty=0.3, gained=20, lost=2, **changed):
+def record(w_penalty=0.3, gained=20, lost=2, clusters=None, **changed):
     before = np.zeros(QUERIES, dtype=bool)
     before[:10] = True
     after = before.copy()
     after[:lost] = False
     after[10 : 10 + gained] = True
     log = pd.DataFrame({**HEALTHY, **changed}, index=range(STEPS))
-    return RunRecord(log, before, after, w_penalty, 80, SETTINGS.window)
+    own = np.arange(QUERIES) if clusters is None else clusters
+    return RunRecord(log, before, after, own, w_penalty, 80, SETTINGS.window, 999)
 
 
 def found(run):
@@ -124,13 +123,20 @@ class TestRules:
 
     def test_a_run_shorter_than_a_stretch_has_no_parting(self):
         run = record()
-        short = RunRecord(run.log[:3], run.right_before, run.right_after, 0.3, 80, 10)
+        short = replace(run, log=run.log[:3])
         assert not found(short)["hacking_rise"].speaks
 
     def test_steps_between_generations_have_no_values_and_change_nothing(self):
         gaps = np.where(np.arange(STEPS) % 2, np.nan, 0.41)
         finding = found(record(**{"diagnosis/no_spread": gaps}))["no_spread"]
         assert finding.value == pytest.approx(0.41) and finding.speaks
+
+    def test_answers_of_one_cluster_change_once(self):
+        """Five answers became right: as five, 2 of 32 sign flips go as far; as one, all do."""
+        own, one = np.arange(QUERIES), np.r_[np.arange(10), np.full(QUERIES - 10, 99)]
+        for clusters, p in ((own, 2 / 32), (one, 1.0)):
+            finding = found(record(gained=5, lost=0, clusters=clusters))["chance"]
+            assert finding.value == p and finding.speaks
 
     def test_forgotten_queries_are_counted_by_visit(self):
         """Of 0.1 and 0.3 of the visits, half and all were forgotten: 0.35 of 0.4."""
@@ -143,7 +149,7 @@ class TestRules:
     def test_a_supervised_run_has_only_what_it_logs(self):
         run = record()
         log = pd.DataFrame({"loss": [0.5] * 9, "mean_token_accuracy": 0.9, "entropy": 0.01})
-        supervised = RunRecord(log, run.right_before, run.right_after, 0.3, 80, 10)
+        supervised = replace(run, log=log)
         diagnosis = examine(supervised, SETTINGS.limits)
         assert {f.rule for f in diagnosis.findings} == {"chance", "not_finite"}
         assert len(diagnosis.not_measured) == len(SPEAKING) - 2
@@ -153,23 +159,6 @@ class TestRules:
         report = examine(record(**{"kl": 1.5}), SETTINGS.limits).report()
         assert report["speaking"] == 1 and next(iter(report["findings"])) == "kl"
         assert report["findings"]["kl"]["value"] == pytest.approx(1.5)
-
-
-class TestSignTest:
-    @pytest.mark.parametrize(
-        ("gained", "lost", "p"), [(0, 0, 1), (5, 0, 2 / 32), (4, 1, 12 / 32), (3, 3, 1)]
-    )
-    def test_by_hand(self, gained, lost, p):
-        assert sign_test(gained, lost) == pytest.approx(p)
-
-    @given(st.integers(0, 60), st.integers(0, 60))
-    def test_against_scipy(self, gained, lost):
-        if gained + lost:
-            reference = binomtest(gained, gained + lost).pvalue
-            assert sign_test(gained, lost) == pytest.approx(reference)
-
-    def test_many_answers_are_no_overflow(self):
-        assert 0 < sign_test(2600, 2400) < 0.01
 
 
 class Scored:
@@ -227,7 +216,7 @@ class TestPage:
         log = pd.DataFrame({"loss": [0.5, 0.4], "mean_token_accuracy": [0.8, 0.9]})
         plots = training_plots(log, 10)
         assert [n for n, figure in plots.items() if was_measured(figure)] == ["supervised"]
-        run = RunRecord(log, np.zeros(2, dtype=bool), np.ones(2, dtype=bool), 0.3, 80, 10)
+        run = replace(record(), log=log)
         page = diagnosis_page("", examine(run, SETTINGS.limits), plots, [], [])
         assert "this run, which is supervised and made no rollouts: reward against accuracy" in page
 

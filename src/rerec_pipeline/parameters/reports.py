@@ -60,11 +60,13 @@ class DiagnosisParameters(Rule):
     Attributes:
         window: Steps of a moving mean, and the fewest that make a stretch of training.
         changes: Answers shown that became right, and that became wrong.
+        permutations: Random sign flips of the test whether answers changed by chance.
         limits: Where its rules begin to speak.
     """
 
     window: int = Field(ge=1)
     changes: int = Field(ge=1)
+    permutations: int = Field(ge=1)
     limits: DiagnosisLimits
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rerec_pipeline.parameters import DiagnosisLimits
+from rerec_pipeline.reporting.statistics import permutation_test, sum_clusters
 
 #: Most stretches into which training is cut to look for reward and accuracy parting.
 _STRETCHES = 40
@@ -30,17 +31,21 @@ class RunRecord:
         log: One row for each optimizer step.
         right_before: Whether each query was answered rightly before fine-tuning, bool (N,).
         right_after: The same after, bool (N,).
+        clusters: Cluster of each query, (N,).
         w_penalty: Share of the reward that penalised paragraphs lose.
         max_tokens: Limit of a completion's tokens.
         window: Fewest steps that make a stretch of training.
+        permutations: Random sign flips of the test whether answers changed by chance.
     """
 
     log: pd.DataFrame
     right_before: NDArray[np.bool_]
     right_after: NDArray[np.bool_]
+    clusters: NDArray[np.int64]
     w_penalty: float
     max_tokens: int
     window: int
+    permutations: int
 
     def mean(self, column: str) -> float:
         """Mean over all steps that have a value."""
@@ -87,29 +92,12 @@ def _above(limits: DiagnosisLimits, rule: str, value: float, sentence: str, advi
     return Finding(rule, value > limit, value, limit, sentence, advice)
 
 
-def sign_test(gained: int, lost: int) -> float:
-    r"""Two-sided exact sign test (McNemar's): p of so uneven a split of the changed answers.
-
-    .. math:: p = \min\left(1, 2 \sum_{k=0}^{\min(g, l)} \binom{g + l}{k} 2^{-(g + l)}\right)
-
-    Args:
-        gained: Answers that became right.
-        lost: Answers that became wrong.
-    """
-    n = gained + lost
-    # By logarithms: with thousands of answers binomial coefficients have thousands of digits.
-    fewer = (
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
-        for k in range(min(gained, lost) + 1)
-    )
-    return min(1.0, 2 * sum(map(math.exp, fewer)))
-
-
 def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Did answers on held-out queries get better, beyond chance?"""
     before, after = run.right_before, run.right_after
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    p = sign_test(gained, lost)
+    changed = sum_clusters((after.astype(np.float64) - before)[None], run.clusters)[0]
+    p = permutation_test(changed, run.permutations, seed=0)
     counts = (
         f"Accuracy went from {before.mean():.3f} to {after.mean():.3f}: {gained} answers "
         f"became right, {lost} became wrong"
@@ -118,7 +106,7 @@ def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     verdict = "which may be chance" if chance else "more than chance makes"
     return Finding(
         "chance", chance or lost > gained, p, limits.chance,
-        f"{counts}, {verdict} (sign test, p = {p:.2g}).",
+        f"{counts}, {verdict} (permutation test over clusters, p = {p:.2g}).",
         "What follows says where the training signal went. More seeds tell more than more rules.",
     )  # fmt: skip
 

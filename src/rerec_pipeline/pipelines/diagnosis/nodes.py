@@ -18,6 +18,7 @@ from rerec_pipeline.reporting.transcripts import transcript_article
 def examine_run(
     training_log: pd.DataFrame,
     scored: dict[str, ScoredRollouts],
+    evaluation_prompts: pd.DataFrame,
     rft: RFTParameters,
     diagnosis: DiagnosisParameters,
 ) -> findings.Diagnosis:
@@ -26,9 +27,11 @@ def examine_run(
         log=training_log,
         right_before=scored["before"].graded.correct,
         right_after=scored["after"].graded.correct,
+        clusters=evaluation_prompts["cluster"].to_numpy(),
         w_penalty=rft.advantage.w_penalty,
         max_tokens=rft.generation.max_completion_tokens,
         window=diagnosis.window,
+        permutations=diagnosis.permutations,
     )
     return findings.examine(run, diagnosis.limits)
 

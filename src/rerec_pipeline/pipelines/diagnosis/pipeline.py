@@ -19,7 +19,10 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.examine_run,
-                ["training_log", "scored_answers", "params:rft", "params:diagnosis"],
+                [
+                    *("training_log", "scored_answers", "evaluation_prompts"),
+                    *("params:rft", "params:diagnosis"),
+                ],
                 "found",
                 name="examine_run",
             ),
