@@ -19,7 +19,7 @@ FLOORS = [
     {"rerec"},
     {"parameters"},
     {"policy"},
-    {"datasets", "reporting", "tracking", "provenance", "fetching"},
+    {"datasets", "reporting", "tracking", "provenance", "fetching", "unfinished"},
     {"config_loader", "pipelines"},
     {"runner"},
     {"cli", "hooks", "pipeline_registry"},

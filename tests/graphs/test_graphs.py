@@ -201,6 +201,23 @@ class TestLightGCN:
         first = weights()
         assert all(torch.equal(first, weights()) for _ in range(4))
 
+    def test_from_any_validation_it_goes_on_to_the_same_result(self, tmp_path):
+        """Through a file, as an interrupted training would leave it."""
+        train, validation = self.world()
+        states = []
+
+        def keep(state):
+            torch.save(state, tmp_path / f"{len(states)}.pt")
+            states.append(tmp_path / f"{len(states)}.pt")
+
+        whole = LightGCNTrainer(train, validation, RULE).fit(on_validation=keep)
+        assert len(states) == len(whole.history) > 3
+        for file in states:
+            trainer = LightGCNTrainer(train, validation, RULE)
+            again = trainer.fit(torch.load(file, weights_only=True))
+            assert (again.history, again.best_epoch) == (whole.history, whole.best_epoch)
+            assert torch.equal(again.users, whole.users) and torch.equal(again.items, whole.items)
+
     def test_the_best_epoch_is_kept_and_patience_stops(self):
         train, validation = self.world()
         result = LightGCNTrainer(train, validation, RULE).fit()

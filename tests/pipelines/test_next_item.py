@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rerec_pipeline.errors import BadInputError, BadParameterError, MissingStageError
-from rerec_pipeline.parameters import NextItemParameters, SASRecParameters
+from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
+from rerec_pipeline.parameters import LightGCNParameters, NextItemParameters, SASRecParameters
 from rerec_pipeline.pipelines.next_item import nodes
 from rerec_pipeline.sequences.sasrec import SASRecTrainer
 from tests.pipelines.conftest import copy_project, run
@@ -142,6 +143,34 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(chosen, tmp_path, m
     again, same = nodes.train_sasrec(sequences, choices, sasrec)
     assert trained == [3, 4] and same == report
     assert all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+def test_an_interrupted_lightgcn_goes_on_and_another_one_does_not(chosen, tmp_path, monkeypatch):
+    sequences = table(chosen, "03_primary/sample_book/next_item_sequences.parquet")
+    values = parameters(dataset="sample_book", **QUICK)["lightgcn"].model_dump()
+    values |= {"checkpoint_dir": str(tmp_path), "evaluate_every": 2, "epochs": 6}
+    rule = LightGCNParameters(**values)
+    whole, report = nodes.train_lightgcn(sequences, rule)
+    assert not list(tmp_path.iterdir())
+    epoch, trained = LightGCNTrainer.train_epoch, []
+
+    def cut(self):
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        trained.append(self)
+        return epoch(self)
+
+    monkeypatch.setattr(LightGCNTrainer, "train_epoch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        nodes.train_lightgcn(sequences, rule)
+    counted = []
+    monkeypatch.setattr(LightGCNTrainer, "train_epoch", lambda s: counted.append(s) or epoch(s))
+    nodes.train_lightgcn(sequences, rule.model_copy(update={"lr": 0.01}))
+    assert len(counted) == 6  # of other settings: from the beginning
+    again, same = nodes.train_lightgcn(sequences, rule)
+    assert len(counted) == 6 + 2 and same == report  # epochs 5 and 6
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ propagation of the gradient, so neither pass has to transpose or sort anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,12 @@ class SymmetricLightGCN(LightGCN):
         return _SymmetricPropagation.apply(self.embedding.weight, edge_index, alpha)
 
 
+def _best_row(history: list[dict[str, float]]) -> int:
+    """The validation with the highest recall, the first of equals."""
+    recalls = [row["recall"] for row in history]
+    return recalls.index(max(recalls))
+
+
 @dataclass(frozen=True)
 class LightGCNResult:
     """Embeddings of the best validated epoch, and how training went.
@@ -98,36 +105,60 @@ class LightGCNTrainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, fused=True)
 
     def fit(
-        self, on_validation: Callable[[dict[str, float]], None] = lambda row: None
+        self,
+        state: dict[str, Any] | None = None,
+        on_validation: Callable[[dict[str, Any]], None] = lambda state: None,
     ) -> LightGCNResult:
         """Trains until the epochs are used up or validation recall stops improving.
 
         Args:
-            on_validation: Called with every row of the history as it comes.
+            state: Where an earlier call was, as ``on_validation`` was given it.
+            on_validation: Called after every validation with all that it takes to go on.
         """
-        history: list[dict[str, float]] = []
-        best: tuple[float, int, Tensor, Tensor] | None = None
-        with tqdm(total=self.rule.epochs, desc="LightGCN", unit="epoch") as progress:
-            for epoch in range(1, self.rule.epochs + 1):
+        history, best, epoch = self._restore(state)
+        with tqdm(total=self.rule.epochs, initial=epoch, desc="LightGCN", unit="epoch") as progress:
+            while epoch < self.rule.epochs and not self._is_over(history):
+                epoch += 1
                 loss = self.train_epoch()
                 progress.update()
                 if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
                     continue
-                users, items = self.embeddings()
-                scores = rank_all(
-                    users, items, self.train_graph, self.validation_graph, self.rule.k
-                )
+                now = self.embeddings()
+                scores = rank_all(*now, self.train_graph, self.validation_graph, self.rule.k)
                 history.append({"epoch": float(epoch), "loss": loss, **scores})
-                on_validation(history[-1])
                 progress.set_postfix(loss=f"{loss:.4f}", recall=f"{scores['recall']:.4f}")
-                if best is None or scores["recall"] > best[0]:
-                    best = scores["recall"], len(history) - 1, users, items
-                elif len(history) - 1 - best[1] >= self.rule.patience:
-                    break
-        assert best is not None
-        row = history[best[1]]
+                if _best_row(history) == len(history) - 1:
+                    best = now
+                on_validation(self._state(history, best, epoch))
+        row = history[_best_row(history)]
         metrics = {"recall": row["recall"], "ndcg": row["ndcg"]}
-        return LightGCNResult(best[2], best[3], int(row["epoch"]), metrics, history)
+        return LightGCNResult(*best, int(row["epoch"]), metrics, history)
+
+    def _is_over(self, history: list[dict[str, float]]) -> bool:
+        return bool(history) and len(history) - 1 - _best_row(history) >= self.rule.patience
+
+    def _state(
+        self, history: list[dict[str, float]], best: tuple[Tensor, Tensor], epoch: int
+    ) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "draws": json.dumps(self.rng.bit_generator.state),
+            "history": history,
+            "users": best[0],
+            "items": best[1],
+            "epoch": epoch,
+        }
+
+    def _restore(
+        self, state: dict[str, Any] | None
+    ) -> tuple[list[dict[str, float]], tuple[Tensor, Tensor], int]:
+        if state is None:
+            return [], self.embeddings(), 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = json.loads(state["draws"])
+        return list(state["history"]), (state["users"], state["items"]), state["epoch"]
 
     def train_epoch(self) -> float:
         """One pass over all interactions in a random order; returns the mean loss."""

@@ -27,6 +27,7 @@ from rerec_pipeline.parameters.data import (
     FixedParameters,
     HistoryParameters,
     InteractionParameters,
+    LightGCNParameters,
     SplitRule,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
@@ -73,6 +74,7 @@ __all__ = [
     "GenerationParameters",
     "HistoryParameters",
     "InteractionParameters",
+    "LightGCNParameters",
     "LoraParameters",
     "NextItemParameters",
     "OptimizerParameters",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from rerec_pipeline.recbench.candidates import CandidateRule
 from rerec_pipeline.recbench.sample.world import DOMAINS, WorldSize
 from rerec_pipeline.recbench.task import PromptWording
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.rules import LightGCNRule, Rule
 
 
 class SplitRule(Rule):
@@ -95,6 +95,12 @@ class HistoryParameters(Rule):
     """
 
     length: int = Field(ge=1)
+
+
+class LightGCNParameters(LightGCNRule):
+    """LightGCN, and where checkpoints of an unfinished training are."""
+
+    checkpoint_dir: str
 
 
 class InteractionParameters(Rule):

@@ -17,6 +17,7 @@ from rerec_pipeline.parameters.data import (
     FixedParameters,
     HistoryParameters,
     InteractionParameters,
+    LightGCNParameters,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
 from rerec_pipeline.parameters.reports import (
@@ -27,7 +28,7 @@ from rerec_pipeline.parameters.reports import (
 )
 from rerec_pipeline.parameters.rft import RFTParameters
 from rerec_pipeline.recbench.records import QueryType
-from rerec_pipeline.rules import EvaluatedSplit, LightGCNRule, Rule
+from rerec_pipeline.rules import EvaluatedSplit, Rule
 
 
 class Parameters(Rule):
@@ -64,7 +65,7 @@ class Parameters(Rule):
     fixed: FixedParameters
     histories: HistoryParameters
     interactions: InteractionParameters
-    lightgcn: LightGCNRule
+    lightgcn: LightGCNParameters
     rft: RFTParameters
     evaluation: EvaluationParameters
     diagnosis: DiagnosisParameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
@@ -12,9 +14,10 @@ from ibis import _
 
 from rerec_pipeline.graphs.edges import edge_arrays
 from rerec_pipeline.graphs.interactions import InteractionGraph
-from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
+from rerec_pipeline.graphs.lightgcn import LightGCNResult, LightGCNTrainer
+from rerec_pipeline.parameters import LightGCNParameters
 from rerec_pipeline.reporting import plots
-from rerec_pipeline.rules import LightGCNRule
+from rerec_pipeline.unfinished import UnfinishedTraining
 
 
 def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:
@@ -26,11 +29,12 @@ def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.Dat
 
 
 def pretrain_lightgcn(
-    interaction_graph: ir.Table, items: pd.DataFrame, rule: LightGCNRule
+    interaction_graph: ir.Table, items: pd.DataFrame, lightgcn: LightGCNParameters
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trains LightGCN by BPR; keeps the epoch with the best validation recall.
 
-    Every item gets an embedding, in the order of the items table; users are in sorted order.
+    Every item gets an embedding, in the order of the items table; users are in sorted order. An
+    interrupted training goes on from its last validation if nothing it depends on has changed.
     """
     users, item_codes, held = edge_arrays(interaction_graph, items["item_id"].tolist())
     n_users = int(users.max()) + 1
@@ -38,14 +42,32 @@ def pretrain_lightgcn(
         InteractionGraph(users[part], item_codes[part], n_users, len(items))
         for part in (~held, held)
     ]
-    result = LightGCNTrainer(graphs[0], graphs[1], rule).fit()
+    result = fit_lightgcn(graphs[0], graphs[1], lightgcn)
     report = {
-        f"recall@{rule.k}": result.best["recall"],
-        f"ndcg@{rule.k}": result.best["ndcg"],
+        f"recall@{lightgcn.k}": result.best["recall"],
+        f"ndcg@{lightgcn.k}": result.best["ndcg"],
         "best_epoch": result.best_epoch,
         "history": result.history,
     }
     return {"users": result.users, "items": result.items}, report
+
+
+def fit_lightgcn(
+    train: InteractionGraph, validation: InteractionGraph, lightgcn: LightGCNParameters
+) -> LightGCNResult:
+    """Trains LightGCN, from where an interrupted training of the same has come to."""
+    edges = [edge for graph in (train, validation) for edge in (graph.users, graph.items)]
+    size = np.array([train.n_users, train.n_items])
+    unfinished = UnfinishedTraining(
+        Path(lightgcn.checkpoint_dir),
+        (
+            lightgcn.model_dump_json(exclude={"checkpoint_dir"}).encode(),
+            *(array.tobytes() for array in (size, *edges)),
+        ),
+    )
+    result = LightGCNTrainer(train, validation, lightgcn).fit(unfinished.load(), unfinished.keep)
+    unfinished.finish()
+    return result
 
 
 def plot_lightgcn(lightgcn_report: dict[str, Any]) -> go.Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.files import swap_in
 from rerec_pipeline.graphs.interactions import InteractionGraph
-from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.parameters import (
     EvaluationParameters,
+    LightGCNParameters,
     NextItemParameters,
     RFTParameters,
     SASRecParameters,
     run_choices,
 )
+from rerec_pipeline.pipelines.graph_modeling.nodes import fit_lightgcn
 from rerec_pipeline.pipelines.rft.nodes import within_limit
 from rerec_pipeline.policy.backbone import check_pretraining
 from rerec_pipeline.recbench import ratings
@@ -36,10 +34,10 @@ from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_t
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.next_item import places_listed, report_places
-from rerec_pipeline.rules import LightGCNRule
 from rerec_pipeline.sequences.choices import draw_candidates, ranks, sample_users
 from rerec_pipeline.sequences.histories import by_user, in_order, k_core, numbered, training_part
 from rerec_pipeline.sequences.sasrec import Choices, SASRec, SASRecTrainer, score_candidates
+from rerec_pipeline.unfinished import UnfinishedTraining
 
 #: Split -> how many of a user's items are hidden from whoever chooses; the first of them is right.
 HIDDEN = {"validation": 2, "test": 1}
@@ -144,29 +142,20 @@ def train_sasrec(
     ids, histories = _numbered(sequences)
     _, validation = _choices(choices, "validation", sequences)
     trainer = SASRecTrainer(histories, len(ids), validation, sasrec)
-    name = hashlib.sha256(sasrec.model_dump_json(exclude={"checkpoint_dir"}).encode())
-    for table in (sequences, choices):
-        name.update(table.to_json().encode())
-    file = Path(sasrec.checkpoint_dir) / f"{name.hexdigest()[:16]}.pt"
-    state = torch.load(file, weights_only=True) if file.is_file() else None
-    result = trainer.fit(state, lambda reached: _write_state(reached, file))
-    if processes.is_main():
-        file.unlink(missing_ok=True)  # only an unfinished training goes on
+    settings = sasrec.model_dump_json(exclude={"checkpoint_dir"})
+    tables = (sequences.to_json(), choices.to_json())
+    unfinished = UnfinishedTraining(
+        Path(sasrec.checkpoint_dir), (text.encode() for text in (settings, *tables))
+    )
+    result = trainer.fit(unfinished.load(), unfinished.keep)
+    unfinished.finish()
     best = max(row["ndcg"] for row in result.history)
     report = {"ndcg": best, "best_epoch": result.best_epoch, "history": result.history}
     return result.weights, report
 
 
-def _write_state(state: dict[str, Any], file: Path) -> None:
-    if processes.is_main():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(".partial")
-        torch.save(state, beside)
-        swap_in(beside, file)
-
-
 def train_lightgcn(
-    sequences: pd.DataFrame, rule: LightGCNRule
+    sequences: pd.DataFrame, lightgcn: LightGCNParameters
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trains LightGCN on the training part alone, validated on the item before the last."""
     ids, histories = _numbered(sequences)
@@ -177,9 +166,9 @@ def train_lightgcn(
         InteractionGraph(who, what - 1, len(histories), len(ids))
         for who, what in ((users, items), (everyone, wanted))
     ]
-    result = LightGCNTrainer(graphs[0], graphs[1], rule).fit()
+    result = fit_lightgcn(graphs[0], graphs[1], lightgcn)
     report = {
-        f"recall@{rule.k}": result.best["recall"],
+        f"recall@{lightgcn.k}": result.best["recall"],
         "best_epoch": result.best_epoch,
         "history": result.history,
     }
