@@ -1,6 +1,7 @@
 """Another model's answers beside the policy's: asked and graded by whole runs."""
 
 import json
+import re
 from pathlib import Path
 
 import mlflow
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rerec_pipeline.errors import BadInputError, MissingStageError
-from tests.pipelines.conftest import copy_project, run
+from tests.pipelines.conftest import PROJECT, copy_project, run
 
 RUN = Path("sample_book/tiny/rerec/seed-0")
 REPORTS = Path("data/08_reporting/sample_book")
@@ -40,6 +41,15 @@ def test_the_policys_own_answers_have_the_accuracy_of_its_report(finished, metri
         assert report[key] == metrics[when][key], key
     assert scores["correct"].mean() == metrics[when]["accuracy"]
     assert report["unanswered"]["n"] == 0
+
+
+def test_the_readmes_way_to_ask_the_policy_gives_its_answer(finished, monkeypatch, capsys):
+    run(finished, "export_prompts")
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(finished)
+    exec(compile(code.replace("sample_movie", "sample_book"), "README.md", "exec"), {})
+    path = finished / "data/07_model_output" / RUN / "answers_after.parquet"
+    assert pd.read_parquet(path)["completion"][0] in capsys.readouterr().out
 
 
 def test_whoever_answers_the_exported_prompts_rightly_scores_one(finished, tmp_path, caplog):
