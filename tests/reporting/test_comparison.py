@@ -331,6 +331,7 @@ class TestSplit:
                 f"6 finished cells, {queries} queries of the {split} split in {queries} clusters"
                 in page
             )
+            assert f"all<small>n = {queries}<br>{queries} clusters</small>" in page
 
 
 class TestSensitivity:

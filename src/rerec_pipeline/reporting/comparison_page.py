@@ -133,8 +133,15 @@ def _found(report: Row) -> str:
 
 def _accuracy(report: Row, figure: go.Figure) -> str:
     kinds = list(dict.fromkeys(row["query_type"] for row in report["rows"]))
-    sizes = {row["query_type"]: row["queries"] for row in report["rows"]}
-    head = ["", *(f"{escape(kind)}<small>n = {sizes[kind]}</small>" for kind in kinds)]
+    sizes = {row["query_type"]: (row["queries"], row["clusters"]) for row in report["rows"]}
+    head = [
+        "",
+        *(
+            f"{escape(kind)}<small>n = {sizes[kind][0]}<br>{_count(sizes[kind][1], 'cluster')}"
+            "</small>"
+            for kind in kinds
+        ),
+    ]
     paper = report["published"]
     beside = (
         paper["accuracy"].get(report["experiment"]["dataset"], {}) if paper["same_setting"] else {}
