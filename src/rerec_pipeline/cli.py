@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click import ClickException
@@ -17,6 +17,7 @@ from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
 from rerec_pipeline.files import write_beside
 from rerec_pipeline.reporting.evidence import put_into, table, verdict
+from rerec_pipeline.rules import EvaluatedSplit
 from rerec_pipeline.runner.experiment import (
     Plan,
     evidence_cells,
@@ -57,7 +58,7 @@ def cli() -> None:
 @click.option("--params", default="", help="parameter=value,... of all cells.")
 @click.option(
     "--split",
-    type=click.Choice(["validation", "test"]),
+    type=click.Choice(get_args(EvaluatedSplit)),
     help="Whose queries are asked; in place of the preset's.",
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1))

@@ -28,12 +28,12 @@ from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 
 logger = logging.getLogger(__name__)
 
-#: Reports whose numbers become MLflow metrics -> the prefix they get.
+#: Reports whose numbers become MLflow metrics -> the prefix they get; None: the split asked.
 REPORTED = {
     "data_report": "data",
     "lightgcn_report": "lightgcn",
     "prompt_lengths": "prompts",
-    "metrics": "test",
+    "metrics": None,
     "diagnosis_findings": "diagnosis",
     "abilities_report": "abilities",
     "transfer.metrics": "transfer",
@@ -272,8 +272,8 @@ class MlflowHooks(MlflowHook):
         """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
         what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
         what = f"{what}/{chosen['label']}" if "label" in chosen else what
-        pipeline = " ".join([pipeline, *([chosen["split"]] if "split" in chosen else [])])
-        return what if pipeline == "__default__" else f"{what} {pipeline}"
+        part = "" if pipeline == "__default__" else pipeline
+        return " ".join(filter(None, [what, part, chosen.get("split")]))
 
     @hook_impl
     def before_node_run(
@@ -297,8 +297,7 @@ class MlflowHooks(MlflowHook):
         if dataset_name == "raw_manifest":
             mlflow.set_tag("data_sha256", manifest_hash(data))
         if dataset_name in REPORTED:
-            prefix = REPORTED[dataset_name]
-            prefix = data["run"]["split"] if prefix == "test" else prefix
+            prefix = REPORTED[dataset_name] or data["run"]["split"]
             mlflow.log_metrics(flat_numbers(data, prefix))
 
 

@@ -58,7 +58,7 @@ def write(project: Path, cells: list[dict], name: str = "experiment", **setting)
                 cell,
                 accuracy,
                 queries,
-                folder_of_split(setting.get("split", "test")).strip("/"),
+                folder_of_split(setting.get("split", "test")),
             )
     target = project / "data/08_reporting/experiments" / name / "cells.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
             BadInputError: If no cell is finished, or one that is lacks the file.
         """
         experiment = json.loads(self._filepath.read_text())
-        asked = folder_of_split(experiment["split"]).strip("/") if self._follows_split else ""
+        asked = folder_of_split(experiment["split"]) if self._follows_split else ""
         tables = [
             self._table(cell, asked) for cell in experiment["cells"] if cell["state"] == "finished"
         ]

@@ -49,5 +49,5 @@ def say_run(parameters: Mapping[str, Any]) -> str:
 
 
 def folder_of_split(split: str) -> str:
-    """Folder, with a slash before it, of what was asked of a split's queries; none for test."""
-    return "" if split == "test" else f"/{split}"
+    """Folder of what was asked of a split's queries; none for test."""
+    return "" if split == "test" else split

@@ -50,6 +50,9 @@ def stratum_of(query: Query) -> str:
 def connected_queries(queries: Sequence[Query], needs: Sequence[Need]) -> list[list[int]]:
     """Groups queries that must stay together (shared text or shared (need, truth) pair).
 
+    Whoever answers one query of a group rightly is likely to answer the others, so intervals and
+    tests draw these groups, too, as clusters (``reporting/statistics.py``).
+
     Args:
         queries: All queries.
         needs: Their needs, in the same order.
@@ -78,18 +81,11 @@ def connected_queries(queries: Sequence[Query], needs: Sequence[Need]) -> list[l
     return list(groups.values())
 
 
-def number_clusters(queries: Sequence[Query], needs: Sequence[Need]) -> list[int]:
-    """The number of each query's cluster: its group of connected queries, by first appearance.
-
-    Whoever answers one query of a cluster rightly is likely to answer the others, so intervals
-    and tests draw clusters, not queries (``reporting/statistics.py``).
-    """
-    number = {n: k for k, group in enumerate(connected_queries(queries, needs)) for n in group}
-    return [number[n] for n in range(len(queries))]
-
-
 def split_queries(
-    queries: Sequence[Query], needs: Sequence[Need], shares: Mapping[str, float], seed: int
+    queries: Sequence[Query],
+    groups: Sequence[Sequence[int]],
+    shares: Mapping[str, float],
+    seed: int,
 ) -> list[str]:
     """Assigns every query to a split, stratified by type and number of conditions.
 
@@ -98,14 +94,13 @@ def split_queries(
 
     Args:
         queries: All queries.
-        needs: Their needs, in the same order.
+        groups: Positions of the queries that stay together (see ``connected_queries``).
         shares: Split -> share of the queries; the shares sum to 1.
         seed: Order of the groups.
 
     Returns:
         The split of each query, in order.
     """
-    groups = connected_queries(queries, needs)
     order = np.random.default_rng(seed).permutation(len(groups))
     dealt = sorted((groups[i] for i in order), key=len, reverse=True)
     strata = [stratum_of(query) for query in queries]

@@ -46,9 +46,9 @@ from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, Reco
 from rerec_pipeline.recbench.sample.layout import fabricate_files
 from rerec_pipeline.recbench.sample.world import DOMAINS
 from rerec_pipeline.recbench.splits import (
+    connected_queries,
     mentioned_items,
     need_of,
-    number_clusters,
     split_queries,
     stratum_of,
 )
@@ -201,23 +201,24 @@ def assign_splits(
     """
     asked = _asked(queries, mentions, catalogue_from_table(items))
     records = [query for query, _ in asked]
-    needs = [need_of(query, mentioned) for query, mentioned in asked]
+    groups = connected_queries(records, [need_of(query, named) for query, named in asked])
     if fixed.splits is None:
         shares = rule.model_dump(include={"train", "validation", "test"})
-        splits = split_queries(records, needs, shares, rule.seed)
+        splits = split_queries(records, groups, shares, rule.seed)
         of_query = dict(zip((q.query_id for q in records), splits, strict=True))
     else:
         of_query = read_fixed_splits(
             _text_of(fixed.splits), fixed.splits, {query.query_id for query in records}
         )
+    cluster_of = {n: cluster for cluster, group in enumerate(groups) for n in group}
     rows = [
         {
             "query_id": q.query_id,
             "split": of_query[q.query_id],
             "stratum": stratum_of(q),
-            "cluster": cluster,
+            "cluster": cluster_of[n],
         }
-        for q, cluster in zip(records, number_clusters(records, needs), strict=True)
+        for n, q in enumerate(records)
         if q.query_id in of_query
     ]
     return pd.DataFrame(rows)
