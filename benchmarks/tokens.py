@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.measure import Check, Section, at_least, in_turns, speed_row
-from rerec_pipeline.policy.token_bytes import CompletionBytes, TokenBytes
+from rerec_pipeline.models.token_bytes import CompletionBytes, TokenBytes
 from rerec_pipeline.rerec.segments import penalised_tokens, split_paragraphs
 
 NAMES = ("Été", "Łódź", "Müller", "東京", "物語", "Πόλη", "Ночь", "señora", "naïve", "crème")

@@ -16,7 +16,7 @@ from rerec_pipeline.parameters import (
     HistoryParameters,
 )
 from rerec_pipeline.pipelines.data_engineering import nodes as de
-from rerec_pipeline.recbench.sample.world import WorldSize
+from rerec_pipeline.sample.world import WorldSize
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

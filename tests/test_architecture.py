@@ -16,9 +16,11 @@ FLOORS = [
     {"processes"},
     {"graphs"},
     {"recbench", "sequences"},
+    {"sample"},
     {"rerec"},
     {"parameters"},
-    {"policy"},
+    {"models"},
+    {"training"},
     {"datasets", "reporting", "tracking", "provenance", "fetching", "unfinished"},
     {"config_loader", "pipelines"},
     {"runner"},
@@ -26,19 +28,20 @@ FLOORS = [
     {"settings"},
 ]
 ALGORITHMS = {
-    "graphs", "recbench", "sequences", "rerec", "rules", "errors", "parameters", "experiments",
+    "graphs", "recbench", "sample", "sequences", "rerec", "rules", "errors", "parameters",
+    "experiments",
 }  # fmt: skip
 FRAMEWORKS = {
     "kedro", "kedro_datasets", "kedro_mlflow", "mlflow", "transformers", "trl", "peft", "plotly",
 }  # fmt: skip
 ONLY_IN = {
-    "trl": {"policy"},
-    "peft": {"policy"},
+    "trl": {"training"},
+    "peft": {"models", "training"},
     "torch_geometric": {"graphs"},
     "plotly": {"reporting", "pipelines"},
     "mlflow": {"tracking", "hooks"},
     "requests": {"fetching"},
-    "lm_eval": {"policy"},
+    "lm_eval": {"models"},
     # What computes is said in conf/base/globals.yml; code speaks Ibis.
     "duckdb": set(),
 }

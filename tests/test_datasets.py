@@ -17,7 +17,7 @@ from rerec_pipeline.datasets import (
     ReportsDataset,
     TensorsDataset,
 )
-from rerec_pipeline.policy.backbone import load_backbone
+from rerec_pipeline.models.backbone import load_backbone
 
 
 class TestAtomicFiles:

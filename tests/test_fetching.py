@@ -21,7 +21,7 @@ from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.raw import find_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.recbench.sample.layout import fabricate_files
+from rerec_pipeline.sample.layout import fabricate_files
 from tests.conftest import data_parameters, engineer, small_world
 
 PROJECT = Path(__file__).parents[1]

@@ -8,7 +8,9 @@ from kedro.pipeline import Node, Pipeline
 from rerec_pipeline import processes
 from rerec_pipeline.datasets import AtomicJSONDataset
 from rerec_pipeline.errors import BadParameterError, ReRecError
-from rerec_pipeline.hooks import LaunchHooks, MlflowHooks, SummaryHooks
+from rerec_pipeline.hooks.launch import LaunchHooks
+from rerec_pipeline.hooks.mlflow import MlflowHooks
+from rerec_pipeline.hooks.summary import SummaryHooks
 
 
 def identity(value):

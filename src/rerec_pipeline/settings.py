@@ -1,7 +1,10 @@
 """Project settings, read by Kedro."""
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
-from rerec_pipeline.hooks import LaunchHooks, MlflowHooks, ProvenanceHooks, SummaryHooks
+from rerec_pipeline.hooks.launch import LaunchHooks
+from rerec_pipeline.hooks.mlflow import MlflowHooks
+from rerec_pipeline.hooks.provenance import ProvenanceHooks
+from rerec_pipeline.hooks.summary import SummaryHooks
 
 # kedro-mlflow's hook is registered as a subclass of ours, so not by the plug-in itself.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
-from rerec_pipeline.policy.backbone import load_backbone
+from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from tests.pipelines.conftest import PROJECT, copy_project, run
 

@@ -10,7 +10,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from rerec_pipeline.policy.backbone import load_backbone
+from rerec_pipeline.models.backbone import load_backbone
 from tests.pipelines import launched
 from tests.pipelines.conftest import SHORT, copy_project
 

@@ -9,9 +9,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.policy.backbone import load_backbone, load_tokenizer
+from rerec_pipeline.models.backbone import load_backbone, load_tokenizer
 from tests.pipelines.conftest import copy_project, run
-from tests.policy.real_backbones import make_backbone
+from tests.training.real_backbones import make_backbone
 
 #: A world of a few books, so that most of the time goes to what depends on the backbone.
 SMALL = {

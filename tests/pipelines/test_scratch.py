@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from rerec_pipeline.policy.backbone import load_backbone
+from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from tests.pipelines.conftest import copy_project, run
 

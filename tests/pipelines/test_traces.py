@@ -5,14 +5,14 @@ import json
 import pytest
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
+from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.pipelines.rft import nodes
-from rerec_pipeline.policy.backbone import load_backbone
-from rerec_pipeline.policy.fine_tuning import fine_tune_sft
 from rerec_pipeline.recbench.heldout import held_out_pairs
-from rerec_pipeline.recbench.sample.layout import fabricate_asks
-from rerec_pipeline.recbench.sample.reasoner import Habits
 from rerec_pipeline.recbench.tables import examples_from_table
-from tests.policy.test_trainer import rft_parameters
+from rerec_pipeline.sample.layout import fabricate_asks
+from rerec_pipeline.sample.reasoner import Habits
+from rerec_pipeline.training.fine_tuning import fine_tune_sft
+from tests.training.test_trainer import rft_parameters
 
 HABITS = Habits(
     looks=2, spots=0.4, follows=0.5, commits=0.7, true_verdicts=0.9, misled=0, misreads=0

@@ -12,7 +12,7 @@ from rerec_pipeline.pipeline_registry import register_pipelines
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from tests.pipelines.conftest import copy_project, run
 from tests.pipelines.test_real_backbones import settings
-from tests.policy.real_backbones import make_backbone
+from tests.training.real_backbones import make_backbone
 
 FOLDER = "sample_book/tiny/rerec/seed-0/transfer/sample_movie"
 #: Enough to rank items; its quality is of no account here.

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from pandera.errors import SchemaError
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.policy.rollouts import RolloutScorer
-from rerec_pipeline.policy.token_bytes import TokenBytes
+from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.schemas import Outcomes
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
@@ -20,6 +19,7 @@ from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confir
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_policy
 from rerec_pipeline.rerec.reward import Reward, RewardContext
+from rerec_pipeline.training.rollouts import RolloutScorer
 
 TITLES = ["Amélie (2001)", "Toy Story (1995)", "Toy Story 2 (1999)", "Brazil (1985)"]
 FACTS = [

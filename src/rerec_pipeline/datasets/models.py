@@ -9,7 +9,7 @@ import torch
 from kedro.io import AbstractDataset
 from safetensors.torch import load_file, save_file
 
-from rerec_pipeline.policy.backbone import Backbone, load_backbone, save_backbone
+from rerec_pipeline.models.backbone import Backbone, load_backbone, save_backbone
 
 
 class TensorsDataset(AbstractDataset[dict[str, torch.Tensor], dict[str, torch.Tensor]]):

@@ -6,10 +6,10 @@ from pydantic import Field, field_validator
 
 from rerec_pipeline.parameters.data import DataParameters
 from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
-from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS
-from rerec_pipeline.recbench.sample.reasoner import Habits
 from rerec_pipeline.recbench.splits import Split
 from rerec_pipeline.rules import Rule
+from rerec_pipeline.sample.corpus import DOCUMENT_KINDS
+from rerec_pipeline.sample.reasoner import Habits
 
 
 class BasePolicyStageParameters(StageParameters):

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rerec_pipeline.recbench.candidates import CandidateRule
-from rerec_pipeline.recbench.sample.world import DOMAINS, WorldSize
 from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.rules import LightGCNRule, Rule
+from rerec_pipeline.sample.world import DOMAINS, WorldSize
 
 
 class SplitRule(Rule):

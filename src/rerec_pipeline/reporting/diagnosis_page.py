@@ -9,11 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.reporting.diagnosis_plots import PANELS, was_measured
 from rerec_pipeline.reporting.findings import Diagnosis, Finding
 from rerec_pipeline.reporting.plots import embedded
 from rerec_pipeline.reporting.transcripts import STYLE
+from rerec_pipeline.training.rollouts import ScoredRollouts
 
 _PAGE_STYLE = """
 h3{font-size:1.15rem;margin:2.2rem 0 .6rem} .quiet{color:#6b7280}

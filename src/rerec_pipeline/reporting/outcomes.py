@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.reporting.faithfulness import Statement, StatementReader, checks
+from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
 def outcome_table(

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.reporting.accuracy import summarise
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
+from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
 def report_policy(

@@ -9,9 +9,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.training.rollouts import ScoredRollouts
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;color:#1f2937}

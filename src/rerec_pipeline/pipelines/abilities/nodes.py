@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from rerec_pipeline.errors import MissingStageError
+from rerec_pipeline.models.backbone import Backbone, cast_weights, load_backbone
 from rerec_pipeline.parameters import (
     AbilityParameters,
     BackboneParameters,
@@ -16,12 +17,11 @@ from rerec_pipeline.parameters import (
     QuestionParameters,
     run_choices,
 )
-from rerec_pipeline.policy.backbone import Backbone, cast_weights, load_backbone
 from rerec_pipeline.recbench.heldout import held_out_pairs
-from rerec_pipeline.recbench.sample.questions import Question, QuestionWriter
-from rerec_pipeline.recbench.sample.world import DOMAINS, fabricate_world
 from rerec_pipeline.reporting import abilities as reporting
 from rerec_pipeline.reporting import plots
+from rerec_pipeline.sample.questions import Question, QuestionWriter
+from rerec_pipeline.sample.world import DOMAINS, fabricate_world
 
 Questions = dict[str, list[Question]]
 
@@ -74,7 +74,7 @@ def _measure(
     abilities: AbilityParameters,
 ) -> pd.DataFrame:
     # The harness is an extra, and takes seconds to import that no other command should wait.
-    from rerec_pipeline.policy.harness import BackboneLM, Tasks  # noqa: PLC0415
+    from rerec_pipeline.models.harness import BackboneLM, Tasks  # noqa: PLC0415
 
     tasks = Tasks(abilities.tasks, abilities.folder, questions)
     cast_weights(policy.model, backbone.dtype)  # before and after in the same precision

@@ -11,20 +11,20 @@ import numpy as np
 import pandas as pd
 from transformers import Qwen2Tokenizer
 
+from rerec_pipeline.models.backbone import MADE_BY, Backbone
+from rerec_pipeline.models.generation import answer
+from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
+from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import BasePolicyParameters, DataParameters, RFTParameters
-from rerec_pipeline.policy.backbone import MADE_BY, Backbone
-from rerec_pipeline.policy.generation import answer
-from rerec_pipeline.policy.phrase_tokenizer import build_phrase_tokenizer
-from rerec_pipeline.policy.pretraining import Batch, DocumentEncoder, pretrain, write_batches
-from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
-from rerec_pipeline.recbench.sample.corpus import DOCUMENT_KINDS, CorpusWriter
-from rerec_pipeline.recbench.sample.reasoner import phrases_of
-from rerec_pipeline.recbench.sample.world import DOMAINS, World, fabricate_world
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
+from rerec_pipeline.sample.reasoner import phrases_of
+from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
+from rerec_pipeline.training.pretraining import Batch, DocumentEncoder, pretrain, write_batches
 
 HeldOut = dict[str, set[tuple[Hashable, int]]]
 

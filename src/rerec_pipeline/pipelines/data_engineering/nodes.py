@@ -43,8 +43,6 @@ from rerec_pipeline.recbench.raw import (
     write_raw_files,
 )
 from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, RecordReader
-from rerec_pipeline.recbench.sample.layout import fabricate_files
-from rerec_pipeline.recbench.sample.world import DOMAINS
 from rerec_pipeline.recbench.splits import (
     connected_queries,
     mentioned_items,
@@ -61,6 +59,8 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.sample.layout import fabricate_files
+from rerec_pipeline.sample.world import DOMAINS
 
 _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 

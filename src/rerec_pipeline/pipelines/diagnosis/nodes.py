@@ -8,11 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters, run_choices, say_run
-from rerec_pipeline.policy.rollouts import ScoredRollouts
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.reporting import diagnosis_page, diagnosis_plots, findings, plots
 from rerec_pipeline.reporting.transcripts import transcript_article
+from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
 def examine_run(

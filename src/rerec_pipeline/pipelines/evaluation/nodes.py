@@ -10,6 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
+from rerec_pipeline.models.backbone import (
+    Backbone,
+    cast_weights,
+    load_backbone,
+    load_tokenizer,
+)
+from rerec_pipeline.models.generation import answer, stop_ids
+from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import (
     BackboneParameters,
     EvaluationParameters,
@@ -19,15 +27,6 @@ from rerec_pipeline.parameters import (
     say_run,
 )
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
-from rerec_pipeline.policy.backbone import (
-    Backbone,
-    cast_weights,
-    load_backbone,
-    load_tokenizer,
-)
-from rerec_pipeline.policy.generation import answer, stop_ids
-from rerec_pipeline.policy.rollouts import RolloutScorer, ScoredRollouts
-from rerec_pipeline.policy.token_bytes import TokenBytes
 from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profile_of
 from rerec_pipeline.recbench.tables import (
     examples_from_table,
@@ -41,6 +40,7 @@ from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
 from rerec_pipeline.rules import EvaluatedSplit
+from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 
 
 def select_evaluation_prompts(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.interactions import InteractionGraph
+from rerec_pipeline.models.backbone import check_pretraining
 from rerec_pipeline.parameters import (
     EvaluationParameters,
     LightGCNParameters,
@@ -26,7 +27,6 @@ from rerec_pipeline.parameters import (
 )
 from rerec_pipeline.pipelines.graph_modeling.nodes import fit_lightgcn
 from rerec_pipeline.pipelines.rft.nodes import within_limit
-from rerec_pipeline.policy.backbone import check_pretraining
 from rerec_pipeline.recbench import ratings
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.raw import Manifest, interactions_file

@@ -15,15 +15,7 @@ import torch
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.parameters import (
-    BackboneParameters,
-    DataParameters,
-    GenerationParameters,
-    RewardParameters,
-    RFTParameters,
-    ScratchParameters,
-)
-from rerec_pipeline.policy.backbone import (
+from rerec_pipeline.models.backbone import (
     Backbone,
     check_pretraining,
     length_report,
@@ -32,19 +24,19 @@ from rerec_pipeline.policy.backbone import (
     prompt_ids,
     too_long,
 )
-from rerec_pipeline.policy.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
-from rerec_pipeline.policy.rollouts import RolloutScorer
-from rerec_pipeline.policy.scratch import is_made, make_from_scratch, recipe
-from rerec_pipeline.policy.token_bytes import TokenBytes
+from rerec_pipeline.models.token_bytes import TokenBytes
+from rerec_pipeline.parameters import (
+    BackboneParameters,
+    DataParameters,
+    GenerationParameters,
+    RewardParameters,
+    RFTParameters,
+    ScratchParameters,
+)
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.reading import decode, read_json_lines
 from rerec_pipeline.recbench.recorded import recorded_traces
-from rerec_pipeline.recbench.sample.asks import Ask
-from rerec_pipeline.recbench.sample.layout import fabricate_asks
-from rerec_pipeline.recbench.sample.reasoner import Habits
-from rerec_pipeline.recbench.sample.traces import right_traces
-from rerec_pipeline.recbench.sample.world import World
 from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
@@ -58,7 +50,15 @@ from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.rules import AdvantageRule
+from rerec_pipeline.sample.asks import Ask
+from rerec_pipeline.sample.layout import fabricate_asks
+from rerec_pipeline.sample.reasoner import Habits
+from rerec_pipeline.sample.traces import right_traces
+from rerec_pipeline.sample.world import World
 from rerec_pipeline.tracking import MlflowStepLogger
+from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
+from rerec_pipeline.training.rollouts import RolloutScorer
+from rerec_pipeline.training.scratch import is_made, make_from_scratch, recipe
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Kedro hooks: missing or stale inputs, MLflow, several processes, the summary of a run."""

@@ -1,0 +1,97 @@
+"""What a finished run says of its results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+from rerec_pipeline import processes
+
+logger = logging.getLogger(__name__)
+
+
+class SummaryHooks:
+    """Says at the end of a run where its results are."""
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Prints accuracy and paths, as far as this run made them."""
+        if not processes.is_main():
+            return
+        made = pipeline.all_outputs()
+        lines = list(self._accuracies(made, catalog))
+        root = Path(run_params["project_path"])
+        for name, label in (
+            ("metrics", "Report"),
+            ("transcripts_page", "Transcripts"),
+            ("diagnosis_page", "Diagnosis"),
+            ("policy", "Policy"),
+            ("prompts_export", "Prompts"),
+            ("choice_report", "Report"),
+            ("comparison_page", "Comparison"),
+            ("abilities_report", "Report"),
+            ("abilities_table", "Table"),
+            ("transfer.metrics", "Report"),
+            ("transfer.transcripts_page", "Transcripts"),
+            ("next_item_baselines", "Report"),
+            ("next_item_report", "Report"),
+        ):
+            if name in made:
+                path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
+                lines.append(f"{label:<12} {path.relative_to(root)}")
+        run = mlflow.last_active_run()
+        if run is not None and lines:
+            lines.append(f"{'MLflow run':<12} {run.info.run_id} (make ui)")
+        for line in lines:
+            logger.info(line)
+
+    @staticmethod
+    def _accuracies(made: set[str], catalog: DataCatalog) -> Iterator[str]:
+        for name in ("metrics", "transfer.metrics"):
+            if name in made:
+                yield _before_and_after(catalog.load(name))
+        for name in ("next_item_baselines", "next_item_report"):
+            if name in made:
+                yield _next_item(catalog.load(name))
+        if "choice_report" in made:
+            report = catalog.load("choice_report")
+            yield (
+                f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
+                f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
+            )
+        if "abilities_report" in made:
+            for task, metrics in catalog.load("abilities_report")["tasks"].items():
+                yield from (_ability(task, metric, row) for metric, row in metrics.items())
+
+
+def _ability(task: str, metric: str, row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return (
+        f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after "
+        f"(change {row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
+    )
+
+
+def _before_and_after(metrics: dict[str, Any]) -> str:
+    before, after = metrics["before"], metrics["after"]
+    low, high = after["interval"]
+    where = f" on {metrics['run']['target']}" if "target" in metrics["run"] else ""
+    split = metrics["run"]["split"].capitalize()
+    return (
+        f"{split} accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
+        f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
+    )
+
+
+def _next_item(report: dict[str, Any]) -> str:
+    found = [f"{name} {row['hit@1']['mean']:.3f}" for name, row in report["models"].items()]
+    return f"Next item, Hit@1 of {report['users']} users: {', '.join(found)}"

@@ -1,0 +1,1 @@
+"""Language models: loading, tokenizers' bytes, generation, benchmarks of other abilities."""

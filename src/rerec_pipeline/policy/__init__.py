@@ -1,1 +1,0 @@
-"""Adapters to transformers and TRL: backbones, generation, the trainer, the sample's policy."""

@@ -1,0 +1,1 @@
+"""Reinforcement fine-tuning with TRL, its supervised controls, and pretraining."""

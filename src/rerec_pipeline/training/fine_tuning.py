@@ -1,0 +1,389 @@
+"""Fine-tuning of a policy: ReRec, what it is compared with, or supervised, on the same data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import Trainer, TrainerCallback, set_seed
+from trl import GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
+
+from rerec_pipeline import processes
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.models.backbone import Backbone, cast_weights, chat_ids, prompt_ids
+from rerec_pipeline.parameters import GenerationParameters, LoraParameters, RFTParameters
+from rerec_pipeline.recbench.task import Example, Messages
+from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
+from rerec_pipeline.rerec.curriculum import Curriculum, EpochPlan
+from rerec_pipeline.training.baselines import ReinforcePPTrainer, TaskRLOOTrainer
+from rerec_pipeline.training.progress import peak_memory_bytes, show_progress, train_or_resume
+from rerec_pipeline.training.rollouts import RolloutScorer
+from rerec_pipeline.training.trainer import RecTaskTrainer, ReRecTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class FineTuned:
+    """A fine-tuned policy and the record of how it came about.
+
+    Attributes:
+        policy: The policy, in evaluation mode.
+        log: One row for each optimizer step.
+        epochs: One row for each epoch of the curriculum.
+        summary: Totals: steps, samples, rollouts, tokens, token_passes, seconds, and
+            peak_memory_bytes.
+    """
+
+    policy: Backbone
+    log: pd.DataFrame
+    epochs: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def lora_config(parameters: LoraParameters | None) -> LoraConfig | None:
+    """PEFT's configuration of an adapter; None trains all weights."""
+    if parameters is None:
+        return None
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=parameters.r,
+        lora_alpha=parameters.alpha,
+        lora_dropout=parameters.dropout,
+        target_modules=parameters.target_modules,
+    )
+
+
+def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> GRPOConfig:
+    """TRL's configuration of GRPO and REINFORCE++ for our parameters.
+
+    Args:
+        rft: The parameters.
+        seed: Of everything drawn in training.
+        folder: Where checkpoints go.
+        processes: Number of processes that share a generation.
+
+    Raises:
+        BadParameterError: If the processes can not have equal shares of an update.
+    """
+    return GRPOConfig(
+        loss_type="dapo",  # token mean over the batch (1/N), as in the paper
+        **_rollout_arguments(rft, seed, folder, processes),
+    )
+
+
+def rloo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> RLOOConfig:
+    """TRL's configuration of RLOO; see ``grpo_config``."""
+    return RLOOConfig(**_rollout_arguments(rft, seed, folder, processes))
+
+
+def _rollout_arguments(
+    rft: RFTParameters, seed: int, folder: Path, processes: int
+) -> dict[str, Any]:
+    """What all trainers that learn from rollouts are told: budget, sampling and objective."""
+    budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
+    per_generation = budget.prompts * budget.group_size
+    at_once, accumulation = budget.portions(budget.samples_per_update, processes)
+    return {
+        "output_dir": str(folder),
+        "max_steps": budget.rollouts // per_generation * budget.updates,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": accumulation,
+        "steps_per_generation": accumulation * budget.updates,
+        "num_generations": budget.group_size,
+        "max_completion_length": generation.max_completion_tokens,
+        "temperature": generation.temperature,
+        **_vllm_arguments(generation),
+        "learning_rate": optimizer.lr,
+        "lr_scheduler_type": optimizer.schedule,
+        "warmup_steps": optimizer.warmup_steps,
+        "weight_decay": optimizer.weight_decay,
+        "max_grad_norm": optimizer.max_grad_norm,
+        "beta": optimizer.beta,
+        "epsilon": optimizer.epsilon,
+        "activation_checkpointing": optimizer.gradient_checkpointing,
+        **_shared_arguments(rft, seed),
+    }
+
+
+def _vllm_arguments(generation: GenerationParameters) -> dict[str, Any]:
+    engine = generation.vllm_engine
+    return {
+        "use_vllm": generation.vllm,
+        "vllm_mode": engine.mode,
+        "vllm_server_base_url": engine.server,
+        "vllm_gpu_memory_utilization": engine.gpu_memory,
+        "vllm_tensor_parallel_size": engine.tensor_parallel,
+        "vllm_enable_sleep_mode": engine.sleep,
+        # Otherwise vLLM keeps room for the longest text its model can read (Llama 3.2: 131,072).
+        "vllm_max_model_length": generation.max_prompt_tokens + generation.max_completion_tokens,
+    }
+
+
+def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
+    """A trainer's log history as a table, one row an optimizer step.
+
+    The history is part of a checkpoint, so a resumed run gives the whole of it.
+    """
+    return pd.DataFrame([row for row in history if "loss" in row])
+
+
+def fine_tune_rl(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    scorer: RolloutScorer,
+    advantage: ReasoningAwareAdvantage,
+    curriculum: Curriculum,
+    rft: RFTParameters,
+    seed: int,
+    folder: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FineTuned:
+    """Fine-tunes on rollouts, by the algorithm that the parameters name.
+
+    A checkpoint in ``folder`` is resumed from if there is one.
+
+    Args:
+        backbone: What is fine-tuned, in place.
+        examples: Training queries.
+        scorer: Scores rollouts.
+        advantage: Estimates advantages of ``grpo``; the other algorithms have their own.
+        curriculum: What to visit next.
+        rft: The parameters.
+        seed: Of everything drawn in training.
+        folder: Where checkpoints go.
+        callbacks: Told of every logged step.
+    """
+    set_seed(seed)
+    trainer = _rollout_trainer(
+        rft,
+        advantage,
+        (rft, seed, folder, processes.count()),
+        model=backbone.model,
+        processing_class=backbone.tokenizer,
+        examples=examples,
+        scorer=scorer,
+        curriculum=curriculum,
+        difficulty=rft.difficulty,
+        at_once=rft.generation.at_once,
+        peft_config=lora_config(rft.backbone.lora),
+        callbacks=list(callbacks),
+    )
+    seconds = _train(trainer, folder)
+    rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
+    passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
+    summary = _summary(trainer, rft, (rollouts, rollouts), passes, seconds)
+    epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
+    return FineTuned(
+        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
+    )
+
+
+def _rollout_trainer(
+    rft: RFTParameters,
+    advantage: ReasoningAwareAdvantage,
+    configured: tuple[RFTParameters, int, Path, int],
+    **shared: Any,
+) -> RecTaskTrainer:
+    """The algorithm's trainer; all get the same task, prompts and budget."""
+    if rft.algorithm == "rloo":
+        return TaskRLOOTrainer(args=rloo_config(*configured), **shared)
+    args = grpo_config(*configured)
+    if rft.algorithm == "reinforce_pp":
+        return ReinforcePPTrainer(args=args, estimator=rft.optimizer.reward_kl, **shared)
+    return ReRecTrainer(args=args, advantage=advantage, **shared)
+
+
+def passes_per_token(rft: RFTParameters) -> int:
+    """Forward passes that each token of the rollouts costs, a backward pass counting two.
+
+    It is generated or read (1) and trained on (forward 1, backward 2); the reference model reads
+    it where there is a KL; and the policy reads it once more where its log-probabilities are
+    needed: after it has changed, in RLOO's ratio, in REINFORCE++'s reward, and beside vLLM's.
+    """
+    kl = rft.optimizer.beta > 0
+    read_again = (
+        rft.budget.updates > 1
+        or rft.generation.vllm
+        or rft.algorithm == "rloo"
+        or (rft.algorithm == "reinforce_pp" and kl)
+    )
+    return 4 + kl + read_again
+
+
+def epoch_row(plan: EpochPlan) -> dict[str, Any]:
+    """One epoch of the curriculum as a row: counts, not the order itself."""
+    row = {**vars(plan), "visited": len(plan.order)}
+    del row["order"]
+    return row
+
+
+def boxed_answer(example: Example, titles: Sequence[str]) -> str:
+    r"""The right answer of an example alone: ``\boxed{title}``."""
+    return f"\\boxed{{{titles[example.truth]}}}"
+
+
+def fine_tune_sft(
+    backbone: Backbone,
+    lessons: Sequence[tuple[Example, str]],
+    rft: RFTParameters,
+    seed: int,
+    folder: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FineTuned:
+    r"""The supervised control: cross-entropy on right responses with TRL's SFT trainer.
+
+    Trains for as many steps as ``rft.sft.token_passes`` pays for, a training step on one token
+    counting three passes (forward 1, backward 2).
+
+    Args:
+        backbone: What is fine-tuned, in place.
+        lessons: Training queries, each with the response that is taught: ``\boxed{right title}``,
+            or a reasoning trace that ends in it.
+        rft: The parameters.
+        seed: Order of the examples.
+        folder: Where checkpoints go.
+        callbacks: Told of every logged step.
+    """
+    set_seed(seed)
+    examples = [example for example, _ in lessons]
+    answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
+    rows = {"prompt": [e.messages for e in examples], "completion": answers}
+    lengths = _whole_lengths(backbone, examples, answers, rft.generation.max_completion_tokens)
+    mean_length = sum(lengths) / len(lengths)
+    steps = max(1, int(rft.sft.token_passes / (3 * rft.sft.batch_size * mean_length)))
+    trainer = SFTTrainer(
+        model=backbone.model,
+        processing_class=backbone.tokenizer,
+        args=sft_config(rft, seed, folder, steps, processes.count()),
+        train_dataset=Dataset.from_dict(rows),
+        peft_config=lora_config(rft.backbone.lora),
+        callbacks=list(callbacks),
+    )
+    seconds = _train(trainer, folder)
+    samples = trainer.state.global_step * rft.sft.batch_size
+    summary = _summary(trainer, rft, (samples, 0), rft.sft.token_passes, seconds)
+    empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
+    return FineTuned(
+        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), empty, summary
+    )
+
+
+def _summary(
+    trainer: Trainer,
+    rft: RFTParameters,
+    samples_and_rollouts: tuple[int, int],
+    token_passes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What a training has spent, in the same terms for every algorithm."""
+    samples, rollouts = samples_and_rollouts
+    return {
+        "algorithm": rft.algorithm,
+        "steps": trainer.state.global_step,
+        "samples": samples,
+        "rollouts": rollouts,
+        "tokens": int(trainer.state.num_input_tokens_seen),
+        "token_passes": token_passes,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _whole_lengths(
+    backbone: Backbone, examples: Sequence[Example], answers: Sequence[Messages], limit: int
+) -> list[int]:
+    """Tokens of each prompt with its answer; says how many answers no completion has room for."""
+    whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
+    asked = prompt_ids(backbone.tokenizer, examples)
+    told = chat_ids(backbone.tokenizer, whole, False)
+    long = sum(len(t) - len(a) > limit for t, a in zip(told, asked, strict=True))
+    if long:
+        logger.warning(
+            "%d of %d right answers have more than %d tokens: they are taught whole, but a "
+            "completion is cut there (rft.generation.max_completion_tokens)",
+            long, len(told), limit,
+        )  # fmt: skip
+    return [len(ids) for ids in told]
+
+
+def sft_config(
+    rft: RFTParameters, seed: int, folder: Path, steps: int, processes: int
+) -> SFTConfig:
+    """TRL's configuration of the supervised control.
+
+    Args:
+        rft: The parameters.
+        seed: Order of the examples.
+        folder: Where checkpoints go.
+        steps: Optimizer steps.
+        processes: Number of processes that share a batch.
+
+    Raises:
+        BadParameterError: If the processes can not have equal shares of a batch.
+    """
+    at_once, accumulation = rft.budget.portions(rft.sft.batch_size, processes)
+    return SFTConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=rft.sft.lr,
+        lr_scheduler_type=rft.optimizer.schedule,
+        weight_decay=rft.optimizer.weight_decay,
+        max_grad_norm=rft.optimizer.max_grad_norm,
+        activation_checkpointing=rft.optimizer.gradient_checkpointing,
+        max_length=None,  # nothing is cut: prompts and answers are within their limits
+        include_num_input_tokens_seen="non_padding",
+        **_shared_arguments(rft, seed),
+    )
+
+
+def _shared_arguments(rft: RFTParameters, seed: int) -> dict[str, Any]:
+    """What both trainers are told about precision, seeds, logging and checkpoints."""
+    gpu = torch.cuda.is_available()
+    return {
+        "bf16": gpu and rft.backbone.dtype == "bfloat16",
+        "fp16": gpu and rft.backbone.dtype == "float16",
+        "use_cpu": not gpu,
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "steps",
+        "save_steps": rft.checkpoint_every,
+        "save_total_limit": 1,
+    }
+
+
+def _train(trainer: Trainer, folder: Path) -> float:
+    """Trains, from the last checkpoint if there is one; returns the seconds it took."""
+    _refuse_sharded_weights(trainer)
+    show_progress(trainer, "loss", "reward", "accuracy", "mean_token_accuracy")
+    return train_or_resume(trainer, folder)
+
+
+def _refuse_sharded_weights(trainer: Trainer) -> None:
+    """Says before training, not after, what could not be saved in the end."""
+    deepspeed = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    if trainer.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
+        raise BadParameterError(
+            "the launcher shards the weights over processes (FSDP or ZeRO-3), and this project "
+            "saves a policy only from processes that hold the whole of it. Use plain data "
+            "parallelism or ZeRO-2, or train an adapter (rft.backbone.lora)"
+        )
+
+
+def _policy(trainer: Trainer, backbone: Backbone, rft: RFTParameters) -> Backbone:
+    """The tuned model by itself, in the backbone's precision, out of the accelerator's memory."""
+    model = trainer.accelerator.unwrap_model(trainer.model).eval().to("cpu")
+    if rft.backbone.lora is None:
+        cast_weights(model, rft.backbone.dtype)
+    return Backbone(model, backbone.tokenizer)

@@ -1,0 +1,105 @@
+"""A policy from scratch: a byte-level BPE tokenizer and a small model, made for one data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import Qwen2Tokenizer
+
+from rerec_pipeline.models.backbone import MADE_BY, Backbone, save_backbone
+from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
+from rerec_pipeline.parameters import ScratchParameters
+from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
+from rerec_pipeline.recbench.warmup import WarmupWriter
+from rerec_pipeline.training.pretraining import DocumentEncoder, pretrain, write_batches
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
+    """Trains a byte-level BPE tokenizer of Qwen2's kind; no text is unreadable to it.
+
+    Args:
+        texts: What it learns its merges from.
+        vocabulary: Entries at most, special tokens included.
+    """
+    special = [PAD, EOS, USER, ASSISTANT]
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(texts, trainer)
+    learned = json.loads(raw.to_str())["model"]
+    merges: list[Any] = [tuple(merge) for merge in learned["merges"]]
+    tokenizer = Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=merges,
+        unk_token=None,  # type: ignore[arg-type]  # every byte is in the vocabulary
+        bos_token=None,
+        eos_token=EOS,
+        pad_token=PAD,
+        additional_special_tokens=[USER, ASSISTANT],
+        padding_side="left",
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_from_scratch(
+    writer: WarmupWriter,
+    texts: Sequence[str],
+    folder: Path,
+    parameters: ScratchParameters,
+    record: dict[str, Any],
+) -> Backbone:
+    """Makes tokenizer and model and saves them, unless the folder holds these very ones.
+
+    Args:
+        writer: Writes what the model reads.
+        texts: What the tokenizer is trained on.
+        folder: Where the model goes; checkpoints of an unfinished one lie beside it.
+        parameters: How it is made.
+        record: What is kept with it, e.g. the fingerprint of the splits that it was made for.
+
+    Returns:
+        The model, in evaluation mode, with its tokenizer.
+    """
+    tokenizer = train_tokenizer(texts, parameters.vocabulary)
+    # A verdict follows a space: its first token is another than at the start of a text.
+    encoder = DocumentEncoder(tokenizer, [f" {verdict}" for verdict in (FITS, DOES_NOT_FIT)])
+    batches = list(
+        write_batches(
+            [writer],
+            [1.0],
+            encoder,
+            parameters.stages,
+            parameters.tokens_per_batch,
+            parameters.seed,
+        )
+    )
+    checkpoints = folder.with_name(f".{folder.name}_checkpoints") / str(record["made_by"])
+    backbone = pretrain(batches, tokenizer, parameters, checkpoints)
+    save_backbone(backbone, folder, {MADE_BY: json.dumps(record, indent=1)})
+    return backbone
+
+
+def recipe(parameters: ScratchParameters, *parts: bytes) -> str:
+    """One hash of all that a model from scratch follows from."""
+    digest = hashlib.sha256(parameters.model_dump_json().encode())
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def is_made(folder: Path, made_by: str) -> bool:
+    """Whether a folder holds the model of a recipe."""
+    record = folder / MADE_BY
+    if not record.is_file():
+        return False
+    return bool(json.loads(record.read_text(encoding="utf-8"))["made_by"] == made_by)

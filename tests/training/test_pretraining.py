@@ -1,0 +1,81 @@
+"""Pretraining: interrupted and started again, it gives the model it would have given."""
+
+import numpy as np
+import pytest
+import torch
+
+from rerec_pipeline.parameters import ArchitectureParameters
+from rerec_pipeline.training import pretraining
+from rerec_pipeline.training.pretraining import Encoded, pretrain
+from tests.conftest import train_byte_level_bpe
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Settings:
+    """What pretraining reads of its parameters."""
+
+    architecture = ArchitectureParameters(
+        hidden=16, layers=1, heads=2, mlp=32, init_std=0.05, rope_theta=1e4
+    )
+    lr = 1e-2
+    warmup_steps = 2
+    weight_decay = 0.0
+    checkpoint_every = 3
+    seed = 0
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    made = train_byte_level_bpe([LETTERS])
+    made.pad_token = made.eos_token
+    return made
+
+
+@pytest.fixture(scope="module")
+def batches():
+    rng = np.random.default_rng(0)
+    # Every batch is another one: a resumed run that reads them from the start ends elsewhere.
+    return [
+        [Encoded(rng.integers(10, 60, size=8), np.ones(8, dtype=np.float32)) for _ in range(2)]
+        for _ in range(8)
+    ]
+
+
+def test_an_interrupted_pretraining_goes_on_to_the_same_model(
+    tokenizer, batches, tmp_path, monkeypatch
+):
+    whole = pretrain(batches, tokenizer, Settings, tmp_path / "whole")
+    seen = []
+    compute = pretraining._PretrainingTrainer.compute_loss
+
+    def stopped(self, model, inputs, *more, **named):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(inputs)
+        return compute(self, model, inputs, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining._PretrainingTrainer, "compute_loss", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(batches, tokenizer, Settings, tmp_path / "parts")
+    assert (tmp_path / "parts/checkpoint-3").is_dir()
+    resumed = pretrain(batches, tokenizer, Settings, tmp_path / "parts")
+    for name, weights in whole.model.state_dict().items():
+        assert torch.equal(weights, resumed.model.state_dict()[name]), name
+    assert not (tmp_path / "parts").exists()
+
+
+def test_every_batch_is_read_once_and_in_order(tokenizer, batches, tmp_path, monkeypatch):
+    read = []
+    compute = pretraining._PretrainingTrainer.compute_loss
+
+    def noted(self, model, inputs, *more, **named):
+        read.append(inputs["input_ids"])
+        return compute(self, model, inputs, *more, **named)
+
+    monkeypatch.setattr(pretraining._PretrainingTrainer, "compute_loss", noted)
+    pretrain(batches, tokenizer, Settings, tmp_path / "run")
+    assert len(read) == len(batches)
+    for ids, batch in zip(read, batches, strict=True):
+        assert ids.tolist() == [document.ids.tolist() for document in batch]
