@@ -29,6 +29,9 @@ class TestSplits:
             (SPLITS + "explicit-9,train\n", "line 5", "no query has the id 'explicit-9'"),
             (SPLITS + "explicit-1,test\n", "line 5", "named twice"),
             (SPLITS + "explicit-4,dev\n", "line 5", "'dev' is none of train, validation, test"),
+            (SPLITS + "explicit-4\n", "line 5", "expected 2 fields, found 1"),
+            ("split,query_id,split\n", "field 'split'", "the column is named twice"),
+            (SPLITS + '"explicit-4', "line 5", "not CSV"),
             (SPLITS.replace("test", "train"), "field 'split'", "no query is in test"),
         ],
     )

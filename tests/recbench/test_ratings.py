@@ -77,8 +77,8 @@ class TestForms:
     def test_encodings(self, text_file):
         assert rows(text_file("José::1::5::0".encode("latin-1")))[0]["user_id"] == "José"
         assert rows(text_file(b"\xef\xbb\xbf" + "José::1::5::0".encode()))[0]["user_id"] == "José"
-        # a byte that Unicode calls a line break, and a line separator
-        assert len(rows(text_file(b"A\x85B::1::5::0"))) == 1
+        # characters that Unicode calls line breaks
+        assert len(rows(text_file("A\x85B::1::5::0"))) == 1
         assert len(rows(text_file("A\u2028B::1::5::0"))) == 1
 
     def test_parquet(self, parquet_file):
@@ -141,6 +141,9 @@ class TestMalformedText:
             ("user_id,item_id,rating", "line 1, field 'Rating'", "found 'rating'"),
             ("one two three", "line 1", "neither ratings"),
             ("0 1 2\n1 x", "line 2", "found 'x'"),
+            ("1::1::5\n\n1::2\0::5", "line 3", "NUL"),
+            ("1::1::٣", "line 1, field 'Rating'", "found '٣'"),
+            ("é::1::5\n".encode() + b"\xe9::2::5", "line 2", "byte 0xe9 at column 1 is not UTF-8"),
         ],
     )
     def test_it_says_where(self, text_file, text, where, problem):
@@ -180,6 +183,10 @@ class TestMalformedParquet:
              "row 4, field 'rating'", "found '4.5'"),
             ({"user_id": [1], "item_id": [1], "rating": ["good"]}, "field 'rating'", "string"),
             ({"user_id": [True], "item_id": [1]}, "field 'user_id'", "bool"),
+            ({"user_id": [1, 1], "item_id": [1, 2], "rating": pa.array([5, 2**63], pa.uint64())},
+             "row 1, field 'rating'", "below 2^63, found 9223372036854775808"),
+            ({"user_id": pa.array([b"a", b"\xff"]).view(pa.utf8()), "item_id": [1, 2]},
+             "at or after row 0", "Invalid UTF8"),
             ({"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())},
              "", "no interactions"),
         ],
@@ -190,6 +197,29 @@ class TestMalformedParquet:
         assert "interactions.parquet" in str(caught.value)
         assert where in str(caught.value)
         assert problem in str(caught.value)
+
+    def test_ids_are_texts_however_large(self, parquet_file):
+        path = parquet_file({"user_id": pa.array([2**64 - 1], pa.uint64()), "item_id": [1]})
+        assert rows(path) == [row(0, str(2**64 - 1), "1")]
+
+    def test_a_column_named_twice(self, tmp_path):
+        path = tmp_path / "interactions.parquet"
+        columns = [pa.array([1]), pa.array([2]), pa.array([3])]
+        pq.write_table(pa.Table.from_arrays(columns, ["user_id", "item_id", "user_id"]), path)
+        with pytest.raises(BadInputError, match="field 'user_id': the column occurs twice"):
+            rows(path)
+
+    def test_a_damaged_page_is_found_by_its_checksum(self, tmp_path):
+        path = tmp_path / "interactions.parquet"
+        table = pa.table({"user_id": range(1000), "item_id": range(1000)})
+        pq.write_table(
+            table, path, write_page_checksum=True, compression="none", use_dictionary=False
+        )
+        data = bytearray(path.read_bytes())
+        data[data.index((500).to_bytes(8, "little"))] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(BadInputError, match="at or after row 0: damaged .*CRC"):
+            rows(path)
 
     def test_it_is_not_parquet(self, tmp_path):
         path = tmp_path / "interactions.parquet"

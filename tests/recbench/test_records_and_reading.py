@@ -130,6 +130,31 @@ class TestRecords:
             ({"history_movie_ids": 3}, "history_movie_ids", "expected a list"),
             ({"condition_num": "two"}, "condition_num", "expected a number of conditions"),
             ({"label_complete": "no"}, "label_complete", "expected true or false"),
+            ({"data_idx": True}, "data_idx", "a number or a text"),
+            ({"data_idx": " "}, "data_idx", "a number or a text"),
+            ({"source_user": True}, "source_user", "a text or null"),
+            ({"situational_description_query": "\0"}, "situational_description_query", "a text"),
+            ({"situational_description_query": "a\0b"}, "situational_description_query", "a text"),
+            *(
+                ({"sharedRelationships": [["Directed_by", value]]}, "sharedRelationships", problem)
+                for value, problem in (
+                    (None, "a relation and its value"),
+                    ([None], "a relation and its value"),
+                    (float("inf"), "a relation and its value"),
+                    (True, "a relation and its value"),
+                    (" _ ", "the value is empty"),
+                )
+            ),
+            (
+                {"multihop_info": [{"movie": "A", "relation": "director", "person": None}]},
+                "multihop_info",
+                "a relation and its value",
+            ),
+            (
+                {"multihop_info": [{"movie": None, "relation": "director", "person": "X"}]},
+                "multihop_info",
+                "relation and person",
+            ),
         ],
     )
     def test_malformed(self, change, field, problem):
@@ -212,6 +237,11 @@ class TestFiles:
         assert [(i["item_id"], i["raw_id"]) for i in items] == [(1, "B00X"), (2, "0007")]
         assert kinds == [{"item_id": 1, "kind": "Art"}, {"item_id": 2, "kind": "Art"}]
 
+    @pytest.mark.parametrize("odd", ["007", "٣", "1_0", "+7", "9" * 5000])
+    def test_an_id_is_a_text_unless_all_are_plain_numbers(self, odd):
+        items, _ = reading.read_items(f"7::A::x\n{odd}::B::x\n3::C::x", "movies.dat")
+        assert [(i["item_id"], i["raw_id"]) for i in items] == [(1, "7"), (2, odd), (3, "3")]
+
     @pytest.mark.parametrize(
         ("text", "where", "problem"),
         [
@@ -234,6 +264,12 @@ class TestFiles:
         [
             ("1::F::old::3::0", "found 'old'"),
             ("1::F::25::3::0\n1::M::25::3::0", "occurs twice"),
+            ("\n", "the file has no users. Delete it"),
+            ("1::x::25::3::0", "line 1, field 'Gender': expected F or M, found 'x'"),
+            ("1::F::25::-3::0", "field 'Occupation': expected a whole number, found '-3'"),
+            ("1::F::٣::3::0", "field 'Age': expected a whole number"),
+            ("1::F::25::" + "9" * 5000 + "::0", "field 'Occupation': expected a whole number"),
+            (" ::F::25::3::0", "field 'UserID': the id is empty"),
         ],
     )
     def test_malformed_users(self, text, problem):
@@ -249,6 +285,10 @@ class TestFiles:
             ("item,relation,value\n9,director,X", "not in the items file"),
             ("item,relation,value\n1,hairdresser,X", "unknown relation 'hairdresser'"),
             ("item,relation,value\n1,director, ", "empty"),
+            ("item,relation,value\n1,director,\u200b", "empty"),
+            ("item,relation,value\n1,director,a\rb\n", "line 3: expected 3 fields, found 1"),
+            ('item,relation,value\n1,director,"a\n1,director,b\n', "not CSV"),
+            ("item,relation,value\n1,director," + "a" * 140_000, "line 2: not CSV .*limit"),
         ],
     )
     def test_malformed_attributes(self, text, problem):
@@ -272,14 +312,47 @@ class TestFiles:
         with pytest.raises(BadInputError, match=r"q\.json"):
             reading.read_json(text, "q.json")
 
+    @pytest.mark.parametrize(
+        "value",
+        [r'"\ud800"', "[" * 100_000, "9" * 5000, "NaN", "-Infinity", '{"b": 1, "b": 2}', "oops"],
+    )
+    def test_a_line_of_json_that_cannot_be_used_is_named(self, value):
+        with pytest.raises(BadInputError, match=r"a\.jsonl, line 2"):
+            reading.read_json_lines('{"a": 1}\n{"a": ' + value + "}", "a.jsonl")
+
+    def test_half_a_surrogate_pair_is_found_in_its_record(self):
+        with pytest.raises(BadInputError, match=r"q\.json, record 1: half a surrogate.*D83D"):
+            reading.read_json(r'[{"q": "\ud83d\ude00"}, {"q": "x\ud83d"}]', "q.json")
+
     def test_a_line_of_json_ends_at_a_newline_and_nowhere_else(self):
         text = '{"a": "x\u2028y\u0085z"}\r\n\n{"a": 2}\n'
         assert reading.read_json_lines(text, "f") == [{"a": "x\u2028y\u0085z"}, {"a": 2}]
 
-    def test_encodings(self):
-        assert reading.decode("Señor".encode()) == "Señor"
-        assert reading.decode("Señor".encode("latin-1")) == "Señor"
-        assert reading.decode(b"\xef\xbb\xbf" + json.dumps("é").encode()) == json.dumps("é")
-        # a Latin-1 title may hold a byte that Unicode calls a line break
-        items, _ = reading.read_items(reading.decode(b"1::A\x85B (1990)::x"), "movies.dat")
-        assert len(items) == 1
+    def test_encodings(self, caplog):
+        assert reading.decode("Señor".encode(), "f") == "Señor"
+        assert reading.decode(b"\xef\xbb\xbf" + json.dumps("é").encode(), "f") == '"\\u00e9"'
+        assert not caplog.records
+        latin1 = "1::Señor::x\n2::b::x\n3::Été::x".encode("latin-1")
+        assert reading.decode(latin1, "f", latin1=True).splitlines()[2] == "3::Été::x"
+        assert "read as Latin-1: 2 lines are not UTF-8, the first is line 1 (byte 0xf1)" in (
+            caplog.text
+        )
+
+    @pytest.mark.parametrize(
+        ("data", "where"),
+        [
+            ("1::L'Été::x\n".encode() + b"2::a\xff::x", "line 2: byte 0xff at column 5"),
+            (b"2::a\xff::x\n" + "1::L'Été::x\n".encode(), "line 1: byte 0xff at column 5"),
+            (b"1::a::x\n2::\x92s\xe9::x", "line 2: byte 0x92 at column 4"),  # Windows-1252
+            ("﻿1::é".encode() + b"\n\xe9", "line 2: byte 0xe9 at column 1"),
+            (b"1::a::x\n2::b\0::x", "line 2: a NUL character"),
+            ("1::a::x".encode("utf-16"), "line 1"),
+        ],
+    )  # fmt: skip
+    def test_one_bad_byte_does_not_change_how_other_lines_are_read(self, data, where):
+        with pytest.raises(BadInputError, match=f"movies.dat, {where}"):
+            reading.decode(data, "movies.dat", latin1=True)
+
+    def test_json_is_utf8_and_nothing_else(self):
+        with pytest.raises(BadInputError, match="q.json, line 2: byte 0xe9 at column 2 is not"):
+            reading.decode(b'["a",\n"\xe9"]', "q.json")

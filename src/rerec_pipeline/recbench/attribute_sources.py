@@ -10,6 +10,7 @@ from xml.etree.ElementTree import ParseError
 import networkx as nx
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.reading import has_visible
 from rerec_pipeline.recbench.records import Exclusions, Fact, Query
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.titles import Catalogue, tidy
@@ -19,6 +20,11 @@ RELATION_KEYS = ("relation", "type", "kind", "label")
 #: Where a GEXF node may say that it is an item, and how.
 NODE_KEYS = ("type", "kind", "node_type", "bipartite")
 ITEM_KINDS = frozenset({"item", "movie", "film", "book"})
+#: What networkx and the XML parser raise on a file that is not what they expect.
+_NOT_GEXF = (
+    ParseError, nx.NetworkXException, LookupError, ValueError, TypeError, AttributeError,
+    OverflowError, RecursionError,
+)  # fmt: skip
 #: The relation of an edge that names none.
 UNTYPED = "Related_to"
 
@@ -46,7 +52,7 @@ def read_gexf(
     """
     try:
         graph = nx.read_gexf(io.BytesIO(data))
-    except (ParseError, nx.NetworkXException, KeyError, ValueError, TypeError) as exc:
+    except _NOT_GEXF as exc:
         raise BadInputError(source, f"not a GEXF graph ({exc})") from exc
     if not graph.number_of_edges():
         raise BadInputError(source, "the graph has no edges")
@@ -62,6 +68,9 @@ def read_gexf(
         relation = _relation_of(edge, graph.nodes[attribute])
         named = canonical_relation(relation, source=source, record=f"edge {first} - {second}")
         label = tidy(str(graph.nodes[attribute].get("label", attribute)))
+        if not has_visible(label):
+            left_out.add("GEXF edge: the attribute has no name")
+            continue
         rows.append({"item_id": items[ends[0]], "relation": named, "value": label})
     return rows
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.candidates import Choice
-from rerec_pipeline.recbench.reading import read_json_lines
+from rerec_pipeline.recbench.reading import csv_rows, read_json_lines
 from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.titles import Catalogue
 
@@ -29,13 +27,18 @@ def read_fixed_splits(text: str, source: object, known: Collection[str]) -> dict
         BadInputError: If a column is missing, a query is unknown or named twice, a split is none
             of train, validation and test, or one of them is empty.
     """
-    rows = csv.DictReader(io.StringIO(text))
+    lines = csv_rows(text, source)
+    _, header = next(lines, ("", []))
     for column in ("query_id", "split"):
-        if column not in (rows.fieldnames or ()):
-            raise BadInputError(source, "the column is missing", record="line 1", field=column)
+        if header.count(column) != 1:
+            problem = "the column is named twice" if column in header else "the column is missing"
+            raise BadInputError(source, problem, record="line 1", field=column)
     splits: dict[str, str] = {}
-    for row in rows:
-        record = f"line {rows.line_num}"
+    for record, fields in lines:
+        if len(fields) != len(header):
+            problem = f"expected {len(header)} fields, found {len(fields)}"
+            raise BadInputError(source, problem, record=record)
+        row = dict(zip(header, fields, strict=True))
         query = row["query_id"]
         if query not in known:
             raise BadInputError(

@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 from ibis import _
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.reading import check_not_utf8
 from rerec_pipeline.recbench.titles import split_year
 
 #: What every form is brought into. ``record`` is the line (from 1) or the row (from 0).
@@ -154,15 +155,20 @@ def _unit(source: Path) -> str:
 
 
 def encoding_of(path: Path) -> str:
-    """UTF-8 (with or without a byte-order mark) if the whole file is, else Latin-1.
+    """UTF-8 (with or without a byte-order mark), or Latin-1 throughout.
 
-    See ``reading.decode`` for why; this one never holds the file in memory.
+    See ``reading.decode`` for how it is decided; this one never holds the file in memory.
+
+    Raises:
+        BadInputError: If it is neither, with line and byte.
     """
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             while file.read(BLOCK_CHARACTERS):
                 pass
     except UnicodeDecodeError:
+        with path.open("rb") as lines:
+            check_not_utf8((line.rstrip(b"\n") for line in lines), path, latin1=True)
         return "latin-1"
     return "utf-8-sig"
 
@@ -185,6 +191,10 @@ def _blocks(path: Path) -> Iterator[_Lines]:
     number = 1
     with path.open(encoding=encoding_of(path), newline="\n") as file:
         while text := file.read(BLOCK_CHARACTERS) + file.readline():
+            if "\0" in text:
+                line = number + text.count("\n", 0, text.index("\0"))
+                problem = "a NUL character, which no text has"
+                raise BadInputError(path, problem, record=f"line {line}")
             lines = pc.split_pattern(pa.array([text.removesuffix("\n")]), "\n").flatten()
             numbers = pa.array(np.arange(number, number + len(lines)))
             number += len(lines)
@@ -268,26 +278,47 @@ def _whole(column: pa.Array, lines: _Lines, field: str) -> pa.Array:
 # -- Parquet ------------------------------------------------------------------------------
 
 
+#: What pyarrow raises on a damaged file; an I/O error of the disk looks the same to it.
+_DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+
+
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as exc:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        names = file.schema_arrow.names
+    except _DAMAGED as exc:
         raise BadInputError(path, f"not a Parquet file ({exc})") from None
-    names = file.schema_arrow.names
-    item = next((name for name in ITEM_COLUMNS if name in names), None)
-    if "user_id" not in names or item is None:
-        field = "user_id" if "user_id" not in names else "item_id"
-        raise BadInputError(path, "the column is missing", field=field)
-    known = [name for name in ("rating", "timestamp") if name in names]
-    start = 0
-    for batch in file.iter_batches(BLOCK_ROWS, columns=["user_id", item, *known]):
+    columns = _columns_of(names, path)
+    blocks, start = file.iter_batches(BLOCK_ROWS, columns=columns), 0
+    while True:
+        try:
+            batch = next(blocks)
+            batch.validate(full=True)  # also that texts are UTF-8
+        except StopIteration:
+            return
+        except _DAMAGED as exc:
+            raise BadInputError(
+                path, f"damaged ({exc})", record=f"at or after row {start}",
+                remedy="Get an undamaged copy",
+            ) from None  # fmt: skip
         rows = _Lines(path, None, pa.array(np.arange(start, start + len(batch))))
         start += len(batch)
-        ids = [_ids(batch[name], rows, name) for name in ("user_id", item)]
-        numbers = {name: _integers(batch[name], rows, name) for name in known}
+        ids = [_ids(batch[name], rows, name) for name in columns[:2]]
+        numbers = {name: _integers(batch[name], rows, name) for name in columns[2:]}
         blank = pa.nulls(len(batch), pa.int64())
         rest = [numbers.get(name, blank) for name in ("rating", "timestamp")]
         yield _batch(rows.numbers, *ids, *rest)
+
+
+def _columns_of(names: list[str], path: Path) -> list[str]:
+    """The columns of user and item, and of rating and timestamp as far as there are any."""
+    item = next((name for name in ITEM_COLUMNS if name in names), "item_id")
+    columns = ["user_id", item, *(name for name in ("rating", "timestamp") if name in names)]
+    for name in columns:
+        if (count := names.count(name)) != 1:
+            problem = "the column occurs twice" if count else "the column is missing"
+            raise BadInputError(path, problem, field=name)
+    return columns
 
 
 def _ids(column: pa.Array, rows: _Lines, field: str) -> pa.Array:
@@ -296,6 +327,8 @@ def _ids(column: pa.Array, rows: _Lines, field: str) -> pa.Array:
     if (place := _where(column.is_null(nan_is_null=True))) is not None:
         rows.stop(place, "the value is missing", field)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_integer(column.type):
         return column.cast(pa.string())
     return _integers(column, rows, field).cast(pa.string())
 
@@ -309,6 +342,9 @@ def _integers(column: pa.Array, rows: _Lines, field: str) -> pa.Array:
         fits = pc.and_(pc.equal(column, pc.floor(column)), pc.less(pc.abs(column), 2.0**53))
         if (place := _where(pc.invert(fits))) is not None:
             rows.stop(place, f"expected a whole number, found '{column[place]}'", field)
+    elif pa.types.is_uint64(kind):
+        if (place := _where(pc.greater(column, pa.scalar(2**63 - 1, kind)))) is not None:
+            rows.stop(place, f"expected a number below 2^63, found {column[place]}", field)
     elif not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
         rows.stop(0, f"expected whole numbers, found {kind}", field)
     return column.cast(pa.int64())

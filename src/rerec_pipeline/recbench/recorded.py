@@ -103,7 +103,7 @@ def _texts(
 ) -> list[str]:
     """Fields of a record that must be texts; numbers, as ids may be, are taken as such."""
     for field in fields:
-        if not isinstance(record.get(field), str | int):
+        if type(record.get(field)) not in (int, str):
             raise BadInputError(source, "expected a text", record=name, field=field)
     return [str(record[field]) for field in fields]
 

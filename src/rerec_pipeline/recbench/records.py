@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute
+from rerec_pipeline.recbench.reading import has_visible
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.titles import Catalogue, tidy
 
@@ -207,7 +208,8 @@ class RecordReader:
     # -- fields --------------------------------------------------------------------------
 
     def _query_id(self, record: dict[str, Any], name: str) -> str:
-        if not isinstance(record.get("data_idx"), int | str):
+        value = record.get("data_idx")
+        if type(value) not in (int, str) or not has_visible(str(value)):
             raise BadInputError(
                 self.source, "expected a number or a text", record=name, field="data_idx"
             )
@@ -225,9 +227,9 @@ class RecordReader:
 
     def _text(self, record: dict[str, Any], key: str, name: str) -> str:
         value = record.get(key)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not has_visible(value) or "\0" in value:
             raise BadInputError(
-                self.source, f"expected a text, found {value!r}", record=name, field=key
+                self.source, f"expected a text, found {value!r:.80}", record=name, field=key
             )
         return value.strip()
 
@@ -235,7 +237,7 @@ class RecordReader:
         value = record.get(key)
         if value is None:
             return None
-        if not isinstance(value, str | int):
+        if type(value) not in (int, str):
             raise BadInputError(
                 self.source, f"expected a text or null, found {value!r}", record=name, field=key
             )
@@ -266,7 +268,7 @@ class RecordReader:
     def _group(self, record: dict[str, Any], name: str) -> str | None:
         """The group of users; two traits at once ("25-34" and "Male") are joined."""
         value = record.get("group")
-        if isinstance(value, list):
+        if isinstance(value, list) and all(type(trait) in (int, str) for trait in value):
             return ", ".join(str(trait) for trait in value)
         return self._optional_text(record, "group", name)
 
@@ -352,10 +354,16 @@ class RecordReader:
                 record=name,
                 field="sharedRelationships",
             )
-        return tuple(
-            (canonical_relation(str(r), source=self.source, record=name), tidy(str(v)))
-            for r, v in pairs
-        )
+        return tuple(self._attribute(r, v, name, "sharedRelationships") for r, v in pairs)
+
+    def _attribute(self, relation: object, value: object, name: str, key: str) -> Attribute:
+        """A relation by its one name, and a value that is a text (or a number, as of a year)."""
+        if not isinstance(relation, str) or type(value) not in (int, str):
+            problem = f"expected a relation and its value, found {[relation, value]!r:.80}"
+            raise BadInputError(self.source, problem, record=name, field=key)
+        if not has_visible(tidy(str(value))):
+            raise BadInputError(self.source, "the value is empty", record=name, field=key)
+        return canonical_relation(relation, source=self.source, record=name), tidy(str(value))
 
     def _facts(self, record: dict[str, Any], key: str, name: str) -> tuple[Fact, ...]:
         entries = record.get(key) or []
@@ -363,18 +371,19 @@ class RecordReader:
             raise BadInputError(self.source, "expected a list", record=name, field=key)
         facts = []
         for entry in entries:
-            try:
-                title = str(entry.get("movie", entry.get("book")) or "")
-                relation, value = str(entry["relation"]), str(entry["person"])
-            except (AttributeError, KeyError, TypeError) as exc:
+            title = None
+            if isinstance(entry, dict):
+                title = next((entry[k] for k in ("movie", "book") if k in entry), "")
+            if not isinstance(title, str) or not {"relation", "person"} <= entry.keys():
                 raise BadInputError(
                     self.source,
                     "expected objects with movie (or book), relation and person",
                     record=name,
                     field=key,
-                ) from exc
-            relation = canonical_relation(relation, source=self.source, record=name)
-            facts.append(Fact(title, relation, tidy(value)))
+                )
+            facts.append(
+                Fact(title, *self._attribute(entry["relation"], entry["person"], name, key))
+            )
         return tuple(facts)
 
     def _history(self, record: dict[str, Any], name: str) -> tuple[int, ...]:

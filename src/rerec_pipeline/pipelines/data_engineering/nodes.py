@@ -78,7 +78,8 @@ def prepare_raw_files(data: DataParameters, raw_dir: str) -> Manifest:
 
 def _read(manifest: Manifest, name: str) -> tuple[str, Path]:
     path = Path(str(manifest[name]["path"]))
-    return reading.decode(path.read_bytes()), path
+    latin1 = path.suffix in (".dat", ".csv")
+    return reading.decode(path.read_bytes(), path, latin1=latin1), path
 
 
 def ingest_items(manifest: Manifest, data: DataParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -370,7 +371,7 @@ def _text_of(given: str) -> str:
     path = Path(given)
     if not path.is_file():
         raise BadInputError(path, "there is no such file", remedy="See fixed in the parameters")
-    return reading.decode(path.read_bytes())
+    return reading.decode(path.read_bytes(), path)
 
 
 # -- the two graphs -----------------------------------------------------------------------

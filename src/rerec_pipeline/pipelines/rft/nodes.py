@@ -266,7 +266,7 @@ def collect_traces(
 def _traces_from_file(
     file: Path, examples: Sequence[Example], prompts: pd.DataFrame, task: RecTask
 ) -> list[tuple[str, str]]:
-    records = read_json_lines(decode(file.read_bytes()), file)
+    records = read_json_lines(decode(file.read_bytes(), file), file)
     splits = dict(zip(prompts["query_id"], prompts["split"], strict=True))
     by_id = {example.query_id: example for example in examples}
     return recorded_traces(records, splits, by_id, task, file)

@@ -23,7 +23,7 @@ def read_labels(data: DataParameters, raw_dir: str, query_type: str) -> dict[str
             "the file is missing",
             remedy="Set raw_dir to the folder that holds dataset/<domain>",
         )
-    records = reading.read_json(reading.decode(path.read_bytes()), path)
+    records = reading.read_json(reading.decode(path.read_bytes(), path), path)
     return labelled_titles(records, query_type, path)
 
 
