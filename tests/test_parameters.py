@@ -13,6 +13,7 @@ PROJECT = Path(__file__).parents[1]
 DATASETS = ["sample_movie", "sample_book", "recbench_movie", "recbench_book"]
 BACKBONES = [
     "tiny", "qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora", "qwen2.5-0.5b-lora",
+    "smollm2-135m", "smollm2-135m-lora",
     "scratch",
 ]  # fmt: skip
 OFFICIAL = ["qwen2.5-3b", "llama3.2-3b", "qwen2.5-3b-lora", "llama3.2-3b-lora"]

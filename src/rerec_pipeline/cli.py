@@ -1,9 +1,7 @@
-"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``."""
+"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``, ..."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +11,8 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
 from rerec_pipeline import fetching
-from rerec_pipeline.errors import ReRecError
+from rerec_pipeline.commands.pretrained import fetch_backbone
+from rerec_pipeline.commands.shown import errors_shown
 from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
 from rerec_pipeline.files import write_beside
 from rerec_pipeline.reporting.evidence import put_into, table, verdict
@@ -42,6 +41,9 @@ DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
 @click.group(context_settings=CONTEXT_SETTINGS, name="rerec_pipeline")
 def cli() -> None:
     """Commands of this project."""
+
+
+cli.add_command(fetch_backbone)
 
 
 @cli.command()
@@ -83,7 +85,7 @@ def experiment(
 
     A cell that is finished is not run again unless its code, data or parameters have changed.
     """
-    with _errors_shown():
+    with errors_shown():
         options: dict[str, Any] = {"params": read_assignments(params)}
         if variants is not None:
             options["variants"] = _words(variants)
@@ -113,7 +115,7 @@ def evidence(
     write: bool,
 ) -> None:
     """Shows that fine-tuning learns: the experiment of that preset, held against its bars."""
-    with _errors_shown():
+    with errors_shown():
         options = {} if seeds is None else {"seeds": _numbers(seeds)}
         project = Path(metadata.project_path)
         place = Workplace(project)
@@ -145,15 +147,6 @@ def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> 
         said = "\n\n".join(failures)
         raise ClickException(f"{len(failures)} of {len(outcomes)} cells have failed:\n\n{said}")
     return outcomes
-
-
-@contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Shows the errors that a user is meant to read as such, without a traceback."""
-    try:
-        yield
-    except ReRecError as exc:
-        raise ClickException(str(exc)) from None
 
 
 def _words(text: str) -> list[str]:
@@ -190,7 +183,7 @@ def fetch_recbench(
     A broken fetch is gone on with by the same command. Which files, and from where, stands in
     conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
     """
-    with _errors_shown():
+    with errors_shown():
         rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
     click.echo(fetching.notice(rule))
     if not accept_licences and not _agreed():

