@@ -11,7 +11,8 @@ ROOT = Path(rerec_pipeline.__file__).parent
 
 #: From the ground up; a room may import from those below it.
 FLOORS = [
-    {"errors", "files", "rules"},
+    {"errors", "rules"},
+    {"storage"},
     {"experiments"},
     {"processes"},
     {"graphs"},
@@ -21,7 +22,7 @@ FLOORS = [
     {"parameters"},
     {"models"},
     {"training"},
-    {"datasets", "reporting", "tracking", "provenance", "fetching", "unfinished", "weights"},
+    {"reporting", "tracking", "provenance", "fetching", "unfinished", "weights"},
     {"config_loader", "pipelines"},
     {"runner"},
     {"commands"},

@@ -15,12 +15,12 @@ from kedro.io import DatasetError
 from omegaconf.errors import InterpolationResolutionError
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
-from rerec_pipeline.datasets import EngineTableDataset
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.edges import degree_histogram, edge_arrays
 from rerec_pipeline.parameters import InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes
 from rerec_pipeline.recbench.schemas import INTERACTION_EDGES, INTERACTIONS, EngineSchema
+from rerec_pipeline.storage.engine import EngineTableDataset
 
 PROJECT = Path(__file__).parents[1]
 ROWS = [

@@ -6,11 +6,11 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline import processes
-from rerec_pipeline.datasets import AtomicJSONDataset
 from rerec_pipeline.errors import BadParameterError, ReRecError
 from rerec_pipeline.hooks.launch import LaunchHooks
 from rerec_pipeline.hooks.mlflow import MlflowHooks
 from rerec_pipeline.hooks.summary import SummaryHooks
+from rerec_pipeline.storage.datasets import AtomicJSONDataset
 
 
 def identity(value):

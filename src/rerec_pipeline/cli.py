@@ -14,7 +14,6 @@ from rerec_pipeline import fetching
 from rerec_pipeline.commands.pretrained import fetch_backbone
 from rerec_pipeline.commands.shown import errors_shown
 from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
-from rerec_pipeline.files import write_beside
 from rerec_pipeline.reporting.evidence import put_into, table, verdict
 from rerec_pipeline.rules import EvaluatedSplit
 from rerec_pipeline.runner.experiment import (
@@ -29,6 +28,7 @@ from rerec_pipeline.runner.experiment import (
 )
 from rerec_pipeline.runner.grid_run import Outcome
 from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.storage.writing import write_bytes
 
 #: What ``--domain`` takes.
 DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
@@ -129,7 +129,7 @@ def evidence(
         if write:
             target = project / "docs" / "results.md"
             section = "\n\n".join([head, table(cells), lines])
-            write_beside(target, put_into(target.read_text(), section).encode())
+            write_bytes(target, put_into(target.read_text(), section).encode())
             click.echo(f"\nWritten into {target.relative_to(project)}")
 
 

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
-from rerec_pipeline.files import write_beside
 from rerec_pipeline.parameters import explain
 from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.rules import Rule
+from rerec_pipeline.storage.writing import write_bytes
 
 Domain = Literal["movie", "book"]
 State = Literal["there", "fetched", "failed", "by hand", "optional"]
@@ -274,7 +274,7 @@ def _read_checksums(folder: Path) -> dict[str, _Checksum]:
 
 def _record(target: Path, checksum: _Checksum) -> None:
     recorded = {**_read_checksums(target.parent), target.name: checksum}
-    write_beside(target.with_name(CHECKSUMS), _CHECKSUMS.dump_json(recorded, indent=1))
+    write_bytes(target.with_name(CHECKSUMS), _CHECKSUMS.dump_json(recorded, indent=1))
 
 
 # -- transfers ----------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class _Partial:
         """Starts from zero."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
-        write_beside(self._note, begun.model_dump_json().encode())
+        write_bytes(self._note, begun.model_dump_json().encode())
 
     def discard(self) -> None:
         """Forgets what has arrived."""

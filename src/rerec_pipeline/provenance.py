@@ -15,7 +15,7 @@ from typing import Any
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
-from rerec_pipeline.files import write_beside
+from rerec_pipeline.storage.writing import write_bytes
 
 Stamp = dict[str, Any]
 
@@ -71,7 +71,7 @@ def stamp_path(output: Path) -> Path:
 
 def write_stamp(output: Path, stamp: Stamp) -> None:
     """Writes the stamp of an output that has just been saved."""
-    write_beside(stamp_path(output), json.dumps(stamp, indent=1, sort_keys=True).encode())
+    write_bytes(stamp_path(output), json.dumps(stamp, indent=1, sort_keys=True).encode())
 
 
 def differences(output: Path, stamp: Stamp) -> list[str]:

@@ -26,6 +26,11 @@ class Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def folder_of_split(split: str) -> str:
+    """Folder of what was asked of a split's queries; none for test."""
+    return "" if split == "test" else split
+
+
 class AdvantageRule(Rule):
     """How advantages are estimated.
 

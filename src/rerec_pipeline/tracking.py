@@ -19,7 +19,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from transformers import TrainerCallback
 
-from rerec_pipeline.files import write_beside
+from rerec_pipeline.storage.writing import write_bytes
 
 #: Metrics are sent in portions: one write to the tracking store per step would cost more than
 #: everything else that ReRec adds to a step.
@@ -132,7 +132,7 @@ class RunNote:
         if run is None:
             return
         mlflow.set_tags({GROUP: self.group, "cell": self.cell})
-        write_beside(self.id_file, run.info.run_id.encode())
+        write_bytes(self.id_file, run.info.run_id.encode())
         client = MlflowClient()
         if self.replaces is not None and _has_run(client, self.replaces):
             groups = client.get_run(self.replaces).data.tags.get(GROUP, "")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rerec_pipeline import processes
-from rerec_pipeline.files import swap_in
+from rerec_pipeline.storage.writing import swap_in
 
 
 class UnfinishedTraining:

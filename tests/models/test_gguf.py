@@ -35,7 +35,8 @@ def backbone(file):
 
 def test_it_is_converted_beside_the_file(file, backbone):
     assert as_folder(str(file)) == str(file.parent / "small.v1")
-    assert sorted(p.name for p in file.parent.iterdir()) == ["small.v1", "small.v1.gguf"]
+    names = sorted(p.name for p in file.parent.iterdir())
+    assert names == [".records", "small.v1", "small.v1.gguf"]
 
 
 def test_the_weights_are_the_files_in_bfloat16(original, file, backbone):

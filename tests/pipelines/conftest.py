@@ -10,6 +10,8 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from rerec_pipeline.storage.records import record_path
+
 PROJECT = Path(__file__).parents[2]
 
 #: A run of the small built-in world that is short but does everything a long one does.
@@ -27,6 +29,9 @@ def copy_project(target: Path) -> Path:
     (target / "conf" / "local").mkdir()
     base_policy = Path("data/06_models/base_policy")
     shutil.copytree(PROJECT / base_policy, target / base_policy)
+    record = record_path(base_policy)
+    (target / record).parent.mkdir()
+    shutil.copy(PROJECT / record, target / record)
     shutil.copy(PROJECT / "pyproject.toml", target)
     shutil.copy(PROJECT / ".telemetry", target)
     shutil.copytree(PROJECT / "src", target / "src", ignore=shutil.ignore_patterns("*.pyc"))

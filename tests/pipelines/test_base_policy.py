@@ -9,6 +9,7 @@ import pytest
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.recbench.heldout import split_fingerprint
+from rerec_pipeline.storage.records import problem_of
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
 SHIPPED = PROJECT / "data/06_models/base_policy"
@@ -30,6 +31,10 @@ class TestShipped:
         assert record["settings"] == parameters.model_dump(mode="json", exclude=places)
         digest = hashlib.sha256(parameters.model_dump_json(exclude=places).encode()).hexdigest()
         assert record["made_by"] == digest
+
+    def test_it_is_what_its_record_says(self):
+        for output in (SHIPPED, SHIPPED / "made_by.json", SHIPPED / "README.md"):
+            assert problem_of(output) == ""
 
     def test_it_is_small_and_has_a_card(self):
         assert (SHIPPED / "model.safetensors").stat().st_size < 8 * 2**20

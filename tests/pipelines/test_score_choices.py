@@ -95,3 +95,15 @@ def test_on_a_fresh_clone_they_say_what_makes_the_prompts(tmp_path, pipeline):
     answers = write(tmp_path / "a.jsonl", [("explicit-1", "A")])
     with pytest.raises(MissingStageError, match="kedro run --pipelines data_engineering"):
         run(project, pipeline, answers=answers)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_scores_never_take_the_place_of_what_is_not_ours(finished, tmp_path, kind):
+    recorded = write(tmp_path / "own.jsonl", [("q", "\\boxed{x}")])
+    mine = tmp_path / "mine"
+    kept = mine if kind == "file" else mine / "thesis.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("years of work")
+    with pytest.raises(BadInputError, match=rf"{mine}: is a {kind} that this project did not"):
+        run(finished, "score_choices", answers=recorded, scores=str(mine))
+    assert kept.read_text() == "years of work"

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from rerec_pipeline.datasets import CellTablesDataset
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.pipelines.comparison import nodes
 from rerec_pipeline.recbench.schemas import Comparison, Outcomes
 from rerec_pipeline.reporting import comparison_plots
 from rerec_pipeline.reporting.comparison import arms_of, check_queries, compare
 from rerec_pipeline.reporting.comparison_report import headline, p_text, published, sensitivity
+from rerec_pipeline.storage.reports import CellTablesDataset
 from tests.pipelines import fabricated
 from tests.test_parameters import parameters
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
-from rerec_pipeline.datasets import PolicyDataset
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.backbone import load_backbone, load_tokenizer, prompt_ids
 from rerec_pipeline.models.generation import answer, stop_ids
+from rerec_pipeline.models.policy import PolicyDataset
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,

@@ -218,7 +218,7 @@ class TestTraining:
         assert 0 < whole.summary["seconds"] < 1000 < resumed.summary["seconds"] < 2000
 
     def test_lora_trains_an_adapter_only(self, material, warm_backbone, tmp_path):
-        from rerec_pipeline.datasets import PolicyDataset
+        from rerec_pipeline.models.policy import PolicyDataset
 
         lora = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
         rft = rft_parameters(warm_backbone, tmp_path, backbone={"lora": lora})

@@ -17,6 +17,7 @@ from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import run_choices
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
+from rerec_pipeline.storage.records import check_replaceable
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class ProvenanceHooks:
         _check_target(pipeline, self._parameters["target"])
         self._catalog = catalog
         self._whole = sum((pipelines[name] for name in STAGES), Pipeline([]))
+        for name in sorted(pipeline.all_outputs()):
+            if name in catalog and (path := getattr(catalog.get(name), "_filepath", None)):
+                check_replaceable(Path(path))
         for name in sorted(pipeline.inputs()):
             if not name.startswith("params:") and name != "parameters":
                 self._check(name, catalog)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.files import swap_in
 from rerec_pipeline.models.gguf import converted, is_gguf
 from rerec_pipeline.recbench.task import Example, Messages
+from rerec_pipeline.storage.records import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +114,11 @@ def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | N
         target: The folder.
         extra: More text files that belong to it, by name.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    backbone.model.save_pretrained(beside)
-    backbone.tokenizer.save_pretrained(beside)
-    for name, text in (extra or {}).items():
-        (beside / name).write_text(text, encoding="utf-8")
-    swap_in(beside, target)
+    with replacing(target) as beside:
+        backbone.model.save_pretrained(beside)
+        backbone.tokenizer.save_pretrained(beside)
+        for name, text in (extra or {}).items():
+            (beside / name).write_text(text, encoding="utf-8")
 
 
 def cast_weights(model: PreTrainedModel, dtype: str) -> None:

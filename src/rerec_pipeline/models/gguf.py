@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import get_gguf_token
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, ReRecError
-from rerec_pipeline.files import swap_in
+from rerec_pipeline.storage.records import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +74,11 @@ def convert(file: Path, target: Path, extra: Mapping[str, str]) -> None:
         quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
         **where,
     )
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
-    for name, text in {SOURCE_FILE: json.dumps(_identity(file), indent=1), **extra}.items():
-        (beside / name).write_text(text, encoding="utf-8")
-    swap_in(beside, target)
+    with replacing(target) as beside:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        for name, text in {SOURCE_FILE: json.dumps(_identity(file), indent=1), **extra}.items():
+            (beside / name).write_text(text, encoding="utf-8")
 
 
 def _split_as_pretrained(tokenizer: Any, file: Path) -> None:

@@ -15,7 +15,6 @@ from rerec_pipeline.parameters.base_policy import BasePolicyParameters
 from rerec_pipeline.parameters.choices import (
     CHOICES,
     EXPERIMENT,
-    folder_of_split,
     run_choices,
     say_run,
 )
@@ -54,6 +53,7 @@ from rerec_pipeline.parameters.rft import (
     VllmParameters,
 )
 from rerec_pipeline.parameters.run import Parameters, explain, validate
+from rerec_pipeline.rules import folder_of_split
 
 __all__ = [
     "CHOICES",

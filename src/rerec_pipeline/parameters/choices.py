@@ -46,8 +46,3 @@ def say_run(parameters: Mapping[str, Any]) -> str:
     said = "{dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
     further = (parameters["label"], "validation" if parameters["split"] == "validation" else "")
     return ", ".join([said, *filter(None, further)])
-
-
-def folder_of_split(split: str) -> str:
-    """Folder of what was asked of a split's queries; none for test."""
-    return "" if split == "test" else split

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_FILES
+from rerec_pipeline.storage.records import replacing
 
 #: Files that hold interactions, the preferred one first.
 INTERACTION_FILES = ("interactions.parquet", "ratings.dat")
@@ -24,16 +25,19 @@ def data_folder(raw_dir: str | Path, domain: str) -> Path:
 
 
 def write_raw_files(folder: Path, files: dict[str, str]) -> None:
-    """Writes files that are missing or differ, each beside its place and then renamed."""
+    """Writes files that are missing or differ.
+
+    Raises:
+        BadInputError: If one would take the place of a file that this project did not make.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         data = content.encode("utf-8")
         target = folder / name
         if target.is_file() and target.read_bytes() == data:
             continue
-        beside = folder / f".{name}.partial"
-        beside.write_bytes(data)
-        beside.replace(target)
+        with replacing(target) as beside:
+            beside.write_bytes(data)
 
 
 def find_raw_files(folder: Path, domain: str) -> Manifest:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rerec_pipeline.experiments.fingerprint import Fingerprint
-from rerec_pipeline.files import remove, write_beside
+from rerec_pipeline.storage.writing import remove, write_bytes
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a file beside, then renames it: a reader sees the old one or the new one."""
-    write_beside(path, json.dumps(content, indent=1).encode())
+    write_bytes(path, json.dumps(content, indent=1).encode())
 
 
 def read_json(path: Path) -> Any:

@@ -29,7 +29,13 @@ from rerec_pipeline.runner.sources import imported_files
 from rerec_pipeline.tracking import MlflowClient, add_to_group, client_of
 
 #: Modules that a cell imports by names in configuration, which its nodes do not import.
-_BY_NAME = ("rerec_pipeline.settings", "rerec_pipeline.datasets", "rerec_pipeline.recbench.schemas")
+_BY_NAME = (
+    "rerec_pipeline.settings",
+    "rerec_pipeline.storage.datasets",
+    "rerec_pipeline.storage.engine",
+    "rerec_pipeline.models.policy",
+    "rerec_pipeline.recbench.schemas",
+)
 
 
 class Workplace:

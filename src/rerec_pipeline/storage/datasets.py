@@ -1,18 +1,22 @@
-"""Kedro data sets that are never half-written: they write beside their file, then rename."""
+"""Kedro data sets that are written in one step and leave a record of what they are."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.text import TextDataset
 
-from rerec_pipeline.files import remove, swap_in
+from rerec_pipeline.storage.records import replacing
+
+if TYPE_CHECKING:
+    import torch
 
 
 class WriteBeside:
@@ -27,16 +31,12 @@ class WriteBeside:
 
     def save(self, data: Any) -> None:
         """Writes a file next to the target and renames it when it is complete."""
-        target = Path(super()._get_save_path())  # type: ignore[misc]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Engines go by names: Spark reads none that begins with a dot, others look at the end.
-        self._beside = target.with_name(f"{target.stem}.partial{target.suffix}")
-        try:
-            super().save(data)  # type: ignore[misc]
-            swap_in(self._beside, target)
-        finally:
-            remove(self._beside)
-            self._beside = None
+        with replacing(Path(super()._get_save_path())) as beside:  # type: ignore[misc]
+            self._beside = beside
+            try:
+                super().save(data)  # type: ignore[misc]
+            finally:
+                self._beside = None
 
 
 class AtomicParquetDataset(WriteBeside, ParquetDataset):
@@ -62,3 +62,35 @@ class AtomicPlotlyDataset(WriteBeside, PlotlyJSONDataset):
 
 class AtomicTextDataset(WriteBeside, TextDataset):
     """A text file (HTML, Markdown)."""
+
+
+class TensorsDataset(AbstractDataset[dict[str, "torch.Tensor"], dict[str, "torch.Tensor"]]):
+    """Named tensors in one safetensors file.
+
+    Args:
+        filepath: The file.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None):
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, torch.Tensor]:
+        """Reads all tensors."""
+        from safetensors.torch import load_file  # noqa: PLC0415 - torch, where it is needed
+
+        return load_file(str(self._filepath))
+
+    def save(self, data: dict[str, torch.Tensor]) -> None:
+        """Writes beside the file, then renames."""
+        from safetensors.torch import save_file  # noqa: PLC0415
+
+        with replacing(Path(self._filepath)) as beside:
+            save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

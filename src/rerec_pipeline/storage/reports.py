@@ -1,9 +1,9 @@
-"""The files of an experiment's finished cells, read as one table."""
+"""Catalog data sets that only read: the reports of several runs, the files of finished cells."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.parameters import folder_of_split
+from rerec_pipeline.rules import folder_of_split
 
 
 class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
@@ -88,3 +88,38 @@ class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "path": str(self._path), "file": self._file}
+
+
+class ReportsDataset(AbstractDataset[NoReturn, dict[str, Any]]):
+    """JSON reports of one file name below a folder, each by where it lies; it is only read.
+
+    There may be none: what that means is for the reader to say.
+
+    Args:
+        path: The folder.
+        name: The file name of a report.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(self, *, path: str, name: str, metadata: dict[str, Any] | None = None):
+        self._path = PurePosixPath(path)
+        self._name = name
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Any]:
+        """Reads all reports: their folders, relative to ours and sorted -> their content."""
+        folder = Path(self._path)
+        return {
+            file.parent.relative_to(folder).as_posix(): json.loads(file.read_text("utf-8"))
+            for file in sorted(folder.rglob(self._name))
+        }
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuses: each report is written by its own run."""
+        raise DatasetError(f"{self._path}: reports of runs are only read here")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path), "name": self._name}

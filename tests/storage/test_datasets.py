@@ -8,16 +8,21 @@ import pytest
 import torch
 from kedro.io import DatasetError
 
-from rerec_pipeline.datasets import (
+from rerec_pipeline.models.backbone import load_backbone
+from rerec_pipeline.models.policy import PolicyDataset
+from rerec_pipeline.storage.datasets import (
     AtomicJSONDataset,
     AtomicParquetDataset,
     AtomicPlotlyDataset,
     AtomicTextDataset,
-    PolicyDataset,
-    ReportsDataset,
     TensorsDataset,
 )
-from rerec_pipeline.models.backbone import load_backbone
+from rerec_pipeline.storage.records import problem_of
+from rerec_pipeline.storage.reports import ReportsDataset
+
+
+def seen(folder):
+    return [path.name for path in folder.iterdir() if path.name != ".records"]
 
 
 class TestAtomicFiles:
@@ -32,7 +37,7 @@ class TestAtomicFiles:
         dataset = kind(filepath=(tmp_path / "deep" / "file").as_posix())
         dataset.save(value)
         assert dataset.load() == value
-        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["file"]
+        assert seen(tmp_path / "deep") == ["file"]
 
     def test_tables_and_figures(self, tmp_path):
         table = pd.DataFrame({"title": ["Amélie (2001)"], "ids": [[1, 2]]})
@@ -50,7 +55,7 @@ class TestAtomicFiles:
         with pytest.raises(DatasetError):
             dataset.save({"first": 1, "then": object()})
         assert json.loads(path.read_text()) == {"good": 1}
-        assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+        assert seen(tmp_path) == ["report.json"]
 
 
 class TestModels:
@@ -72,7 +77,7 @@ class TestModels:
         assert torch.equal(
             loaded.model(torch.tensor([ids])).logits, policy.model(torch.tensor([ids])).logits
         )
-        assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+        assert seen(tmp_path) == ["policy"] and problem_of(tmp_path / "policy") == ""
 
 
 class TestReports:

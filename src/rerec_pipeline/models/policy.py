@@ -1,46 +1,13 @@
-"""Catalog data sets for tensors (safetensors) and causal language models (Hugging Face)."""
+"""Catalog data set of a causal language model, as a Hugging Face folder."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from kedro.io import AbstractDataset
-from safetensors.torch import load_file, save_file
 
 from rerec_pipeline.models.backbone import Backbone, load_backbone, save_backbone
-
-
-class TensorsDataset(AbstractDataset[dict[str, torch.Tensor], dict[str, torch.Tensor]]):
-    """Named tensors in one safetensors file.
-
-    Args:
-        filepath: The file.
-        metadata: Ignored by Kedro; read by kedro viz.
-    """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None):
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
-
-    def load(self) -> dict[str, torch.Tensor]:
-        """Reads all tensors."""
-        return load_file(str(self._filepath))
-
-    def save(self, data: dict[str, torch.Tensor]) -> None:
-        """Writes beside the file, then renames."""
-        target = Path(self._filepath)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.partial")
-        save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))
-        beside.replace(target)
-
-    def _exists(self) -> bool:
-        return Path(self._filepath).is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class PolicyDataset(AbstractDataset[Backbone, Backbone]):

@@ -13,7 +13,7 @@ from kedro_datasets._typing import TablePreview
 from kedro_datasets.ibis import FileDataset
 from tqdm import tqdm
 
-from rerec_pipeline.datasets.atomic import WriteBeside
+from rerec_pipeline.storage.datasets import WriteBeside
 
 if TYPE_CHECKING:
     from ibis import BaseBackend

@@ -1,0 +1,178 @@
+"""One record of what an output is, beside it: ``.records/<name>.json``.
+
+It holds the hash of the output's content and what the output was made from. It is written last,
+when the output is on the disk. An output without a record was not made by this project: it is
+never replaced and never used; one that is not what its record says is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.storage.writing import (
+    recover,
+    remove,
+    swap_in,
+    temporary,
+    tidy,
+    write_bytes,
+)
+
+FOLDER = ".records"
+
+#: Size, time of the last change and inode of each file. Who finds them as they were when they were
+#: hashed need not read the content again.
+Seen = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an output is.
+
+    Attributes:
+        sha256: Of its content; None while a writer is at work, or if one was killed.
+        folder: Whether it is a folder.
+    """
+
+    sha256: str | None
+    folder: bool
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of an output is."""
+    return output.parent / FOLDER / f"{output.name}.json"
+
+
+def seen_path(output: Path) -> Path:
+    """Where it is kept what an output looked like when it was last found to be good."""
+    return output.parent / FOLDER / ".seen" / f"{output.name}.json"
+
+
+def read_record(output: Path) -> Record | None:
+    """The record of an output; None if there is none that can be read."""
+    try:
+        return Record(**json.loads(record_path(output).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
+
+
+def check_replaceable(target: Path) -> None:
+    """Makes sure that a target is free, or holds an output of this project.
+
+    Raises:
+        BadInputError: If it is a symbolic link, or something that this project did not make.
+    """
+    if target.is_symlink():
+        raise BadInputError(
+            target, "is a symbolic link and is not replaced", remedy="Give the path it leads to"
+        )
+    if not target.exists():
+        return
+    what = "folder" if target.is_dir() else "file"
+    record = read_record(target)
+    of_older_version = (target.parent / ".stamps" / f"{target.name}.json").is_file()
+    if not of_older_version and (record is None or record.folder != target.is_dir()):
+        raise BadInputError(
+            target,
+            f"is a {what} that this project did not make, and is not replaced",
+            remedy="Move it away, or give another path",
+        )
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Gives a path to write an output to, which takes the target's place when it is complete.
+
+    Args:
+        target: The file or folder. If the block fails, it stays as it was.
+
+    Yields:
+        A new name beside it, for a file or a folder.
+
+    Raises:
+        BadInputError: If the target is not ours to replace.
+    """
+    recover(target)
+    check_replaceable(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tidy(target)
+    beside = temporary(target)
+    try:
+        yield beside
+        sha256, seen = hash_content(beside), look_at(beside)
+        record_path(target).parent.mkdir(exist_ok=True)
+        with FileLock(target.parent / FOLDER / ".lock"):
+            check_replaceable(target)
+            folder = beside.is_dir()
+            # A writer that is killed between the two renames leaves an output that is ours, and
+            # that is not taken for a good one.
+            _write(target, Record(None, target.is_dir() if target.exists() else folder))
+            swap_in(beside, target)
+            write_bytes(seen_path(target), json.dumps({sha256: seen}).encode())
+            _write(target, Record(sha256, folder))
+    finally:
+        remove(beside)
+
+
+def problem_of(output: Path) -> str:
+    """Why an output can not be used, in words; empty if it is there and what its record says."""
+    recover(output)
+    if not output.exists():
+        return "does not exist"
+    record = read_record(output)
+    if record is None:
+        return "has no record, so it was not made by this project"
+    if record.sha256 is None:
+        return "was not written completely"
+    seen = {record.sha256: look_at(output)}
+    with suppress(OSError, ValueError):
+        if json.loads(seen_path(output).read_bytes()) == seen:
+            return ""
+    if hash_content(output) != record.sha256:
+        return "is not what its record says: it was changed or damaged after it was made"
+    with suppress(OSError):  # a copy, or a moved clone: it need not be hashed next time
+        write_bytes(seen_path(output), json.dumps(seen).encode())
+    return ""
+
+
+def hash_content(path: Path) -> str:
+    """SHA-256 of a file, or of all files in a folder with their names.
+
+    Files in the folder that are outputs with a record of their own are not counted.
+    """
+    if not path.is_dir():
+        return _hash_file(path)
+    names = (f"{name} {_hash_file(path / name)}\n" for name in look_at(path))
+    return hashlib.sha256("".join(names).encode()).hexdigest()
+
+
+def look_at(path: Path) -> Seen:
+    """Relative name -> size, time of the last change and inode, of a file or all in a folder."""
+    inside = path.rglob("*") if path.is_dir() else [path]
+    files = sorted(
+        p
+        for p in inside
+        if p == path
+        or (
+            p.is_file() and FOLDER not in p.parts[len(path.parts) :] and not record_path(p).exists()
+        )
+    )
+    stats = ((file.relative_to(path).as_posix(), file.stat()) for file in files)
+    return {name: [stat.st_size, stat.st_mtime_ns, stat.st_ino] for name, stat in stats}
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(output: Path, record: Record) -> None:
+    write_bytes(record_path(output), json.dumps(asdict(record), indent=1).encode())
