@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from benchmarks import lightgcn_step, ranking, reward, tokens
+from benchmarks import lightgcn_step, ranking, reward, start_up, tokens
 from benchmarks.measure import Section, finish, surroundings
 
 PARTS: dict[str, Callable[[], Section]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], Section]] = {
     "ranking": ranking.run,
     "reward": reward.run,
     "tokens": tokens.run,
+    "start": start_up.run,
 }
 PACKAGES = (
     "torch", "torch-geometric", "numpy", "scipy", "networkx", "fastapi", "uvicorn", "requests",

@@ -11,7 +11,7 @@ ROOT = Path(rerec_pipeline.__file__).parent
 
 #: From the ground up; a room may import from those below it.
 FLOORS = [
-    {"errors", "rules"},
+    {"errors", "lazy", "rules", "startup"},
     {"storage"},
     {"experiments"},
     {"processes"},

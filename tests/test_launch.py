@@ -79,7 +79,7 @@ class TestTelling:
         hooks.after_context_created(None)
         hooks.before_pipeline_run(None, PIPELINE, catalog)
         hooks.before_node_run(None, catalog, {}, False)
-        assert not hooks._is_mlflow_enabled
+        assert hooks._run is None
         SummaryHooks().after_pipeline_run(None, None, catalog)
 
 

@@ -1,34 +1,28 @@
-"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``, ..."""
+"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``, ...
+
+Kedro imports this module for every command, ``kedro --help`` included: each command imports what
+it needs when it is called.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
-from rerec_pipeline import fetching
 from rerec_pipeline.commands.pretrained import fetch_backbone
 from rerec_pipeline.commands.shown import errors_shown
-from rerec_pipeline.experiments.grid import Cell, read_assignments, read_sweep
-from rerec_pipeline.reporting.evidence import put_into, table, verdict
-from rerec_pipeline.rules import EvaluatedSplit
-from rerec_pipeline.runner.experiment import (
-    Plan,
-    evidence_cells,
-    make_plan,
-    read_grid,
-    run_plan,
-    say_failures,
-    say_results,
-    say_where,
-)
-from rerec_pipeline.runner.grid_run import Outcome
-from rerec_pipeline.runner.workplace import Workplace
-from rerec_pipeline.storage.writing import write_bytes
+
+if TYPE_CHECKING:
+    from rerec_pipeline import fetching
+    from rerec_pipeline.experiments.grid import Cell
+    from rerec_pipeline.runner.experiment import Plan
+    from rerec_pipeline.runner.grid_run import Outcome
+    from rerec_pipeline.runner.workplace import Workplace
 
 #: What ``--domain`` takes.
 DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
@@ -60,7 +54,7 @@ cli.add_command(fetch_backbone)
 @click.option("--params", default="", help="parameter=value,... of all cells.")
 @click.option(
     "--split",
-    type=click.Choice(get_args(EvaluatedSplit)),
+    type=click.Choice(["validation", "test"]),
     help="Whose queries are asked; in place of the preset's.",
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1))
@@ -85,6 +79,10 @@ def experiment(
 
     A cell that is finished is not run again unless its code, data or parameters have changed.
     """
+    from rerec_pipeline.experiments.grid import read_assignments, read_sweep
+    from rerec_pipeline.runner.experiment import make_plan, read_grid
+    from rerec_pipeline.runner.workplace import Workplace
+
     with errors_shown():
         options: dict[str, Any] = {"params": read_assignments(params)}
         if variants is not None:
@@ -115,6 +113,11 @@ def evidence(
     write: bool,
 ) -> None:
     """Shows that fine-tuning learns: the experiment of that preset, held against its bars."""
+    from rerec_pipeline.reporting.evidence import put_into, table, verdict
+    from rerec_pipeline.runner.experiment import evidence_cells, make_plan, read_grid, say_where
+    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.storage.writing import write_bytes
+
     with errors_shown():
         options = {} if seeds is None else {"seeds": _numbers(seeds)}
         project = Path(metadata.project_path)
@@ -135,6 +138,8 @@ def evidence(
 
 def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> dict[Cell, Outcome]:
     """Runs a plan and says what came of it; cells that failed are an error."""
+    from rerec_pipeline.runner.experiment import run_plan, say_failures, say_results, say_where
+
     click.echo(f"{plan.name}: {len(plan.cells)} cells, {jobs} at once")
     try:
         outcomes = run_plan(plan, place, jobs, fresh, click.echo)
@@ -183,6 +188,9 @@ def fetch_recbench(
     A broken fetch is gone on with by the same command. Which files, and from where, stands in
     conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
     """
+    from rerec_pipeline import fetching
+    from rerec_pipeline.runner.workplace import Workplace
+
     with errors_shown():
         rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
     click.echo(fetching.notice(rule))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import gc
 import os
 from datetime import timedelta
-
-import torch
-import torch.distributed as dist
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 from rerec_pipeline.errors import ReRecError
+
+if TYPE_CHECKING:  # torch is imported where it is needed: the command line asks is_main(), too
+    import torch
 
 #: Longest wait for the main process, which alone copies a policy of gigabytes to MLflow. A process
 #: that fails is not waited for: launchers then end the others.
@@ -35,6 +35,8 @@ def is_main() -> bool:
 
 def device() -> torch.device:
     """The accelerator of this process, or the CPU."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
@@ -45,6 +47,8 @@ def free_memory() -> None:
 
     The optimizer of a 3 B policy alone takes 25 GB, which evaluation has use for.
     """
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -53,6 +57,9 @@ def free_memory() -> None:
 def join() -> None:
     """Connects the processes of a launch; does nothing without a launcher."""
     if count() > 1:
+        import torch
+        from accelerate import PartialState
+
         PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
 
 
@@ -67,6 +74,8 @@ def wait_for_all(where: str) -> None:
     """
     if count() == 1:
         return
+    import torch.distributed as dist
+
     places: list[str] = [""] * count()
     dist.all_gather_object(places, where)
     if set(places) != {where}:

@@ -6,9 +6,6 @@ from rerec_pipeline.hooks.mlflow import MlflowHooks
 from rerec_pipeline.hooks.provenance import ProvenanceHooks
 from rerec_pipeline.hooks.summary import SummaryHooks
 
-# kedro-mlflow's hook is registered as a subclass of ours, so not by the plug-in itself.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
-
 # The last one is called first: parameters and inputs are checked before MLflow starts a run.
 HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks(), LaunchHooks())
 

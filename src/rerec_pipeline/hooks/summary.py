@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
@@ -48,6 +47,8 @@ class SummaryHooks:
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
                 lines.append(f"{label:<12} {path.relative_to(root)}")
+        import mlflow
+
         run = mlflow.last_active_run()
         if run is not None and lines:
             lines.append(f"{'MLflow run':<12} {run.info.run_id} (make ui)")

@@ -78,13 +78,13 @@ class TensorsDataset(AbstractDataset[dict[str, "torch.Tensor"], dict[str, "torch
 
     def load(self) -> dict[str, torch.Tensor]:
         """Reads all tensors."""
-        from safetensors.torch import load_file  # noqa: PLC0415 - torch, where it is needed
+        from safetensors.torch import load_file
 
         return load_file(str(self._filepath))
 
     def save(self, data: dict[str, torch.Tensor]) -> None:
         """Writes beside the file, then renames."""
-        from safetensors.torch import save_file  # noqa: PLC0415
+        from safetensors.torch import save_file
 
         with replacing(Path(self._filepath)) as beside:
             save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))

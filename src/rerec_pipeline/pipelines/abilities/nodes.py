@@ -74,7 +74,7 @@ def _measure(
     abilities: AbilityParameters,
 ) -> pd.DataFrame:
     # The harness is an extra, and takes seconds to import that no other command should wait.
-    from rerec_pipeline.models.harness import BackboneLM, Tasks  # noqa: PLC0415
+    from rerec_pipeline.models.harness import BackboneLM, Tasks
 
     tasks = Tasks(abilities.tasks, abilities.folder, questions)
     cast_weights(policy.model, backbone.dtype)  # before and after in the same precision

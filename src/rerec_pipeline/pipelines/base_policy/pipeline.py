@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import data_engineering
-from rerec_pipeline.pipelines.base_policy import nodes
+
+nodes = LazyModule("rerec_pipeline.pipelines.base_policy.nodes")
 
 #: The worlds it is pretrained on; ``base_policy.worlds`` gives their shares.
 WORLDS = ("sample_movie", "sample_book")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline.pipelines.comparison import nodes
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.comparison.nodes")
+
 
 PLOTS = [
     "comparison_accuracy_plot",

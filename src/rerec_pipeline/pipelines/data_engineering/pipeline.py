@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline.pipelines.data_engineering import nodes
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.data_engineering.nodes")
 
 #: All that is known of a query when its candidates are drawn.
 ASKED = ("queries", "splits", "mentions", "histories")

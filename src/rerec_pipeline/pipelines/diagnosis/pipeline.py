@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import evaluation
-from rerec_pipeline.pipelines.diagnosis import nodes
-from rerec_pipeline.reporting.diagnosis_plots import PANELS
+
+nodes = LazyModule("rerec_pipeline.pipelines.diagnosis.nodes")
+
+#: Plots of the page, by the names of ``reporting.diagnosis_plots.PANELS``.
+PANELS = (
+    *("reward", "groups", "terms", "variance", "penalty", "form", "policy", "updates", "length"),
+    *("difficulty", "supervised"),
+)
 
 #: Answers are scored again, by the very nodes of the evaluation: scores are not kept in files.
 SCORING = ("build_task", "build_reward", "score_answers")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline.pipelines.evaluation import nodes
+from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
+
+nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
 
 def create_pipeline() -> Pipeline:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline.pipelines.graph_modeling import nodes
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.graph_modeling.nodes")
 
 
 def create_pipeline() -> Pipeline:

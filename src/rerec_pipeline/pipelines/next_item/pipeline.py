@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import data_engineering
-from rerec_pipeline.pipelines.evaluation.nodes import answer_after, answer_before
-from rerec_pipeline.pipelines.next_item import nodes
 from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
+
+nodes = LazyModule("rerec_pipeline.pipelines.next_item.nodes")
+asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
 _REPORTED = ["next_item_counts", "params:next_item", "params:evaluation"]
 _MODELS = "next_item_baselines"
@@ -73,13 +75,13 @@ def create_pipeline() -> Pipeline:
                 name="word_choices",
             ),
             Node(
-                answer_before,
+                asking.answer_before,
                 [*_ASKED, *BACKBONE, "params:evaluation"],
                 "next_item_answers_before",
                 name="choose_before",
             ),
             Node(
-                answer_after,
+                asking.answer_after,
                 [*_ASKED, "policy", "params:rft", "params:evaluation"],
                 "next_item_answers_after",
                 name="choose_after",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline.pipelines.rft import nodes
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.rft.nodes")
 
 #: All that an untrained backbone's reading and answering depends on. Naming no more than that
 #: lets variants share it.

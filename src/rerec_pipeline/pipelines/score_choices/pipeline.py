@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
-from rerec_pipeline.pipelines.score_choices import nodes
+
+nodes = LazyModule("rerec_pipeline.pipelines.score_choices.nodes")
 
 
 def create_export_pipeline() -> Pipeline:
