@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from trl import GRPOTrainer
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone
 from rerec_pipeline.training import fine_tuning
 from rerec_pipeline.training.fine_tuning import grpo_config, sft_config
+from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import ReRecTrainer
 from tests.training.test_trainer import rft_parameters
 
@@ -126,7 +126,7 @@ class TestAtOnce:
             asked.append(len(prompt_ids))
             return [[ids[0] * 10] for ids in prompt_ids], None
 
-        monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", generate)
+        monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
         trainer = ReRecTrainer.__new__(ReRecTrainer)
         trainer.at_once, trainer.use_vllm = at_once, vllm
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)

@@ -1,4 +1,4 @@
-"""Batched answers of a policy, for evaluation."""
+"""Batched answers of a policy: for evaluation, and several to each prompt in training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,65 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from rerec_pipeline import processes
 from rerec_pipeline.models.backbone import Backbone, prompt_ids
+from rerec_pipeline.models.shared_prompts import group_size
 from rerec_pipeline.recbench.task import Example
+
+
+def generate_groups(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, **details: Any
+) -> Tensor:
+    """Does what ``model.generate`` does, but reads a prompt that neighbouring rows share once.
+
+    The cache of all but the last token of the prompts is handed to ``generate``, which goes on as
+    from any cache: the same tokens, and the same draws of the random generator.
+
+    Args:
+        model: What generates; any with ``generate``.
+        input_ids: Prompts, left padded, int (B, P).
+        attention_mask: Where they are not padding, (B, P).
+        **details: Passed on to ``generate``.
+
+    Returns:
+        What ``generate`` gives. Where no prompts are shared, or the cache is not of keys and
+        values of all tokens (or ``generation_config`` names another), they are read row by row.
+    """
+    config = details.get("generation_config")
+    other_cache = config is not None and (config.use_cache is False or config.cache_implementation)
+    images = any(isinstance(value, Tensor) for value in details.values())
+    group = 1 if other_cache or images else group_size(input_ids, attention_mask)
+    if group > 1 and input_ids.shape[1] > 1:
+        cache = _cache_of(model, input_ids[::group, :-1], attention_mask[::group, :-1])
+        if cache is not None:
+            cache.batch_repeat_interleave(group)
+            details["past_key_values"] = cache
+    # Of the class: TRL's trainers are given this function as their model's ``generate``.
+    generate = type(model).generate
+    made: Tensor = generate(model, input_ids=input_ids, attention_mask=attention_mask, **details)
+    return made
+
+
+def _cache_of(model: Any, input_ids: Tensor, attention_mask: Tensor) -> DynamicCache | None:
+    """Keys and values of some prompts; None if a model keeps other things."""
+    # Counted as ``generate`` counts: padding is before the first position.
+    positions = (attention_mask.long().cumsum(dim=1) - 1).masked_fill(attention_mask == 0, 0)
+    cache = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=positions,
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    plain = type(cache) is DynamicCache and {type(layer) for layer in cache.layers} == {
+        DynamicLayer
+    }
+    return cache if plain else None
 
 
 @torch.no_grad()

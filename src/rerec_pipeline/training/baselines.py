@@ -10,6 +10,7 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from rerec_pipeline.rerec.returns import moments, penalised_returns, standardise, token_kl
 from rerec_pipeline.rules import KLEstimator
+from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import RecTaskTrainer, TaskGRPOTrainer
 
 
@@ -84,7 +85,7 @@ class ReinforcePPTrainer(TaskGRPOTrainer):
         return logps
 
 
-class TaskRLOOTrainer(RecTaskTrainer, RLOOTrainer):
+class TaskRLOOTrainer(RecTaskTrainer, SharesPrompts, RLOOTrainer):
     """RLOO (Ahmadian et al. 2024): each rollout against the mean of the others of its group.
 
     Advantage, KL in the reward and the clipped loss over whole completions are TRL's own; only

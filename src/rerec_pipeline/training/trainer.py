@@ -25,6 +25,7 @@ from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
+from rerec_pipeline.training.shared_prompts import SharesPrompts
 
 CURRICULUM_FILE = "curriculum.json"
 
@@ -210,7 +211,7 @@ def _of_tokens(output: dict[str, Any]) -> torch.Tensor:
     return advantages.unsqueeze(1).expand(output["completion_ids"].shape)
 
 
-class TaskGRPOTrainer(RecTaskTrainer, GRPOTrainer):
+class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
     """``RecTaskTrainer`` on TRL's GRPO: completions in portions that fit in memory."""
 
     def _generate_single_turn(

@@ -1,0 +1,238 @@
+"""Reading the completions of a group with their common prompt read once.
+
+Prompts and completions of a batch are packed into one row of tokens. Everything in a transformer
+but attention works on tokens alone, so only attention has to know who belongs to whom: prompts
+attend to themselves, completions to their prompt and themselves. The attention is registered with
+transformers as an implementation of its own (``AttentionInterface``) and is SDPA for every other
+call. Without a cache, it works under gradient checkpointing, LoRA and autocast, and inside DDP and
+FSDP, as the model's own forward does. The gradients of a prompt's keys and values are summed over
+its completions by autograd.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "shared_prompts"
+
+
+def group_size(prompt_ids: Tensor, prompt_mask: Tensor) -> int:
+    """How many neighbouring rows can share a prompt, the same number everywhere.
+
+    Args:
+        prompt_ids: Prompts, int (B, P).
+        prompt_mask: Where they are not padding, (B, P).
+
+    Returns:
+        The greatest number that divides the length of every run of equal rows; 1 if there is none.
+    """
+    rows = torch.cat([prompt_ids, prompt_mask.to(prompt_ids.dtype)], dim=1)
+    starts = (rows[1:] != rows[:-1]).any(dim=1).nonzero().flatten().add(1).tolist()
+    bounds = [0, *starts, len(rows)]
+    return math.gcd(*(end - start for start, end in pairwise(bounds)))
+
+
+def causal_model(model: Any) -> Any:
+    """The causal language model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def why_not_shared(model: Any) -> str | None:
+    """Why a model can not read a packed row; None if it can.
+
+    Args:
+        model: A causal language model or a PEFT model, not wrapped for distribution.
+    """
+    base = causal_model(model)
+    config = base.config
+    layers = getattr(config, "layer_types", None) or ["full_attention"]
+    window = getattr(config, "sliding_window", None) if "layer_types" not in vars(config) else None
+    reasons = {
+        "its adapter puts tokens before every prompt": isinstance(model, PeftModel)
+        and model.active_peft_config.is_prompt_learning,
+        "it reads more than text": config.get_text_config() is not config,
+        f"its attention is {config._attn_implementation}, not sdpa": (
+            config._attn_implementation not in ("sdpa", ATTENTION)
+        ),
+        "its attention can not be exchanged": not base._supports_attention_backend,
+        "its attention does not reach back to the prompt everywhere": (
+            window is not None or set(layers) != {"full_attention"}
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+@dataclass(eq=False)
+class PackedGroups:
+    """N prompts of P tokens and G completions of each, R tokens long, packed into one row.
+
+    The row holds the prompts (N x P), left padded, and all but the last token of the completions
+    (N x G x L, L = R - 1), right padded; the last token of a prompt predicts the first of each of
+    its completions. Columns that are padding in every row are left out. Positions are those of the
+    rows before they were packed, as a model without ``position_ids`` counts them.
+
+    Attributes:
+        input_ids: The row, int (1, N P + N G L).
+        position_ids: Of its tokens, likewise.
+        prompt_mask: What prompt tokens attend to, bool (N, 1, P, P).
+        completion_mask: What completion tokens attend to, bool (N G, 1, L, P + L).
+        labels: The S completion tokens that are no padding, int (1, S).
+        scored: Where they are, indices into N G R.
+        shape: N, G, P and L.
+        layers: How many layers have attended.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    prompt_mask: Tensor
+    completion_mask: Tensor
+    labels: Tensor
+    scored: Tensor
+    shape: tuple[int, int, int, int]
+    layers: int = field(default=0)
+
+    @classmethod
+    def of(cls, ids: Tensor, mask: Tensor, completion_length: int) -> PackedGroups:
+        """Packs whole rows; neighbours with the same prompt share it.
+
+        Args:
+            ids: Prompts, left padded, and completions, right padded, int (B, P + R).
+            mask: Where they are not padding, (B, P + R).
+            completion_length: R.
+        """
+        present = mask.bool()
+        start, r = _bounds(present, completion_length)
+        ends = ids.shape[1] - completion_length
+        g = group_size(ids[:, start:ends], present[:, start:ends])
+        prompts, completions = ids[::g, start:ends], ids[:, ends : ends + r]
+        scored = present[:, ends : ends + r].flatten().nonzero().flatten()
+        (n, p), length = prompts.shape, r - 1
+        position = torch.arange(start, ends + length, device=ids.device)
+        causal = position[:, None] >= position
+        # A token of padding sees itself, lest its softmax be over nothing.
+        itself = torch.eye(p, dtype=torch.bool, device=ids.device)
+        seen = (present[::g, None, start:ends] | itself) & causal[:p, :p]
+        reached = present[:, None, start : ends + length] & causal[p:]
+        return cls(
+            torch.cat([prompts.flatten(), completions[:, :-1].flatten()])[None],
+            torch.cat([position[:p].repeat(n), position[p:].repeat(n * g)])[None],
+            seen[:, None],
+            reached[:, None],
+            completions.flatten()[scored][None],
+            scored,
+            (n, g, p, length),
+        )
+
+    def split(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes (1, heads, tokens, d) apart into (N, heads, P, d) and (N, G, heads, L, d)."""
+        n, g, p, length = self.shape
+        rows = packed[0]
+        prompts = rows[:, : n * p].unflatten(1, (n, p)).transpose(0, 1)
+        completions = rows[:, n * p :].unflatten(1, (n, g, length)).permute(1, 2, 0, 3, 4)
+        return prompts, completions
+
+    def whole(self, packed: Tensor) -> Tensor:
+        """Keys or values of whole rows, (N G, heads, P + L, d)."""
+        prompts, completions = self.split(packed)
+        repeated = prompts[:, None].expand(-1, self.shape[1], -1, -1, -1)
+        return torch.cat([repeated, completions], dim=3).flatten(0, 1)
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, **details: Any
+    ) -> Tensor:
+        """Attention of all tokens of the row, (1, tokens, heads, d)."""
+        self.layers += 1
+        prompts, completions = self.split(query)
+        told, _ = sdpa_attention_forward(
+            module, prompts, self.split(key)[0], self.split(value)[0], self.prompt_mask, **details
+        )
+        if not self.shape[3]:
+            return told.flatten(0, 1)[None]
+        queries = completions.flatten(0, 1)
+        keys, values = self.whole(key), self.whole(value)
+        made, _ = sdpa_attention_forward(
+            module, queries, keys, values, self.completion_mask, **details
+        )
+        return torch.cat([told.flatten(0, 1), made.flatten(0, 1)])[None]
+
+    def before_scored(self, hidden: Tensor) -> Tensor:
+        """Hidden states that predict the scored tokens, (1, S, H), of those of the row."""
+        n, g, p, length = self.shape
+        prompts = hidden[0, : n * p].unflatten(0, (n, 1, p))[:, :, -1:]
+        completions = hidden[0, n * p :].unflatten(0, (n, g, length))
+        states = torch.cat([prompts.expand(-1, g, -1, -1), completions], dim=2)
+        return states.flatten(0, 2).index_select(0, self.scored)[None]
+
+    def spread(self, values: Tensor, width: int) -> Tensor:
+        """Values of the scored tokens, (1, S), as (N G, ``width``), zero for padding."""
+        n, g, _, length = self.shape
+        flat = values.new_zeros(n * g * (length + 1)).index_copy(0, self.scored, values[0])
+        return pad(flat.view(n * g, length + 1), (0, width - length - 1))
+
+
+def _bounds(present: Tensor, completion_length: int) -> tuple[int, int]:
+    """First column of a prompt that is not all padding, and length of the longest completion."""
+    columns = present.any(dim=0).nonzero().flatten()
+    prompt = present.shape[1] - completion_length
+    first, last = columns[[0, -1]].tolist()
+    return min(first, prompt - 1), max(last + 1 - prompt, 1)
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    packed_groups: PackedGroups | None = None,
+    **details: Any,
+) -> tuple[Tensor, None]:
+    """SDPA, as transformers has it, that also knows packed groups."""
+    if packed_groups is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **details)
+    return packed_groups.attend(module, query, key, value, **details), None
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def read_packed(model: Any, whole: Any, packed: PackedGroups, **details: Any) -> Any:
+    """Lets a model read a packed row.
+
+    Args:
+        model: The causal language model inside, whose trunk's output is cut to what is scored.
+        whole: What is called: the model or whatever it is wrapped in.
+        packed: The row.
+        **details: Passed on.
+
+    Returns:
+        What ``whole`` makes of the S hidden states before the scored tokens.
+    """
+    if model.config._attn_implementation != ATTENTION:
+        model.set_attn_implementation(ATTENTION)
+
+    def cut(_module: Any, _args: Any, output: Any) -> Any:
+        output.last_hidden_state = packed.before_scored(output.last_hidden_state)
+        return output
+
+    with model.base_model.register_forward_hook(cut):
+        return whole(
+            input_ids=packed.input_ids,
+            position_ids=packed.position_ids,
+            # A mask of four dimensions is handed on as it is; ours is in the packed groups.
+            attention_mask=packed.prompt_mask,
+            packed_groups=packed,
+            **details,
+        )
