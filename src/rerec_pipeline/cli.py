@@ -14,7 +14,7 @@ from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
-from rerec_pipeline.commands.pretrained import fetch_backbone
+from rerec_pipeline.commands.pretrained import fetch_backbone, plan_run
 from rerec_pipeline.commands.shown import errors_shown
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def cli() -> None:
 
 
 cli.add_command(fetch_backbone)
+cli.add_command(plan_run)
 
 
 @cli.command()

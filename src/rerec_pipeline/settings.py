@@ -16,6 +16,7 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {
         "mlflow": ["mlflow*"],
         "fetch": ["fetch*"],
+        "plan": ["plan*"],
         "experiments": ["experiments*"],
     },
     # Without these, one key in conf/local would replace a whole block of conf/base.

@@ -94,10 +94,12 @@ class TestPrompts:
         assert asked == prompt_ids(backbone.tokenizer, world[2])
 
     def test_they_begin_once(self, backbone, world):
-        begin = backbone.tokenizer.bos_token_id
-        for ids in prompt_ids(backbone.tokenizer, world[2]):
-            assert ids.count(begin) == (0 if begin is None else 1)
-            assert begin is None or ids[0] == begin
+        """ChatML of SmolLM2 begins every turn with the bos token, others the prompt."""
+        tokenizer = backbone.tokenizer
+        begin, turns = tokenizer.bos_token_id, 3 if tokenizer.bos_token == "<|im_start|>" else 1
+        for ids in prompt_ids(tokenizer, world[2]):
+            assert ids.count(begin) == (0 if begin is None else turns)
+            assert begin is None or (ids[0] == begin and ids[1] != begin)
 
     def test_padding_is_on_the_left_and_is_not_read(self, backbone):
         padded = backbone.tokenizer.pad({"input_ids": [[5, 6], [7]]}, return_tensors="pt")

@@ -30,3 +30,32 @@ def fetch_backbone(metadata: ProjectMetadata, name: str) -> None:
         done = fetch_model(rule, target)
     click.echo(f"{'Made' if done else 'Already there:'} {target.relative_to(root)}")
     click.echo(f"{rule.original}, {rule.licence}; {rule.precision}")
+
+
+@click.command("plan")
+@click.option("--params", default="", help="As of kedro run: backbone=...,dataset=...,...")
+@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--card", default="cpu", show_default=True, help="An entry of conf/base/plan.yml.")
+@click.option("--prompt-tokens", type=click.FloatRange(min=1), help="Of a prompt, on average.")
+@click.option("--completion-tokens", type=click.FloatRange(min=1), help="Likewise.")
+@click.pass_obj
+def plan_run(
+    metadata: ProjectMetadata,
+    params: str,
+    gpus: int,
+    card: str,
+    prompt_tokens: float | None,
+    completion_tokens: float | None,
+) -> None:
+    """Says what a fine-tuning needs: memory and whether it fits, tokens, steps, hours.
+
+    It needs no weights and runs nothing. Lengths of prompts are those of an earlier run with this
+    data set and backbone (prompt_lengths.json) if there was one.
+    """
+    from rerec_pipeline.runner.planning import plan
+    from rerec_pipeline.runner.workplace import Workplace
+
+    place = Workplace(Path(metadata.project_path))
+    with errors_shown():
+        lines = [*plan(place, params, gpus, card, prompt_tokens, completion_tokens)]
+    click.echo("\n".join(lines))

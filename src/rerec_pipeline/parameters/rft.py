@@ -231,6 +231,19 @@ class RFTParameters(Rule):
         return self.algorithm == "sft" and self.sft.teaches == "traces"
 
     @property
+    def reads_again(self) -> bool:
+        """Whether the policy reads rollouts once more, for log-probabilities of its own.
+
+        After it has changed, in RLOO's ratio, in REINFORCE++'s reward, and beside vLLM's.
+        """
+        return (
+            self.budget.updates > 1
+            or self.generation.vllm
+            or self.algorithm == "rloo"
+            or (self.algorithm == "reinforce_pp" and self.optimizer.beta > 0)
+        )
+
+    @property
     def samples_per_step(self) -> int:
         """Rollouts (or supervised examples) of an optimizer step, over all processes."""
         if self.algorithm == "sft":

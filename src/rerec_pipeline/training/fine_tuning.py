@@ -208,14 +208,7 @@ def passes_per_token(rft: RFTParameters) -> int:
     it where there is a KL; and the policy reads it once more where its log-probabilities are
     needed: after it has changed, in RLOO's ratio, in REINFORCE++'s reward, and beside vLLM's.
     """
-    kl = rft.optimizer.beta > 0
-    read_again = (
-        rft.budget.updates > 1
-        or rft.generation.vllm
-        or rft.algorithm == "rloo"
-        or (rft.algorithm == "reinforce_pp" and kl)
-    )
-    return 4 + kl + read_again
+    return 4 + (rft.optimizer.beta > 0) + rft.reads_again
 
 
 def epoch_row(plan: EpochPlan) -> dict[str, Any]:
