@@ -15,6 +15,7 @@ from rerec_pipeline.reporting.comparison import arms_of, check_queries, compare
 from rerec_pipeline.reporting.comparison_report import headline, p_text, published, sensitivity
 from rerec_pipeline.storage.reports import CellTablesDataset
 from tests.pipelines import fabricated
+from tests.reporting.test_pages import check_page
 from tests.test_parameters import parameters
 
 FILES = {
@@ -35,6 +36,10 @@ SWEEP = [
      "changes": {"rft.reward.weights.qas": weight}}
     for weight in (0.01, 0.1, 0.3) for seed in (0, 1)
 ]  # fmt: skip
+
+#: Pages that exist, as their data set lists them: of one finished run, and of no run of ours.
+RUN = "sample_book/tiny/grpo/seed-0"
+PAGES = {f"{run}/transcripts.html": f"../../{run}/transcripts.html" for run in (RUN, "other")}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def told(project, rule, cells, **setting):
     report = nodes.report_comparison(experiment, table, **tables, comparison=rule)
     report = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from its file
     figures = nodes.plot_comparison(report, logs, tables["cell_summaries"], rule)
-    return table, report, figures, nodes.tell_comparison(report, *figures)
+    return table, report, figures, nodes.tell_comparison(report, experiment, PAGES, *figures)
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +316,7 @@ class TestPublished:
             assert not other["same_setting"] and len(other["accuracy"]) == 2
 
     def test_on_the_page(self, compared, tmp_path, rule):
-        note = "not to be held against the ones above"
+        note = "Not to be compared with the figures above"
         assert note in compared[3] and "paper 0." not in compared[3]
         setting = {"dataset": "recbench_movie", "backbone": "llama3.2-3b"}
         page = told(tmp_path, rule, CELLS[:6], **setting)[3]
@@ -328,7 +333,7 @@ class TestSplit:
             _, report, _, page = told(tmp_path / split, rule, cells, split=split)
             assert report["experiment"]["split"] == split
             assert (
-                f"6 finished cells, {queries} queries of the {split} split in {queries} clusters"
+                f"6 finished runs, {queries} queries of the {split} split in {queries} clusters"
                 in page
             )
             assert f"all<small>n = {queries}<br>{queries} clusters</small>" in page
@@ -460,17 +465,16 @@ class TestPlots:
 
 
 class TestPage:
-    def test_it_needs_no_network_and_has_plotly_once(self, compared):
+    def test_it_is_a_page_like_the_others(self, compared):
         page = compared[3]
-        assert page.count("plotly.js v") == 1
-        body = page[page.index("<body>") :]
-        assert "src=" not in body and "<link" not in page[: page.index("<script>")]
+        links = {f"../../{RUN}/transcripts.html", compared[1]["published"]["address"]}
+        check_page(page, "Variants compared: experiment", links)
         for name in ("accuracy", "differences", "faithfulness", "learning"):
-            assert body.count(f'id="plot-{name}"') == 1
+            assert page.count(f'id="plot-{name}"') == 1
 
     def test_it_says_what_failed_and_escapes_it(self, compared):
         page = compared[3]
-        assert "1 cell of this experiment is not finished" in page
+        assert "1 run of this experiment is not finished" in page
         assert "OutOfMemory: &lt;GPU&gt; is full" in page and "<GPU>" not in page
 
     def test_the_table_has_every_variant_with_its_interval(self, compared):

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from rerec_pipeline.parameters import DiagnosisParameters
-from rerec_pipeline.reporting.diagnosis_page import changes, diagnosis_page
 from rerec_pipeline.reporting.diagnosis_plots import PANELS, training_plots, was_measured
 from rerec_pipeline.reporting.findings import RunRecord, examine
+from rerec_pipeline.reporting.pages import diagnosis_page
+from rerec_pipeline.reporting.transcripts import Answer, Transcript, changes
+from tests.reporting.test_pages import check_page
 
 CONF = Path(__file__).parents[2] / "conf/base/parameters_diagnosis.yml"
 SETTINGS = DiagnosisParameters(**yaml.safe_load(CONF.read_text())["diagnosis"])
@@ -180,10 +182,18 @@ class TestChanges:
         assert changes(self.before, self.after, 1) == ([2], [5])
 
 
+BOXES = r"\boxed{" * 60
+GAIN = Transcript(
+    "q<1>", "explicit", "<b>query</b>", "Brazil & more",
+    Answer(("<i>reasoning</i>", BOXES), frozenset({0}), BOXES, False, 0.25, -0.5),
+    Answer(("Brazil.",), frozenset(), "Brazil & more", True, 1.0, 1.0),
+)  # fmt: skip
+
+
 def page_of(run):
     plots = training_plots(run.log, SETTINGS.window)
-    gains = ["<article>G</article>"]
-    return diagnosis_page("A & B", examine(run, SETTINGS.limits), plots, gains, [])
+    links = {"Transcripts": "transcripts.html"}
+    return diagnosis_page("A & B", links, examine(run, SETTINGS.limits), plots, 10, [GAIN], [])
 
 
 @pytest.fixture(scope="module")
@@ -193,19 +203,33 @@ def page():
 
 
 class TestPage:
-    def test_it_needs_no_network_and_has_plotly_once(self, page):
-        loaded = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[^>]*>", page)
-        assert loaded == [] and page.count("plotly.js v") == 1
-        assert page.count("<figure>") == len(PANELS) - 2  # no difficulties, not supervised
+    def test_it_is_a_page_like_the_others(self, page):
+        check_page(page, "A & B", links={"transcripts.html"})
+        assert page.count("<figure") == len(PANELS) - 2  # no difficulties, not supervised
 
     def test_it_says_that_there_is_nothing_to_report(self, page):
-        assert "Nothing to report" in page and "A &amp; B" in page
-        assert "<article>G</article>" in page and "Right before, wrong after: no answer." in page
+        assert "Nothing to report" in page
+        assert page.count("<article") == 1 and "Right before, wrong after: no answer." in page
+
+    def test_a_transcript_is_escaped_and_whole(self, page):
+        article = page[page.index("<article") : page.index("</article>")]
+        assert "&lt;b&gt;query" in article and 'Target: <span class="right">Brazil &amp;' in article
+        assert (
+            article.count(r"\boxed{") == 120 and article.count('class="paragraph penalised"') == 1
+        )
+        assert 'data-before="wrong" data-after="right"' in article
+        assert "QAS 0.25 &middot; PAS -0.50" in article
 
     def test_what_speaks_stands_first(self):
         page = page_of(record(**{"kl": 1.5}))
         assert "Nothing to report" not in page
         assert page.index("KL to the backbone was 1.500") < page.index("<h3>In order")
+
+    def test_values_and_limits_have_units(self, page):
+        rows = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td></tr>", page)
+        units = {unit for *_, unit in rows}
+        assert units == {"%", "p value", "reward", "times", "nats per token"}
+        assert ("10.0%", "40.0%", "%") in rows  # groups without spread
 
     def test_what_was_not_measured_is_named(self, page):
         assert "Not measured in this run: Difficulty of what the curriculum serves, Supervised" in (
@@ -217,7 +241,7 @@ class TestPage:
         plots = training_plots(log, 10)
         assert [n for n, figure in plots.items() if was_measured(figure)] == ["supervised"]
         run = replace(record(), log=log)
-        page = diagnosis_page("", examine(run, SETTINGS.limits), plots, [], [])
+        page = diagnosis_page("", {}, examine(run, SETTINGS.limits), plots, 10, [], [])
         assert "this run, which is supervised and made no rollouts: reward against accuracy" in page
 
     def test_terms_are_found_by_their_prefix(self):

@@ -12,7 +12,7 @@ from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.schemas import Outcomes
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
-from rerec_pipeline.reporting import plots, transcripts
+from rerec_pipeline.reporting import pages, plots, transcripts
 from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
 from rerec_pipeline.reporting.evidence import BEGIN, END, Cell, put_into, table, verdict
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
@@ -20,6 +20,7 @@ from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_policy
 from rerec_pipeline.rerec.reward import Reward, RewardContext
 from rerec_pipeline.training.rollouts import RolloutScorer
+from tests.reporting.test_pages import check_page
 
 TITLES = ["Amélie (2001)", "Toy Story (1995)", "Toy Story 2 (1999)", "Brazil (1985)"]
 FACTS = [
@@ -31,6 +32,22 @@ FACTS = [
     (3, ("Directed_by", "Terry Gilliam")),
     (3, ("Starring", "Robert De Niro")),
 ]
+
+
+def measured(accuracy, facts):
+    row = {"accuracy": accuracy, "n": 8, "clusters": 4,
+           "interval": [accuracy / 4, min(1, 2 * accuracy - accuracy / 4)]}  # fmt: skip
+    return {
+        **row, "by_type": {"explicit": row}, "qas": 0.5, "pas": 0.25, "well_formed": 1.0,
+        "cut_short": 0.0, "paragraphs_penalised": 0.25,
+        "faithfulness": {"facts_confirmed": facts, "verdicts_confirmed": 1.0},
+    }  # fmt: skip
+
+
+METRICS = {
+    "before": measured(0.25, None), "after": measured(0.5, 0.75), "gain": 0.25,
+    "baselines": {"random": {"accuracy": 0.1}}, "run": {"split": "test"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -220,15 +237,25 @@ class TestReport:
             task.catalogue,
             [0, 1, 2],
         )
-        rows = transcripts.transcript_table(*shown)
-        assert rows["truth"].tolist() == [TITLES[3], TITLES[2], TITLES[0]]
+        entries = transcripts.transcribe(*shown)
+        rows = transcripts.transcript_table(entries)
+        assert rows["target"].tolist() == [TITLES[3], TITLES[2], TITLES[0]]
         assert rows["right_after"].tolist() == [True, False, False]
         assert rows["answer_after"].tolist() == ["Brazil (1985)", "Toy Story", "(nothing boxed)"]
         assert rows["reasoning_after"][1].split("\n")[0] == ">> Toy Story (1995): <b>fun</b>."
         assert not rows["reasoning_after"][1].split("\n")[1].startswith(">>")
-        page = transcripts.transcript_page(*shown, "T & T")
-        assert "&lt;query&gt; one" in page and "<b>fun</b>" not in page and "T &amp; T" in page
-        assert page.count("class='paragraph penalised'") == 2  # before and after
+        page = pages.transcripts_page("T & T", {}, METRICS, 0.95, entries)
+        check_page(page, "T & T", links=set())
+        assert "&lt;query&gt; one" in page and "<b>fun</b>" not in page
+        assert page.count('class="paragraph penalised"') == 2  # before and after
+        assert page.count("<article") == 3 and "<option>implicit</option>" in page
+
+    def test_the_page_begins_with_the_accuracy(self):
+        page = pages.transcripts_page("", {}, METRICS, 0.95, [])
+        assert "0.250 before, 0.500 after\n(change +0.250)" in page
+        assert "<td>0.500<small>0.125 to 0.875</small></td>" in page and "95 % interval" in page
+        assert "<td>none</td><td>75.0%</td>" in page  # no fact stated before
+        assert "LightGCN embeddings" in page  # what PAS is
 
     def test_examples_are_picked_by_seed_from_every_type(self, scored):
         _, examples = scored

@@ -20,7 +20,7 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
-from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, styled_figure, whiskers
+from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, share_axis, styled_figure, whiskers
 
 #: Of what a comparison with the reference came to.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
@@ -68,14 +68,14 @@ def _dress(figure: go.Figure, title: str) -> None:
 
 def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
     """Gives every arm a line of its own, the first one at the top."""
-    figure.update_yaxes(autorange="reversed", automargin=True, title="")
+    figure.update_yaxes(autorange="reversed", automargin=True, title="variant")
     figure.update_layout(height=150 + 34 * max(rows, 2))
     return figure
 
 
 def accuracy_by_arm(rows: Rows) -> go.Figure:
     """Accuracy by query type, one dot with its interval an arm."""
-    figure = styled_figure("Accuracy by query type", "", "share right")
+    figure = styled_figure("Accuracy by query type", "query type", "accuracy, % of queries")
     rows = told_apart(rows)
     for name, colour in colours_of(rows).items():
         own = [row for row in rows if arm_name(row["variant"], row["label"]) == name]
@@ -88,7 +88,7 @@ def accuracy_by_arm(rows: Rows) -> go.Figure:
             marker={"color": colour, "size": 8},
         )
     figure.update_layout(scattermode="group", scattergap=0.25, height=440)
-    figure.update_yaxes(range=[0, 1])
+    share_axis(figure)
     return figure
 
 
@@ -98,7 +98,7 @@ def differences(rows: Rows) -> go.Figure:
     reference = next(n for r, n in zip(overall, _named(overall), strict=True)
                      if r["finding"] == REFERENCE)  # fmt: skip
     figure = styled_figure(
-        f"Differences to {reference}", f"difference in accuracy to {reference}", ""
+        f"Differences to {reference}", f"difference in accuracy to {reference} (-1 to 1)", "variant"
     )
     compared = [row for row in overall if row["finding"] != REFERENCE]
     for finding, colour in FINDING_COLOURS.items():
@@ -134,7 +134,7 @@ def faithfulness(rows: Rows) -> go.Figure:
             figure.add_vline(x=before, line_dash="dot", line_color=BEFORE, row=1, col=column)
     _dress(figure, "Faithfulness of the reasoning")
     figure.update_yaxes(categoryorder="array", categoryarray=_named(overall), type="category")
-    figure.update_xaxes(tickformat=".1%")
+    figure.update_xaxes(tickformat=".0%", minallowed=0, maxallowed=1, title="% of those stated")
     return _horizontal(figure, len(overall))
 
 
@@ -171,7 +171,7 @@ def learning_bands(logs: pd.DataFrame, summaries: pd.DataFrame, window: int) -> 
 def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
     """Learning curves with bands over seeds."""
     figure = styled_figure(
-        "Rollout accuracy on training queries", "rollouts", "share right, training queries"
+        "Accuracy of rollouts on training queries", "rollouts", "accuracy, % of rollouts"
     )
     colours = colours_of(told_apart(rows))
     for (variant, label), band in bands.groupby(["variant", "label"], sort=False):
@@ -188,7 +188,7 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
         )  # fmt: skip
     if bands.empty:
         figure.add_annotation(text="no finished cell made rollouts", showarrow=False)
-    figure.update_yaxes(range=[0, 1])
+    share_axis(figure)
     figure.update_layout(height=440)
     return figure
 
@@ -208,7 +208,9 @@ def sensitivity(entries: Rows, columns: int = 1) -> go.Figure:
         _add_sweep(figure, (n // columns + 1, n % columns + 1), entry, colours)
     _dress(figure, "Sensitivity to parameters")
     figure.update_layout(height=110 + 300 * rows)
-    figure.update_yaxes(title="accuracy", matches="y")  # the same height means the same everywhere
+    figure.update_yaxes(
+        title="accuracy, %", matches="y", tickformat=".0%", minallowed=0, maxallowed=1
+    )  # the same height means the same everywhere
     return figure
 
 
@@ -238,7 +240,7 @@ def _add_sweep(
             annotation_text=f"{unchanged['variant']} as it stands", annotation_font_color="#64748b",
             annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(type=kind, tickangle=0, row=row, col=col)
+    figure.update_xaxes(type=kind, tickangle=0, title="value", row=row, col=col)
     if kind != "category":
         ticks = sorted(set(values))
         figure.update_xaxes(tickvals=ticks, ticktext=[f"{v:g}" for v in ticks], row=row, col=col)

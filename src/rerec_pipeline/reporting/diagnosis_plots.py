@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import plotly.graph_objects as go
 
-from rerec_pipeline.reporting.plots import ACCENT, AFTER, BEFORE, styled_figure
+from rerec_pipeline.reporting.plots import ACCENT, AFTER, BEFORE, share_axis, styled_figure
 
 _COLOURS = (AFTER, ACCENT, "#111827", "#0d9488", BEFORE, "#be185d")
 
@@ -39,49 +39,49 @@ class Panel:
 
 PANELS: dict[str, Panel] = {
     "reward": Panel(
-        "Reward and accuracy", "mean of rollouts",
+        "Reward and accuracy", "mean over rollouts (no unit)",
         {"accuracy": "accuracy", "reward": "reward",
          "diagnosis/reward_of_right": "of right answers",
          "diagnosis/reward_of_wrong": "of wrong answers"},
         "Where reward rises and accuracy does not, something else is paid for.",
     ),
     "groups": Panel(
-        "Groups by what they can teach", "share of groups",
+        "Groups by what they can teach", "% of groups",
         {"diagnosis/no_spread": "no spread", "diagnosis/none_right": "none right",
          "diagnosis/all_right": "all right",
          "diagnosis/wrong_above_right": "wrong paid like right"},
         "A group whose rewards are all equal has nothing to compare.",
     ),
     "terms": Panel(
-        "Reward by term", "weighted mean", {"diagnosis/paid/*": ""},
+        "Reward by term", "weighted mean (no unit)", {"diagnosis/paid/*": ""},
         "The terms add up to the reward.",
     ),
     "variance": Panel(
-        "What rewards differ by within groups", "share of variance",
+        "Variance of rewards within groups, by term", "share of variance",
         {"diagnosis/variance_share/*": ""},
         "Only differences within a group teach; the shares add up to 1.",
     ),
     "penalty": Panel(
-        "Penalised paragraphs", "share",
+        "Penalised paragraphs", "% of tokens and of advantages",
         {"raae/penalised_token_share": "of tokens",
          "diagnosis/push_on_penalised": "of all advantages"},
         "Far more advantages than tokens: the penalty drowns the rest.",
     ),
     "form": Panel(
-        "Form of answers", "share of rollouts",
+        "Form of answers", "% of rollouts",
         {"diagnosis/not_boxed": "nothing boxed", "diagnosis/not_listed": "no candidate",
          "completions/clipped_ratio": "cut at the limit"},
         "An answer that is missing, or is no candidate, is a wrong one.",
     ),
     "policy": Panel(
-        "Entropy and distance to the backbone", "entropy, nats a token", {"entropy": "entropy"},
+        "Entropy and distance to the backbone", "entropy, nats per token", {"entropy": "entropy"},
         "Low entropy: rollouts are alike. High KL: the backbone's language is left.",
-        {"kl": "KL"}, "KL, nats a token",
+        {"kl": "KL"}, "KL, nats per token",
     ),
     "updates": Panel(
-        "Updates", "share of tokens", {"clip_ratio/region_mean": "clipped"},
+        "Updates", "% of tokens", {"clip_ratio/region_mean": "clipped"},
         "A ratio can be clipped only where a generation has several updates.",
-        {"grad_norm": "gradient norm"}, "norm before clipping",
+        {"grad_norm": "gradient norm"}, "norm before clipping (no unit)",
     ),
     "length": Panel(
         "Length of completions", "tokens",
@@ -93,13 +93,13 @@ PANELS: dict[str, Panel] = {
         "Difficulty of what the curriculum serves", "mean of 1 - reward",
         {"diagnosis/kept_difficulty": "kept", "diagnosis/returned_difficulty": "returned"},
         "Returned queries were mastered; where they are hard again, they were forgotten.",
-        {"diagnosis/returned": "share returned", "diagnosis/newly_mastered": "newly mastered"},
-        "share of visits",
+        {"diagnosis/returned": "returned", "diagnosis/newly_mastered": "newly mastered"},
+        "% of visits",
     ),
     "supervised": Panel(
-        "Supervised control", "loss", {"loss": "loss"},
+        "Supervised control", "loss, nats per token", {"loss": "loss"},
         "Cross-entropy on the right answers.",
-        {"mean_token_accuracy": "token accuracy"}, "share right", needs="mean_token_accuracy",
+        {"mean_token_accuracy": "token accuracy"}, "% of tokens", needs="mean_token_accuracy",
     ),
 }  # fmt: skip
 
@@ -130,12 +130,16 @@ def draw(panel: Panel, log: pd.DataFrame, window: int) -> go.Figure:
     for (column, axis), colour in zip(axes.items(), _COLOURS, strict=False):
         _add_line(figure, log[column], {**left, **right}[column], axis, colour, window)
     figure.update_yaxes(rangemode="tozero")
+    if panel.y.startswith("%"):
+        share_axis(figure, whole=False)
     if right:
         figure.update_layout(
             yaxis2={"overlaying": "y", "side": "right", "title": panel.second_y,
                     "rangemode": "tozero", "showgrid": False},
             margin={"r": 70},
         )  # fmt: skip
+        if panel.second_y.startswith("%"):
+            share_axis(figure, whole=False, selector={"overlaying": "y"})
     _mark_epochs(figure, log)
     return figure
 

@@ -82,6 +82,19 @@ class Finding:
     sentence: str
     advice: str = ""
 
+    @property
+    def unit(self) -> str:
+        """Unit of value and limit; ``%`` for a share."""
+        return _UNITS.get(self.rule, "%")
+
+
+#: Units of values and limits; that of all other rules is a share.
+_UNITS = {
+    "chance": "p value",
+    "hacking_rise": "reward",
+    "length_factor": "times",
+    "kl": "nats per token",
+}
 
 Check = Callable[[RunRecord, DiagnosisLimits], Finding]
 

@@ -29,6 +29,18 @@ def styled_figure(title: str, x: str, y: str) -> go.Figure:
     return figure
 
 
+def share_axis(figure: go.Figure, whole: bool = True, **axis: Any) -> None:
+    """Labels a vertical axis of shares in percent and keeps it between 0 and 100 %.
+
+    Args:
+        figure: Whose axis.
+        whole: Whether it always shows 0 to 100 %, not only as much as there is.
+        axis: Further settings; ``selector`` or ``row`` and ``col`` pick one axis of several.
+    """
+    limits = {"range": [0, 1]} if whole else {"rangemode": "tozero"}
+    figure.update_yaxes(tickformat=".0%", minallowed=0, maxallowed=1, **limits, **axis)
+
+
 def whiskers(
     values: Iterable[float],
     intervals: Iterable[Sequence[float]],
@@ -57,22 +69,16 @@ def whiskers(
     }
 
 
-def embedded(figure: go.Figure, div_id: str | None = None) -> str:
-    """A figure as a part of a page that has Plotly's script itself."""
-    config = {"displayModeBar": False, "responsive": True}
-    return str(
-        figure.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config)
-    )
-
-
 def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
     """Validation recall and NDCG of LightGCN over the epochs."""
-    figure = styled_figure("LightGCN on validation interactions", "epoch", "score")
+    figure = styled_figure(
+        "LightGCN on validation interactions", "epoch", "Recall and NDCG (0 to 1)"
+    )
     for column, colour in (("recall", AFTER), ("ndcg", ACCENT)):
         figure.add_scatter(
             x=history["epoch"], y=history[column], name=column, mode="lines", line_color=colour
         )
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero", minallowed=0, maxallowed=1)
     return figure
 
 
@@ -86,8 +92,8 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
     """
     by_rl = "accuracy" in log
     column = "accuracy" if by_rl else "mean_token_accuracy"
-    title = "Rollout accuracy on training queries" if by_rl else "Token accuracy of the answers"
-    figure = styled_figure(title, "rollouts" if by_rl else "examples", "share right")
+    title = "Accuracy of rollouts on training queries" if by_rl else "Token accuracy of the answers"
+    figure = styled_figure(title, "rollouts" if by_rl else "examples", "accuracy, %")
     seen = (log.index + 1) * per_step
     figure.add_scatter(
         x=seen, y=log[column], name="each step", mode="markers",
@@ -105,13 +111,15 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
                 x=row * per_step, line_dash="dot", line_color=ACCENT,
                 annotation_text=f"epoch {epoch}", annotation_position="bottom right",
             )  # fmt: skip
-    figure.update_yaxes(range=[0, 1])
+    share_axis(figure)
     return figure
 
 
 def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
     """Accuracy by query type, before and after, with intervals."""
-    figure = styled_figure(f"Accuracy on the {metrics['run']['split']} split", "", "share right")
+    figure = styled_figure(
+        f"Accuracy on the {metrics['run']['split']} split", "query type", "accuracy, % of queries"
+    )
     for name, colour in (("before", BEFORE), ("after", AFTER)):
         rows = {"overall": metrics[name], **metrics[name]["by_type"]}
         values = [row["accuracy"] for row in rows.values()]
@@ -123,7 +131,7 @@ def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
             error_y=whiskers(values, [row["interval"] for row in rows.values()]),
         )
     figure.update_layout(barmode="group")
-    figure.update_yaxes(range=[0, 1])
+    share_axis(figure)
     return figure
 
 
@@ -145,8 +153,8 @@ def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     figure.update_layout(
         barmode="group",
-        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1], "title": "mean difficulty",
-                "showgrid": False},
+        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1], "title": "mean difficulty, %",
+                "tickformat": ".0%", "showgrid": False},
         margin={"r": 70},
     )  # fmt: skip
     figure.update_xaxes(dtick=1)
@@ -159,7 +167,9 @@ SPLIT_COLOURS = {"train": AFTER, "validation": ACCENT, "test": BEFORE}
 
 def queries_by_type(counts: pd.DataFrame) -> go.Figure:
     """Queries by type and number of conditions, stacked by split."""
-    figure = styled_figure("Queries by type and number of conditions", "", "queries")
+    figure = styled_figure(
+        "Queries by type and number of conditions", "query type and number of conditions", "queries"
+    )
     names = [f"{row.query_type}<br>{row.conditions}" for row in counts.itertuples(index=False)]
     for split, colour in SPLIT_COLOURS.items():
         figure.add_bar(x=names, y=counts[split], name=split, marker_color=colour)
@@ -169,7 +179,7 @@ def queries_by_type(counts: pd.DataFrame) -> go.Figure:
 
 def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
     """What was left out and why."""
-    figure = styled_figure("Left out, by reason", "records", "")
+    figure = styled_figure("Left out, by reason", "records", "reason")
     if counts.empty:
         figure.add_annotation(text="nothing was left out", showarrow=False)
         return figure
@@ -184,7 +194,9 @@ def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
 
 def conditions_confirmed(counts: pd.DataFrame) -> go.Figure:
     """Stated conditions of right items that the attribute sources confirm, by relation."""
-    figure = styled_figure("Stated conditions that the attribute graph confirms", "", "right items")
+    figure = styled_figure(
+        "Stated conditions that the attribute graph confirms", "relation", "target items"
+    )
     if counts.empty:
         figure.add_annotation(text="no query states a condition", showarrow=False)
         return figure
@@ -216,7 +228,9 @@ def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
 
 def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
     """Accuracy of the policy before and after beside random, popularity and LightGCN."""
-    figure = styled_figure("Beside answers that need no language model", "", "share right")
+    figure = styled_figure(
+        "Compared with methods without a language model", "method", "accuracy, % of queries"
+    )
     rows = {**metrics["baselines"], "before": metrics["before"], "after": metrics["after"]}
     colours = {"before": BEFORE, "after": AFTER}
     for name, row in rows.items():
@@ -228,7 +242,7 @@ def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
             showlegend=False,
             error_y=whiskers([row["accuracy"]], [(low, high)]),
         )  # fmt: skip
-    figure.update_yaxes(rangemode="tozero")
+    share_axis(figure)
     return figure
 
 
@@ -239,7 +253,9 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         tasks: Task -> metric -> its row, see ``reporting.abilities.changes``; a task is shown by
             its first metric.
     """
-    figure = styled_figure("Other abilities (whiskers: interval of the change)", "", "score")
+    figure = styled_figure(
+        "Other abilities (whiskers: interval of the change)", "task and metric", "score, %"
+    )
     firsts = {name: next(iter(metrics.items())) for name, metrics in tasks.items()}
     names = [f"{name}<br>{metric}, n={row['n']}" for name, (metric, row) in firsts.items()]
     rows = [row for _, row in firsts.values()]
@@ -249,7 +265,7 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         error_y=whiskers([row["change"] for row in rows], [row["interval"] for row in rows]),
     )  # fmt: skip
     figure.update_layout(barmode="group")
-    figure.update_yaxes(range=[0, 1.05])
+    share_axis(figure)
     return figure
 
 
@@ -259,7 +275,9 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
     Args:
         table: See ``reporting.abilities.side_by_side``; a task is shown by its first metric.
     """
-    figure = styled_figure("Change of other abilities, by variant", "", "score, after minus before")
+    figure = styled_figure(
+        "Change of other abilities, by variant", "task", "score, after minus before"
+    )
     shown = table[table["metric"] == table.groupby("task")["metric"].transform("first")]
     for variant, rows in shown.groupby("variant", sort=True):
         figure.add_scatter(
@@ -279,7 +297,9 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
 def next_item_choices(report: Mapping[str, Any]) -> go.Figure:
     """Hit@1, NDCG@10 and Hit@10 of every model on the same choices, with intervals."""
     size, users = report["candidates"], report["users"]
-    figure = styled_figure(f"Next item among {size} ({users} users)", "", "")
+    figure = styled_figure(
+        f"Next item among {size} ({users} users)", "model", "Hit and NDCG (0 to 1)"
+    )
     models = report["models"]
     colours = {"hit@1": AFTER, "ndcg@10": ACCENT, "hit@10": QUIET}
     for name, colour in colours.items():

@@ -1,10 +1,9 @@
-"""Sample transcripts that a person can read: query, reasoning, answer, truth, penalised parts."""
+"""Sample transcripts: query, reasoning, answer, target, penalised paragraphs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -13,22 +12,19 @@ from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;color:#1f2937}
-article{border:1px solid #e5e7eb;border-radius:8px;margin:1.2rem 0;padding:1rem 1.2rem}
-h1{font-size:1.4rem} h2{font-size:1rem;margin:0;color:#6b7280;font-weight:600}
-.query{font-size:1.05rem;margin:.3rem 0 .8rem}
-.columns{display:grid;grid-template-columns:1fr 1fr;gap:1.2rem}
-.paragraph{margin:.15rem 0;padding:.1rem .4rem;border-left:3px solid transparent}
-.penalised{background:#fef3c7;border-left-color:#d97706}
-.right{color:#15803d;font-weight:600}.wrong{color:#b91c1c;font-weight:600}
-.legend{background:#fef3c7;border-left:3px solid #d97706;padding:.1rem .4rem}
-"""
-
 
 @dataclass(frozen=True)
-class Told:
-    """One completion as it is shown."""
+class Answer:
+    """One completion as it is shown.
+
+    Attributes:
+        paragraphs: Its text.
+        penalised: Which of these are penalised.
+        answer: What it boxed.
+        right: Whether that is the target.
+        qas: Query alignment score of the answer, 0 to 1.
+        pas: Preference alignment score of the answer, -1 to 1.
+    """
 
     paragraphs: tuple[str, ...]
     penalised: frozenset[int]
@@ -38,10 +34,52 @@ class Told:
     pas: float
 
 
-def tell(scored: ScoredRollouts, row: int) -> Told:
-    """One scored completion as it is shown."""
+@dataclass(frozen=True)
+class Transcript:
+    """One query with the answers of the policy before and after fine-tuning."""
+
+    query_id: str
+    query_type: str
+    query: str
+    target: str
+    before: Answer
+    after: Answer
+
+
+def transcribe(
+    examples: Sequence[Example],
+    texts: Sequence[str],
+    before: ScoredRollouts,
+    after: ScoredRollouts,
+    catalogue: Catalogue,
+    rows: Sequence[int],
+) -> list[Transcript]:
+    """Transcripts of chosen queries.
+
+    Args:
+        examples: What was asked, N examples.
+        texts: The queries' texts, N.
+        before: N scored answers before fine-tuning.
+        after: N scored answers after.
+        catalogue: Titles of items.
+        rows: Which of the N.
+    """
+    return [
+        Transcript(
+            query_id=examples[row].query_id,
+            query_type=examples[row].query_type,
+            query=texts[row],
+            target=catalogue.titles[examples[row].truth],
+            before=_answer(before, row),
+            after=_answer(after, row),
+        )
+        for row in rows
+    ]
+
+
+def _answer(scored: ScoredRollouts, row: int) -> Answer:
     answer = scored.graded.answers[row].content
-    return Told(
+    return Answer(
         paragraphs=scored.paragraphs[row],
         penalised=frozenset(scored.penalised[row]),
         answer="(nothing boxed)" if answer is None else answer,
@@ -61,83 +99,50 @@ def pick(examples: Sequence[Example], per_type: int, seed: int) -> list[int]:
     return picked
 
 
-def transcript_table(
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    before: ScoredRollouts,
-    after: ScoredRollouts,
-    catalogue: Catalogue,
-    rows: Sequence[int],
-) -> pd.DataFrame:
-    """Chosen transcripts, one row each; penalised paragraphs are marked with a leading ``>> ``."""
-    table = []
-    for row in rows:
-        entry: dict[str, str | bool] = {
-            "query_id": examples[row].query_id,
-            "query_type": examples[row].query_type,
-            "query": texts[row],
-            "truth": catalogue.titles[examples[row].truth],
+def changes(
+    before: ScoredRollouts, after: ScoredRollouts, most: int
+) -> tuple[list[int], list[int]]:
+    """Rows of the answers that became right, and that became wrong, largest change first.
+
+    Args:
+        before: Scored answers before fine-tuning.
+        after: Scored answers to the same queries after.
+        most: Rows of each at most.
+
+    Returns:
+        Gains by how much the reward rose, losses by how much it fell; ties in the given order.
+    """
+    rise = after.scored.total - before.scored.total
+    was, is_ = before.graded.correct, after.graded.correct
+
+    def first(rows: np.ndarray, by: np.ndarray) -> list[int]:
+        order = np.argsort(-by[rows], kind="stable")
+        return [int(row) for row in rows[order][:most]]
+
+    return first(np.flatnonzero(is_ & ~was), rise), first(np.flatnonzero(was & ~is_), -rise)
+
+
+def transcript_table(transcripts: Sequence[Transcript]) -> pd.DataFrame:
+    """One row per transcript; penalised paragraphs are marked with a leading ``>> ``."""
+    return pd.DataFrame(
+        {
+            "query_id": entry.query_id,
+            "query_type": entry.query_type,
+            "query": entry.query,
+            "target": entry.target,
+            **_columns("before", entry.before),
+            **_columns("after", entry.after),
         }
-        for name, scored in (("before", before), ("after", after)):
-            told = tell(scored, row)
-            entry[f"answer_{name}"] = told.answer
-            entry[f"right_{name}"] = told.right
-            entry[f"reasoning_{name}"] = "\n".join(
-                f">> {text}" if n in told.penalised else text
-                for n, text in enumerate(told.paragraphs)
-            )
-        table.append(entry)
-    return pd.DataFrame(table)
-
-
-def transcript_page(
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    before: ScoredRollouts,
-    after: ScoredRollouts,
-    catalogue: Catalogue,
-    rows: Sequence[int],
-    title: str,
-) -> str:
-    """The same as one HTML page, before and after side by side."""
-    shown = (examples, texts, before, after, catalogue)
-    articles = [transcript_article(*shown, row) for row in rows]
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1>"
-        "<p>Chosen by seed, not by outcome. <span class=legend>Marked</span> paragraphs bring up "
-        "a wrong recommendation: reasoning-aware advantages pay them less.</p>"
-        f"{''.join(articles)}</html>\n"
+        for entry in transcripts
     )
 
 
-def transcript_article(
-    examples: Sequence[Example],
-    texts: Sequence[str],
-    before: ScoredRollouts,
-    after: ScoredRollouts,
-    catalogue: Catalogue,
-    row: int,
-) -> str:
-    """One query as a part of a page: what was asked, and both answers beside each other."""
-    truth = escape(catalogue.titles[examples[row].truth])
-    return (
-        f"<article><h2>{escape(examples[row].query_type)} &middot; "
-        f"{escape(examples[row].query_id)}</h2>"
-        f"<p class=query>{escape(texts[row])}</p>"
-        f"<p>Right answer: <span class=right>{truth}</span></p><div class=columns>"
-        f"{_column('Before', tell(before, row))}{_column('After', tell(after, row))}"
-        "</div></article>"
+def _columns(stage: str, answer: Answer) -> dict[str, str | bool]:
+    reasoning = (
+        f">> {text}" if n in answer.penalised else text for n, text in enumerate(answer.paragraphs)
     )
-
-
-def _column(name: str, told: Told) -> str:
-    paragraphs = "".join(
-        f"<p class='paragraph{' penalised' if n in told.penalised else ''}'>{escape(text)}</p>"
-        for n, text in enumerate(told.paragraphs)
-    )
-    verdict = "right" if told.right else "wrong"
-    return (
-        f"<div><h2>{name}</h2>{paragraphs}<p>Answer: <span class={verdict}>{escape(told.answer)}"
-        f"</span> &middot; QAS {told.qas:.2f} &middot; PAS {told.pas:.2f}</p></div>"
-    )
+    return {
+        f"answer_{stage}": answer.answer,
+        f"right_{stage}": answer.right,
+        f"reasoning_{stage}": "\n".join(reasoning),
+    }

@@ -1,8 +1,9 @@
-"""Catalog data sets that only read: the reports of several runs, the files of finished cells."""
+"""Catalog data sets that only read: the reports of several runs, files of finished cells, pages."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -123,3 +124,38 @@ class ReportsDataset(AbstractDataset[NoReturn, dict[str, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._path), "name": self._name}
+
+
+class PagesDataset(AbstractDataset[NoReturn, dict[str, str]]):
+    """HTML pages that exist below a folder, and their addresses; read only.
+
+    Args:
+        path: The folder.
+        start: Folder of the page that links to them; the same folder by default.
+        metadata: Ignored by Kedro; read by kedro viz.
+    """
+
+    def __init__(
+        self, *, path: str, start: str | None = None, metadata: dict[str, Any] | None = None
+    ):
+        self._path = PurePosixPath(path)
+        self._start = PurePosixPath(start or path)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, str]:
+        """Lists the pages: path below the folder, sorted -> address relative to ``start``."""
+        folder = Path(self._path)
+        return {
+            page.relative_to(folder).as_posix(): Path(os.path.relpath(page, self._start)).as_posix()
+            for page in sorted(folder.rglob("*.html"))
+        }
+
+    def save(self, data: NoReturn) -> NoReturn:
+        """Refuses: each page is written by its own pipeline."""
+        raise DatasetError(f"{self._path}: pages are written by their own pipelines")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._path), "start": str(self._start)}

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from rerec_pipeline.parameters import ComparisonParameters
-from rerec_pipeline.reporting import comparison_page, comparison_plots
+from rerec_pipeline.parameters import ComparisonParameters, folder_of_split
+from rerec_pipeline.reporting import comparison_plots, pages
 from rerec_pipeline.reporting import comparison_report as telling
 from rerec_pipeline.reporting.comparison import arm_name, arms_of, check_queries, compare
 
@@ -74,18 +74,18 @@ def plot_comparison(
 
 def tell_comparison(
     comparison_report: dict[str, Any],
-    accuracy: go.Figure,
-    differences: go.Figure,
-    faithfulness: go.Figure,
-    learning: go.Figure,
-    sensitivity: go.Figure,
+    experiment_cells: dict[str, Any],
+    html_pages: dict[str, str],
+    *plots: go.Figure,
 ) -> str:
-    """The report as one page for a person."""
-    figures = {
-        "accuracy": accuracy,
-        "differences": differences,
-        "faithfulness": faithfulness,
-        "learning": learning,
-        "sensitivity": sensitivity,
+    """The report as one page for a person, with links to the pages of each run."""
+    asked = folder_of_split(experiment_cells["split"])
+    folders = {
+        f"{cell['run']}/{asked}".rstrip("/"): cell
+        for cell in experiment_cells["cells"]
+        if cell["state"] == "finished"
     }
-    return comparison_page.page(comparison_report, figures)
+    links = [(cell, pages.links_within(html_pages, at)) for at, cell in folders.items()]
+    names = ("accuracy", "differences", "faithfulness", "learning", "sensitivity")
+    figures = dict(zip(names, plots, strict=True))
+    return pages.comparison_page(comparison_report, figures, [run for run in links if run[1]])

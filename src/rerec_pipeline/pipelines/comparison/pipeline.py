@@ -49,7 +49,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.tell_comparison,
-                ["comparison_report", *PLOTS],
+                ["comparison_report", "experiment_cells", "html_pages", *PLOTS],
                 "comparison_page",
                 name="tell_comparison",
             ),

@@ -10,8 +10,7 @@ import plotly.graph_objects as go
 from rerec_pipeline.parameters import DiagnosisParameters, RFTParameters, run_choices, say_run
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.reporting import diagnosis_page, diagnosis_plots, findings, plots
-from rerec_pipeline.reporting.transcripts import transcript_article
+from rerec_pipeline.reporting import diagnosis_plots, findings, pages, plots, transcripts
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
@@ -51,7 +50,7 @@ def report_findings(
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
     """The findings and the queries whose answers changed, for machines."""
-    changed = diagnosis_page.changes(scored["before"], scored["after"], diagnosis.changes)
+    changed = transcripts.changes(scored["before"], scored["after"], diagnosis.changes)
     ids = evaluation_prompts["query_id"]
     return {
         **found.report(),
@@ -67,22 +66,20 @@ def write_page(
     evaluation_prompts: pd.DataFrame,
     task: RecTask,
     curriculum_log: pd.DataFrame,
+    run_pages: dict[str, str],
     diagnosis: DiagnosisParameters,
     parameters: dict[str, Any],
     **panels: go.Figure,
 ) -> str:
     """Findings, plots, and the largest gains and losses, on one page that needs no network."""
-    shown = (
-        examples_from_table(evaluation_prompts, task.catalogue),
-        evaluation_prompts["text"].tolist(),
-        scored["before"],
-        scored["after"],
-        task.catalogue,
-    )
+    examples = examples_from_table(evaluation_prompts, task.catalogue)
+    texts = evaluation_prompts["text"].tolist()
+    before, after = scored["before"], scored["after"]
     gains, losses = (
-        [transcript_article(*shown, row) for row in rows]
-        for rows in diagnosis_page.changes(scored["before"], scored["after"], diagnosis.changes)
+        transcripts.transcribe(examples, texts, before, after, task.catalogue, rows)
+        for rows in transcripts.changes(before, after, diagnosis.changes)
     )
-    title = f"Diagnosis: {say_run(parameters)}"
+    links = pages.links_within(run_pages, own="Diagnosis")
     figures = {**panels, "curriculum": plots.curriculum_by_epoch(curriculum_log)}
-    return diagnosis_page.diagnosis_page(title, found, figures, gains, losses)
+    title = f"Diagnosis: {say_run(parameters)}"
+    return pages.diagnosis_page(title, links, found, figures, diagnosis.window, gains, losses)

@@ -53,6 +53,7 @@ def create_pipeline() -> Pipeline:
                     "evaluation_prompts": "evaluation_prompts",
                     "task": "task",
                     "curriculum_log": "curriculum_log",
+                    "run_pages": "run_pages",
                     "diagnosis": "params:diagnosis",
                     "parameters": "parameters",
                     **panels,

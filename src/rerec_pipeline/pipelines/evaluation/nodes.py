@@ -34,7 +34,7 @@ from rerec_pipeline.recbench.tables import (
     queries_from_table,
 )
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.reporting import plots, transcripts
+from rerec_pipeline.reporting import pages, plots, transcripts
 from rerec_pipeline.reporting.faithfulness import StatementReader
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
@@ -247,19 +247,22 @@ def tell_transcripts(
     scored: dict[str, ScoredRollouts],
     evaluation_prompts: pd.DataFrame,
     task: RecTask,
+    metrics: dict[str, Any],
+    run_pages: dict[str, str],
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> tuple[pd.DataFrame, str]:
-    """Sample transcripts as a table and as a page, penalised paragraphs marked."""
+    """Sample transcripts as a table, and as a page that begins with the accuracy."""
     examples = examples_from_table(evaluation_prompts, task.catalogue)
-    rows = transcripts.pick(examples, evaluation.transcripts_per_type, evaluation.seed)
-    shown = (
+    shown = transcripts.transcribe(
         examples,
         evaluation_prompts["text"].tolist(),
         scored["before"],
         scored["after"],
         task.catalogue,
-        rows,
+        transcripts.pick(examples, evaluation.transcripts_per_type, evaluation.seed),
     )
+    links = pages.links_within(run_pages, own="Transcripts")
     title = f"Transcripts: {say_run(parameters)}"
-    return transcripts.transcript_table(*shown), transcripts.transcript_page(*shown, title)
+    page = pages.transcripts_page(title, links, metrics, evaluation.confidence, shown)
+    return transcripts.transcript_table(shown), page

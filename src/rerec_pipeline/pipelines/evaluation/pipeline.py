@@ -91,7 +91,10 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.tell_transcripts,
-                ["scored_answers", "evaluation_prompts", "task", "params:evaluation", "parameters"],
+                [
+                    *("scored_answers", "evaluation_prompts", "task", "metrics", "run_pages"),
+                    *("params:evaluation", "parameters"),
+                ],
                 ["transcripts", "transcripts_page"],
                 name="tell_transcripts",
             ),

@@ -25,9 +25,10 @@ def create_pipeline() -> Pipeline:
     elsewhere = {name: here for here, name in TRAINED.items()}
     names = {name: elsewhere.get(name, name) for name in tested.inputs()}
     parameters = {name for name in names if name.startswith("param")}
+    own = {*parameters, "run_pages"}  # pages of a transfer lie in a folder of their own
     return task + Pipeline(
         tested,
         namespace="transfer",
-        inputs={name: names[name] for name in names if name not in parameters},
+        inputs={name: names[name] for name in names if name not in own},
         parameters={**{name: name for name in parameters}, "params:dataset": "params:target"},
     )
