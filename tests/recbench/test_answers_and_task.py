@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerec_pipeline.recbench.answers import read_answer
+from rerec_pipeline.recbench.answers import can_be_boxed, read_answer
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 
@@ -43,6 +43,18 @@ def test_boxes(text, content):
     answer = read_answer(text)
     assert answer.content == content
     assert answer.boxed == (content is not None)
+
+
+@pytest.mark.parametrize("title", ["A}", "{A", r"\text{Y}", r"\boxed{Y}", "A}{B"])
+def test_titles_that_no_box_can_hold(title):
+    assert not can_be_boxed(title)
+
+
+@given(st.text(alphabet="\\boxed{}AB;_\n ", min_size=1, max_size=20).map(str.strip).filter(bool))
+def test_a_title_that_a_box_can_hold_is_right_when_it_is_answered(title):
+    task = RecTask(Catalogue([1, 2], [title, "Other"]), WORDING)
+    boxed = task.rank(read_answer(f"\\boxed{{{title}}}"), [0, 1])
+    assert (boxed == [0]) == can_be_boxed(title)
 
 
 @given(st.text(alphabet="\\boxed{}AB;\n ", max_size=60))
@@ -93,6 +105,11 @@ def test_messages():
     # what a user types is never taken for a place of ours
     assert user["content"] == (
         "Q: why {candidates}?\nToy Story 2 (1999); Toy Story (1995)\nSeen: Harbor, The (1987)."
+    )
+    # nor is what a title or a query says after it was put in
+    braces = RecTask(Catalogue([1, 2, 3], ["{query}", "{candidates}", "{history}"]), WORDING)
+    assert braces.messages("{history} {query}", [0, 1], [2])[1]["content"] == (
+        "Q: {history} {query}\n{query}; {candidates}\nSeen: {history}."
     )
     assert "Seen" not in TASK.messages("q", [0], [])[1]["content"]
 

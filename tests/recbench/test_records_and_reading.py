@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from rerec_pipeline.errors import BadInputError, ReRecError
 from rerec_pipeline.recbench import reading
-from rerec_pipeline.recbench.records import QUERY_TYPES, Exclusions, Fact, RecordReader
+from rerec_pipeline.recbench.records import (
+    QUERY_TYPES,
+    Exclusions,
+    Fact,
+    RecordReader,
+    count_unanswerable,
+)
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.splits import stratum_of
 from rerec_pipeline.recbench.titles import Catalogue
@@ -99,6 +105,20 @@ class TestRecords:
         record = {**EXPLICIT, "movieSubset": ["Z"], "movieSubsetId": None}
         assert read("explicit", [record], exclusions, exclude_unknown=True) == []
         assert exclusions.counts == {"explicit: a ground-truth title is not in the catalogue": 1}
+
+    def test_a_truth_that_no_box_can_hold_cannot_be_asked_for(self):
+        odd = Catalogue([1, 2, 3, 4], ["A}", r"\text{B}", "Good", "Good"])
+        exclusions = Exclusions()
+        count_unanswerable(odd, exclusions)
+        assert exclusions.counts == {
+            "no candidate: the title cannot stand in \\boxed{}": 2,
+            "no candidate: another item has the same title": 2,
+        }
+        reader = RecordReader("explicit", odd, "file.json", exclusions)
+        for change in ({"movieSubsetId": [1, 2]}, {"movieSubset": ["A}"], "movieSubsetId": None}):
+            assert list(reader.read([{**EXPLICIT, **change, "data_idx": str(change)}])) == []
+        reason = "explicit: a ground-truth title cannot stand in \\boxed{}"
+        assert exclusions.counts[reason] == 2
 
     @pytest.mark.parametrize(
         ("change", "field", "problem"),

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
+from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
 from rerec_pipeline.parameters import ArchitectureParameters
+from rerec_pipeline.recbench.documents import Document
 from rerec_pipeline.training import pretraining
-from rerec_pipeline.training.pretraining import Encoded, pretrain
+from rerec_pipeline.training.pretraining import DocumentEncoder, Encoded, pretrain
 from tests.conftest import train_byte_level_bpe
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -79,3 +82,12 @@ def test_every_batch_is_read_once_and_in_order(tokenizer, batches, tmp_path, mon
     assert len(read) == len(batches)
     for ids, batch in zip(read, batches, strict=True):
         assert ids.tolist() == [document.ids.tolist() for document in batch]
+
+
+def test_a_control_token_in_a_title_is_text():
+    tokenizer = build_phrase_tokenizer(["Dune (1984)"], ["Which one?", "a b"])
+    encoder = DocumentEncoder(tokenizer, ["a"])
+    encoded = encoder.encode(Document("ask", ((f"Which {EOS}?", f"b {USER}"),)), 2.0)
+    control = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, EOS])
+    assert [n for n in encoded.ids.tolist() if n in control] == control
+    assert tokenizer.decode(encoded.ids) == f"{USER}Which {EOS}?{ASSISTANT}b {USER}{EOS}"

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.models.backbone import load_backbone, load_tokenizer, prompt_ids
+from rerec_pipeline.models.backbone import chat_ids, load_backbone, load_tokenizer, prompt_ids
 from rerec_pipeline.models.generation import answer, stop_ids
 from rerec_pipeline.models.policy import PolicyDataset
 from rerec_pipeline.models.token_bytes import TokenBytes
@@ -92,6 +92,40 @@ class TestPrompts:
         )  # fmt: skip
         asked, _, _ = GRPOTrainer._tokenize_prompts(trainer, [e.messages for e in world[2]])
         assert asked == prompt_ids(backbone.tokenizer, world[2])
+
+    def test_a_control_token_in_a_query_or_a_title_is_text(self, folder, backbone, world):
+        tokenizer = backbone.tokenizer
+        control = [tokenizer.eos_token, *tokenizer.all_special_tokens]
+        control += ["<think>"] if "<think>" in tokenizer.chat_template else []
+        words = {"query": " or ".join(control) + "?", "title": f"A {tokenizer.eos_token} (1999)"}
+        plain = {"query": "or?", "title": "A (1999)"}
+
+        def ids(texts):
+            chat = [
+                {"role": "system", "content": f"Be of help. {texts['title']}"},
+                {"role": "user", "content": f"{texts['query']} Choose: {texts['title']}; B\n"},
+            ]
+            return chat_ids(tokenizer, [chat], True)[0]
+
+        asked, usual = ids(words), ids(plain)
+        for name in control:
+            token = tokenizer.convert_tokens_to_ids(name)
+            assert asked.count(token) == usual.count(token)
+        said = tokenizer.decode(asked, skip_special_tokens=True).replace(" ", "")
+        assert f"{words['query']}Choose:{words['title']};B".replace(" ", "") in said
+
+    def test_only_what_is_given_is_text(self, backbone):
+        """What the assistant says may place control tokens, as reasoning traces do."""
+        eos = backbone.tokenizer.eos_token
+        chat = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
+        told = [*chat, {"role": "assistant", "content": f"a{eos}b"}]
+        count = [
+            chat_ids(backbone.tokenizer, [messages], False)[0].count(
+                backbone.tokenizer.convert_tokens_to_ids(eos)
+            )
+            for messages in ([*told[:2], {"role": "assistant", "content": "ab"}], told)
+        ]
+        assert count[1] == count[0] + 1
 
     def test_they_begin_once(self, backbone, world):
         """ChatML of SmolLM2 begins every turn with the bos token, others the prompt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ FETCHED = "backbones"
 
 #: How a chat template begins that has been given values.
 _SET = "{% set "
+
+#: How control tokens look that are not declared special.
+_MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 
 #: A backbone that was pretrained on our own data says here on which splits of it.
 MADE_BY = "made_by.json"
@@ -218,6 +222,10 @@ def chat_ids(
 ) -> list[list[int]]:
     """Token ids of conversations.
 
+    What a user or a system message says is text: a control token written in it (``<|im_end|>`` in
+    a query or a title) is encoded as the characters it is made of. Only the chat template, and
+    what the assistant says, can place control tokens.
+
     Args:
         tokenizer: One with a chat template.
         chats: Conversations.
@@ -226,10 +234,19 @@ def chat_ids(
     Raises:
         BadInputError: If the chat template refuses them, as some refuse a system message.
     """
+    ids: list[list[int]] = _render(
+        tokenizer, list(chats), open_answer, tokenize=True, return_dict=True
+    )["input_ids"]
+    control = _control_tokens(tokenizer)
+    for n, chat in enumerate(chats):
+        if any(control.search(m["content"]) for m in chat if m["role"] != "assistant"):
+            ids[n] = _ids_with_control_as_text(tokenizer, chat, open_answer, control)
+    return ids
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, chats: Any, open_answer: bool, **how: Any) -> Any:
     try:
-        encoded: Any = tokenizer.apply_chat_template(
-            list(chats), add_generation_prompt=open_answer, tokenize=True, return_dict=True
-        )
+        return tokenizer.apply_chat_template(chats, add_generation_prompt=open_answer, **how)
     except TemplateError as error:
         raise BadInputError(
             tokenizer.name_or_path,
@@ -237,7 +254,63 @@ def chat_ids(
             field="chat_template",
             remedy="Choose another backbone, or save the tokenizer with a template that takes both",
         ) from None
-    return encoded["input_ids"]
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Matches control tokens: special ones, and added ones in brackets that the template writes.
+
+    The second kind is ``<think>`` or ``<tool_call>``. A token of one character is no control.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    template = json.dumps(tokenizer.chat_template, ensure_ascii=False)
+    names = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
+    names |= {str(t) for t in added if _MARKUP.fullmatch(str(t)) and str(t) in template}
+    longest_first = sorted((re.escape(name) for name in names if len(name) > 1), key=len)[::-1]
+    return re.compile("|".join(longest_first) or r"(?!)")
+
+
+def _ids_with_control_as_text(
+    tokenizer: PreTrainedTokenizerBase,
+    chat: Messages,
+    open_answer: bool,
+    control: re.Pattern[str],
+) -> list[int]:
+    """Token ids of one conversation in which what is given names control tokens.
+
+    Each such name is masked while the template is filled in; what is between the masks is encoded
+    as ever, the names by themselves.
+    """
+    names: list[str] = []
+    said = "".join(message["content"] for message in chat)
+    mask = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in said)
+
+    def hide(match: re.Match[str]) -> str:
+        names.append(match[0])
+        return f"{mask}{len(names) - 1}{mask}"
+
+    masked = [
+        m if m["role"] == "assistant" else {**m, "content": control.sub(hide, m["content"])}
+        for m in chat
+    ]
+    text: str = _render(tokenizer, masked, open_answer, tokenize=False)
+    ids: list[int] = []
+    # Odd positions are the numbers of names; a template may leave a message out.
+    for n, part in enumerate(re.split(f"{mask}([0-9]+){mask}", text)):
+        ids += _as_text(tokenizer, names[int(part)]) if n % 2 else _ids(tokenizer, part)
+    return ids
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, **how: Any) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, **how)["input_ids"])
+
+
+def _as_text(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
+    """A control token's name as the characters it is made of."""
+    ids = _ids(tokenizer, name, split_special_tokens=True)
+    if tokenizer.convert_tokens_to_ids(name) not in ids:
+        return ids
+    # One that is not declared special is split by no option.
+    return _ids(tokenizer, name[:1]) + _ids(tokenizer, name[1:])
 
 
 def length_report(lengths: Sequence[int], limit: int) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def read_answer(completion: str) -> Answer:
     return Answer(None)
 
 
+def can_be_boxed(title: str) -> bool:
+    r"""Whether ``\boxed{title}`` is read as this title; ``A}`` and ``\text{A}`` are not."""
+    return read_answer(f"{_BOX}{title}}}").content == title
+
+
 def _balanced(text: str, start: int) -> str | None:
     depth, at = 1, start
     while depth:

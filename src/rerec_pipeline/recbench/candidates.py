@@ -47,7 +47,8 @@ class CandidateDrawer:
 
     A negative is never a known right item of the query or of another query with the same need,
     never an item that satisfies all conditions by the attribute graph, never an item that the
-    query names, never one of the user's history and never one whose title another item has, too.
+    query names, never one of the user's history and never one that cannot be
+    answered (see ``Catalogue.is_answerable``).
     Where a record's labels are incomplete, it is no item that may be right unlisted, either (see
     ``NeedReader.plausible_truths``).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -82,6 +82,15 @@ class Exclusions:
     def add(self, reason: str) -> None:
         """Counts one more record left out for this reason."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+def count_unanswerable(catalogue: Catalogue, exclusions: Exclusions) -> None:
+    """Counts the items that are never a candidate, because their title cannot be an answer."""
+    for index in range(len(catalogue)):
+        if not catalogue.is_unique(index):
+            exclusions.add("no candidate: another item has the same title")
+        elif not catalogue.is_answerable(index):
+            exclusions.add("no candidate: the title cannot stand in \\boxed{}")
 
 
 def inner_records(record: Mapping[str, Any], source: object, name: str) -> list[dict[str, Any]]:
@@ -296,7 +305,7 @@ class RecordReader:
             reason = "fits two items" if two else "is not in the catalogue"
             self.exclusions.add(f"{self.query_type}: a ground-truth title {reason}")
             return None
-        return tuple(dict.fromkeys(self.catalogue.item_ids[i] for i in indices if i is not None))
+        return self._answerable(self.catalogue.item_ids[i] for i in indices if i is not None)
 
     def _truth_ids(self, value: object, name: str, key: str) -> tuple[int, ...] | None:
         """Truths given by id. One whose title another item has, too, cannot be answered."""
@@ -304,11 +313,17 @@ class RecordReader:
             raise BadInputError(
                 self.source, "expected a non-empty list of ids", record=name, field=key
             )
-        known = dict.fromkeys(self._item_ids(value, name, key))
+        return self._answerable(self._item_ids(value, name, key))
+
+    def _answerable(self, truths: Iterable[int]) -> tuple[int, ...] | None:
+        """Those of the truths that can be answered, each once; None (and counted) if none can."""
+        known = dict.fromkeys(truths)
         index = self.catalogue.index_of_id
         answerable = tuple(item for item in known if self.catalogue.is_answerable(index[item]))
         if not answerable:
-            self.exclusions.add(f"{self.query_type}: a ground-truth title fits two items")
+            unique = any(self.catalogue.is_unique(index[item]) for item in known)
+            reason = "cannot stand in \\boxed{}" if unique else "fits two items"
+            self.exclusions.add(f"{self.query_type}: a ground-truth title {reason}")
         return answerable or None
 
     def _item_ids(self, value: object, name: str, key: str) -> Iterator[int]:

@@ -5,6 +5,7 @@ Training and evaluation ask the same ``RecTask``, so what is rewarded is what is
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year,
 from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
+
+_PLACES = re.compile(r"\{(history|candidates|query)\}")
 
 
 class PromptWording(Rule):
@@ -122,11 +125,13 @@ class RecTask:
         titles = self.catalogue.titles
         join = self.wording.separator.join
         seen = self.wording.history.replace("{titles}", join(titles[i] for i in history))
-        user = (
-            self.wording.user.replace("{history}", seen if history else "")
-            .replace("{candidates}", join(titles[i] for i in candidates))
-            .replace("{query}", query)
-        )
+        texts = {
+            "history": seen if history else "",
+            "candidates": join(titles[i] for i in candidates),
+            "query": query,
+        }
+        # In one pass: what a query or a title says in braces is text.
+        user = _PLACES.sub(lambda place: texts[place[1]], self.wording.user)
         return [
             {"role": "system", "content": self.wording.system},
             {"role": "user", "content": user},
@@ -164,7 +169,8 @@ class RecTask:
     def _titles(self, answer: Answer) -> tuple[str, ...]:
         """The answered titles; a title of the catalogue may itself contain the separator."""
         titles = answer.titles
-        if answer.content is not None and 1 < len(titles) <= self._most_parts:
+        # A separator at the end of a title leaves one part, a title of separators none.
+        if answer.content is not None and 0 < answer.content.count(SEPARATOR) < self._most_parts:
             whole = self.catalogue.resolve(answer.content)
             titles = titles if whole is None else (answer.content,)
         return titles

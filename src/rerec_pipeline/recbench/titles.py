@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.recbench.answers import can_be_boxed
 
 ARTICLES = (
     "the", "a", "an", "le", "la", "les", "l'", "il", "lo", "gli", "el", "los", "las",
@@ -150,9 +151,13 @@ class Catalogue:
             return self._normal[name, year] is None
         return year is None and name in self._yearless and self._yearless[name] is None
 
-    def is_answerable(self, index: int) -> bool:
-        """Whether an item's own title means this item and no other."""
+    def is_unique(self, index: int) -> bool:
+        """Whether no other item has this item's title."""
         return self._exact[self.titles[index]] is not None
+
+    def is_answerable(self, index: int) -> bool:
+        r"""Whether an item's own title, in ``\boxed{}``, means this item and no other."""
+        return self.is_unique(index) and can_be_boxed(self.titles[index])
 
     def indices(self, item_ids: Iterable[int]) -> list[int]:
         """Positions of data-set ids; a KeyError names an id that is not in the catalogue."""

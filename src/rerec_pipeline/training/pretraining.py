@@ -60,6 +60,8 @@ class DocumentEncoder:
 
     def __init__(self, tokenizer: Qwen2Tokenizer, verdicts: Sequence[str]):
         self.tokenizer = tokenizer
+        control: Any = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, EOS])
+        self._user, self._assistant, self._end = control
         self._verdicts = {self._encode(text)[0] for text in verdicts}
 
     def encode(self, document: Document, verdict_weight: float) -> Encoded:
@@ -72,15 +74,17 @@ class DocumentEncoder:
         ids: list[int] = []
         weights: list[float] = []
         for said, answered in document.turns:
-            question = self._encode(USER + said + ASSISTANT)
-            answer = self._encode(answered + EOS)
+            question = [self._user, *self._encode(said), self._assistant]
+            answer = [*self._encode(answered), self._end]
             ids += question + answer
             weights += [0.0] * len(question)
             weights += [verdict_weight if t in self._verdicts else 1.0 for t in answer]
         return Encoded(np.array(ids), np.array(weights, dtype=np.float32))
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # A control token that is written in a title or a query is text.
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        return list(encoded["input_ids"])
 
 
 Batch = list[Encoded]

@@ -20,7 +20,8 @@ from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 
-from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.models.backbone import chat_ids
+from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
@@ -93,6 +94,10 @@ class RecTaskTrainer(_RolloutTrainer):
         """The prompts of a generation in portions of at most ``at_once``; vLLM schedules itself."""
         size = len(prompt_ids) if self.use_vllm else self.at_once or len(prompt_ids)
         return [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
+
+    def _tokenize_prompts(self, prompts: list[Messages]) -> tuple[list[list[int]], None, dict]:
+        # As evaluation does: what a query says is text, also where it spells a control token.
+        return chat_ids(self.processing_class, prompts, True), None, {}
 
     # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
 

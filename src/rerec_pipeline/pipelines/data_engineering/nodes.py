@@ -42,7 +42,13 @@ from rerec_pipeline.recbench.raw import (
     interactions_file,
     write_raw_files,
 )
-from rerec_pipeline.recbench.records import QUERY_FILES, Exclusions, Query, RecordReader
+from rerec_pipeline.recbench.records import (
+    QUERY_FILES,
+    Exclusions,
+    Query,
+    RecordReader,
+    count_unanswerable,
+)
 from rerec_pipeline.recbench.splits import (
     connected_queries,
     mentioned_items,
@@ -156,6 +162,7 @@ def ingest_queries(
     published = data.source == "published"
     catalogue = catalogue_from_table(items)
     exclusions = Exclusions()
+    count_unanswerable(catalogue, exclusions)
     queries: list[Query] = []
     for query_type, name in QUERY_FILES.items():
         if name in manifest:
