@@ -22,7 +22,7 @@ FLOORS = [
     {"parameters"},
     {"models"},
     {"training"},
-    {"reporting", "tracking", "provenance", "fetching", "unfinished", "weights"},
+    {"reporting", "tracking", "provenance", "fetching", "weights"},
     {"config_loader", "pipelines"},
     {"runner"},
     {"commands"},

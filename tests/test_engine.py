@@ -47,7 +47,7 @@ class TestDataset:
     def test_what_is_saved_is_loaded(self, dataset, tmp_path):
         dataset.save(table(ROWS))
         assert dataset.load().order_by("user_id").to_pyarrow().to_pylist() == ROWS
-        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["interactions.parquet"]
+        assert [p.name for p in (tmp_path / "deep").glob("[!.]*")] == ["interactions.parquet"]
 
     def test_a_stream_is_written_as_it_comes(self, dataset):
         batches = [pa.RecordBatch.from_pylist([row], self.arrow()) for row in ROWS]
@@ -68,14 +68,14 @@ class TestDataset:
         with pytest.raises(DatasetError, match="ratings.dat, line 7, field 'Rating': found 'x'"):
             dataset.save(pa.RecordBatchReader.from_batches(self.arrow(), batches()))
         assert dataset.load().count().execute() == 2
-        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["interactions.parquet"]
+        assert [p.name for p in (tmp_path / "deep").glob("[!.]*")] == ["interactions.parquet"]
 
     def test_a_table_that_is_not_as_it_must_be_never_takes_the_place(self, dataset, tmp_path):
         dataset.save(table(ROWS))
         with pytest.raises(DatasetError, match="field 'user_id': a value is missing"):
             dataset.save(table([{**ROWS[0], "user_id": None}]))
         assert dataset.load().count().execute() == 2
-        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["interactions.parquet"]
+        assert [p.name for p in (tmp_path / "deep").glob("[!.]*")] == ["interactions.parquet"]
 
     def test_a_folder_of_files_is_one_table(self, dataset, tmp_path):
         """What a distributed engine writes, and DuckDB in place of it afterwards."""

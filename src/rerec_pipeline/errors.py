@@ -50,3 +50,18 @@ class BadParameterError(ReRecError):
 
 class MissingStageError(ReRecError):
     """An input of a pipeline that no run has made yet; names the command that makes it."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """A training that was asked to end and can be continued.
+
+    Args:
+        step: Where its last checkpoint is.
+        steps: How many it has to do.
+        unit: What a step is.
+    """
+
+    def __init__(self, step: int, steps: int, unit: str = "step"):
+        super().__init__(
+            f"interrupted: run the same command again to continue from {unit} {step} of {steps}"
+        )

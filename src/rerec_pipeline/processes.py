@@ -9,14 +9,20 @@ node and after each saved output, so that none reads a file which is still being
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import signal
+import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from rerec_pipeline.errors import ReRecError
 
 if TYPE_CHECKING:  # torch is imported where it is needed: the command line asks is_main(), too
     import torch
+
+logger = logging.getLogger(__name__)
 
 #: Longest wait for the main process, which alone copies a policy of gigabytes to MLflow. A process
 #: that fails is not waited for: launchers then end the others.
@@ -80,3 +86,57 @@ def wait_for_all(where: str) -> None:
     dist.all_gather_object(places, where)
     if set(places) != {where}:
         raise ReRecError(f"the processes of this launch have parted: they are at {places}")
+
+
+def share(value: Any) -> Any:
+    """Gives every process what the main one has."""
+    if count() == 1:
+        return value
+    import torch.distributed as dist
+
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a request to stop at the next good place.
+
+    A second signal stops at once. Outside of the main thread, where Python takes no signals,
+    nothing is changed.
+
+    Args:
+        says: What is done before stopping, in words.
+    """
+
+    def __init__(self, says: str):
+        self._says = says
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def is_set(self) -> bool:
+        """Whether any process was asked to stop; all processes have to call it together."""
+        if count() == 1:
+            return self._asked
+        import torch.distributed as dist
+
+        asked: list[bool] = [False] * count()
+        dist.all_gather_object(asked, self._asked)
+        return any(asked)
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        if is_main():
+            logger.warning("Asked to stop: %s. Once more stops at once", self._says)

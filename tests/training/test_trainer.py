@@ -15,6 +15,7 @@ from rerec_pipeline.parameters import RFTParameters
 from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage, reasoning_aware_advantages
 from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rules import AdvantageRule
+from rerec_pipeline.storage.records import seal
 from rerec_pipeline.training.fine_tuning import (
     boxed_answer,
     fine_tune_rl,
@@ -127,6 +128,7 @@ def spend(seconds, trainer_state):
     content = json.loads(trainer_state.read_text())
     content["stateful_callbacks"]["Stopwatch"]["attributes"]["seconds"] += seconds
     trainer_state.write_text(json.dumps(content))
+    seal(trainer_state.parent)
 
 
 def tune(material, backbone_folder, rft, folder, seed=0, callbacks=()):

@@ -11,12 +11,14 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from rerec_pipeline import processes, provenance
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.parameters import run_choices
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
+from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.storage.records import check_replaceable
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class ProvenanceHooks:
         self._asked: dict[str, Any] = {}
         self._catalog: DataCatalog | None = None
         self._whole: Pipeline | None = None
+        self._unsaved: dict[str, set[str]] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -81,11 +84,14 @@ class ProvenanceHooks:
             processes.wait_for_all("stale outputs")
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str) -> None:
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Stamps an output with the parameters it was made with."""
         path = self._path(dataset_name)
         if path is not None and processes.is_main():
             provenance.write_stamp(path, self._stamp(dataset_name))
+        self._unsaved.setdefault(node.name, set(node.outputs)).discard(dataset_name)
+        if not self._unsaved[node.name]:
+            remove_finished()
 
     def _check(self, name: str, catalog: DataCatalog) -> None:
         if not catalog.exists(name):

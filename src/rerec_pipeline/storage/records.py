@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.storage.writing import (
+    flush,
     recover,
     remove,
     swap_in,
@@ -77,14 +78,19 @@ def check_replaceable(target: Path) -> None:
     if not target.exists():
         return
     what = "folder" if target.is_dir() else "file"
-    record = read_record(target)
-    of_older_version = (target.parent / ".stamps" / f"{target.name}.json").is_file()
-    if not of_older_version and (record is None or record.folder != target.is_dir()):
+    if not _is_ours(target):
         raise BadInputError(
             target,
             f"is a {what} that this project did not make, and is not replaced",
             remedy="Move it away, or give another path",
         )
+
+
+def _is_ours(target: Path) -> bool:
+    if (record := read_record(target)) is not None:
+        return record.sha256 is None or record.folder == target.is_dir()
+    stamp = target.parent / ".stamps" / f"{target.name}.json"  # of a version without records
+    return record_path(target).is_file() or stamp.is_file()
 
 
 @contextmanager
@@ -122,8 +128,19 @@ def replacing(target: Path) -> Iterator[Path]:
         remove(beside)
 
 
-def problem_of(output: Path) -> str:
-    """Why an output can not be used, in words; empty if it is there and what its record says."""
+def seal(output: Path) -> None:
+    """Writes the record of an output that something else has written, once it is on the disk."""
+    flush(output)
+    _write(output, Record(hash_content(output), output.is_dir()))
+
+
+def problem_of(output: Path, reread: bool = False) -> str:
+    """Why an output can not be used, in words; empty if it is there and what its record says.
+
+    Args:
+        output: A file or folder.
+        reread: Reads the content even if no file has changed since it was last read.
+    """
     recover(output)
     if not output.exists():
         return "does not exist"
@@ -134,7 +151,7 @@ def problem_of(output: Path) -> str:
         return "was not written completely"
     seen = {record.sha256: look_at(output)}
     with suppress(OSError, ValueError):
-        if json.loads(seen_path(output).read_bytes()) == seen:
+        if not reread and json.loads(seen_path(output).read_bytes()) == seen:
             return ""
     if hash_content(output) != record.sha256:
         return "is not what its record says: it was changed or damaged after it was made"

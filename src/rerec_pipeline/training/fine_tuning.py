@@ -352,7 +352,6 @@ def _shared_arguments(rft: RFTParameters, seed: int) -> dict[str, Any]:
         "report_to": "none",
         "save_strategy": "steps",
         "save_steps": rft.checkpoint_every,
-        "save_total_limit": 1,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -284,7 +283,6 @@ def pretrain(
             max_grad_norm=1.0,
             logging_steps=100,
             save_steps=parameters.checkpoint_every,
-            save_total_limit=1,
             seed=parameters.seed,
             report_to="none",
             use_cpu=not torch.cuda.is_available(),
@@ -292,5 +290,4 @@ def pretrain(
     )
     show_progress(trainer, "loss")
     train_or_resume(trainer, folder)
-    shutil.rmtree(folder, ignore_errors=True)
     return Backbone(model.eval(), tokenizer)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import ExportableState, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from rerec_pipeline import processes
+from rerec_pipeline.errors import BadInputError, TrainingInterrupted
+from rerec_pipeline.processes import StopRequest
+from rerec_pipeline.storage.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingProgress(ProgressCallback):
@@ -60,6 +63,30 @@ class Stopwatch(TrainerCallback, ExportableState):
         self._since = time.monotonic()
 
 
+class TrustedCheckpoints(TrainerCallback):
+    """Seals every checkpoint once all processes have written theirs, and obeys a request to stop.
+
+    Args:
+        checkpoints: Where they are.
+        stop: Set when the user, or the system, asks for the end.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, stop: StopRequest):
+        self.checkpoints = checkpoints
+        self.stop = stop
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called when the trainer has written a checkpoint."""
+        processes.wait_for_all(f"checkpoint {state.global_step}")
+        if processes.is_main():
+            self.checkpoints.seal(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ends the training with a checkpoint when that is asked for."""
+        if self.stop.is_set():
+            control.should_save = control.should_training_stop = True
+
+
 def show_progress(trainer: Trainer, *shown: str) -> None:
     """Gives a trainer this bar in place of its own output."""
     trainer.remove_callback(PrinterCallback)
@@ -68,25 +95,57 @@ def show_progress(trainer: Trainer, *shown: str) -> None:
 
 
 def train_or_resume(trainer: Trainer, folder: Path) -> float:
-    """Trains, from the last complete checkpoint if there is one.
+    """Trains, from the last checkpoint that is whole and unchanged if there is one.
+
+    Ctrl-C and SIGTERM end it after the step that is being made, with a checkpoint.
 
     Args:
         trainer: What trains.
-        folder: Where its checkpoints are. One that was cut off while it was written is removed.
+        folder: Where its checkpoints are. Two are kept; they are removed once the results are
+            on the disk (``storage.checkpoints.remove_finished``).
 
     Returns:
         Seconds it took, those of interrupted parts up to their last checkpoint included.
+
+    Raises:
+        TrainingInterrupted: If it was asked to end.
+        BadInputError: If there is no room for a checkpoint.
     """
-    if processes.is_main():
-        _remove_cut_off(folder)
-    processes.wait_for_all("checkpoints")
+    checkpoints = Checkpoints(folder)
+    last = checkpoints.newest() if processes.is_main() else None
+    last = processes.share(last)
+    trainer.args.save_total_limit = None  # its own rotation goes by the clock
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     watch = Stopwatch()
     trainer.add_callback(watch)
-    trainer.train(resume_from_checkpoint=last)
+    with StopRequest("finishing this step and writing a checkpoint") as stop:
+        trainer.add_callback(TrustedCheckpoints(checkpoints, stop))
+        try:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        except (OSError, RuntimeError) as exc:
+            if not _is_full(exc):
+                raise
+            raise BadInputError(
+                folder,
+                f"the disk is full at step {trainer.state.global_step}",
+                remedy="Free some space and run the same command again: it continues from the "
+                "checkpoint before",
+            ) from exc
+    step, steps = trainer.state.global_step, trainer.state.max_steps
+    if step < steps:
+        interrupted = TrainingInterrupted(step, steps)
+        logger.warning("Training was %s", interrupted)
+        raise interrupted
+    if processes.is_main():
+        checkpoints.finish()
     return watch.seconds
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space, which each library words in its own way."""
+    said = str(error)
+    return "No space left" in said or "PytorchStreamWriter failed writing" in said
 
 
 def peak_memory_bytes() -> int:
@@ -98,11 +157,3 @@ def peak_memory_bytes() -> int:
         return int(torch.cuda.max_memory_allocated())
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024  # macOS tells bytes
-
-
-def _remove_cut_off(folder: Path) -> None:
-    """Removes last checkpoints of which not all was written."""
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    while last is not None and not (Path(last) / TRAINER_STATE_NAME).is_file():
-        shutil.rmtree(last)
-        last = get_last_checkpoint(str(folder))

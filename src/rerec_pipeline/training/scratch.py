@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
 from rerec_pipeline.parameters import ScratchParameters
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.warmup import WarmupWriter
+from rerec_pipeline.storage.records import problem_of
 from rerec_pipeline.training.pretraining import DocumentEncoder, pretrain, write_batches
 
 
@@ -89,17 +89,9 @@ def make_from_scratch(
     return backbone
 
 
-def recipe(parameters: ScratchParameters, *parts: bytes) -> str:
-    """One hash of all that a model from scratch follows from."""
-    digest = hashlib.sha256(parameters.model_dump_json().encode())
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
-
-
 def is_made(folder: Path, made_by: str) -> bool:
-    """Whether a folder holds the model of a recipe."""
+    """Whether a folder holds the model of a recipe, whole and unchanged."""
     record = folder / MADE_BY
-    if not record.is_file():
+    if problem_of(folder) or not record.is_file():
         return False
     return bool(json.loads(record.read_text(encoding="utf-8"))["made_by"] == made_by)

@@ -24,6 +24,7 @@ from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.sample.reasoner import phrases_of
 from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
+from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.training.pretraining import Batch, DocumentEncoder, pretrain, write_batches
 
 HeldOut = dict[str, set[tuple[Hashable, int]]]
@@ -88,8 +89,7 @@ def pretrain_base_policy(
     corpus: list[Batch], tokenizer: Qwen2Tokenizer, base_policy: BasePolicyParameters
 ) -> Backbone:
     """Pretrains the tiny policy."""
-    digest = hashlib.sha256(base_policy.model_dump_json(exclude={"checkpoint_dir"}).encode())
-    folder = Path(base_policy.checkpoint_dir) / digest.hexdigest()[:16]
+    folder = Path(base_policy.checkpoint_dir) / fingerprint(base_policy)[:16]
     return pretrain(corpus, tokenizer, base_policy, folder)
 
 

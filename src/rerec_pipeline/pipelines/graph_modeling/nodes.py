@@ -17,7 +17,8 @@ from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNResult, LightGCNTrainer
 from rerec_pipeline.parameters import LightGCNParameters
 from rerec_pipeline.reporting import plots
-from rerec_pipeline.unfinished import UnfinishedTraining
+from rerec_pipeline.storage.checkpoints import fingerprint
+from rerec_pipeline.training.epochs import fit_or_resume
 
 
 def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:
@@ -58,16 +59,9 @@ def fit_lightgcn(
     """Trains LightGCN, from where an interrupted training of the same has come to."""
     edges = [edge for graph in (train, validation) for edge in (graph.users, graph.items)]
     size = np.array([train.n_users, train.n_items])
-    unfinished = UnfinishedTraining(
-        Path(lightgcn.checkpoint_dir),
-        (
-            lightgcn.model_dump_json(exclude={"checkpoint_dir"}).encode(),
-            *(array.tobytes() for array in (size, *edges)),
-        ),
-    )
-    result = LightGCNTrainer(train, validation, lightgcn).fit(unfinished.load(), unfinished.keep)
-    unfinished.finish()
-    return result
+    folder = Path(lightgcn.checkpoint_dir) / fingerprint(lightgcn, size, *edges)[:16]
+    fit = LightGCNTrainer(train, validation, lightgcn).fit
+    return fit_or_resume(fit, folder, lightgcn.epochs)
 
 
 def plot_lightgcn(lightgcn_report: dict[str, Any]) -> go.Figure:

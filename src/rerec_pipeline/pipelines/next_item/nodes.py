@@ -37,7 +37,8 @@ from rerec_pipeline.reporting.next_item import places_listed, report_places
 from rerec_pipeline.sequences.choices import draw_candidates, ranks, sample_users
 from rerec_pipeline.sequences.histories import by_user, in_order, k_core, numbered, training_part
 from rerec_pipeline.sequences.sasrec import Choices, SASRec, SASRecTrainer, score_candidates
-from rerec_pipeline.unfinished import UnfinishedTraining
+from rerec_pipeline.storage.checkpoints import fingerprint
+from rerec_pipeline.training.epochs import fit_or_resume
 
 #: Split -> how many of a user's items are hidden from whoever chooses; the first of them is right.
 HIDDEN = {"validation": 2, "test": 1}
@@ -142,13 +143,8 @@ def train_sasrec(
     ids, histories = _numbered(sequences)
     _, validation = _choices(choices, "validation", sequences)
     trainer = SASRecTrainer(histories, len(ids), validation, sasrec)
-    settings = sasrec.model_dump_json(exclude={"checkpoint_dir"})
-    tables = (sequences.to_json(), choices.to_json())
-    unfinished = UnfinishedTraining(
-        Path(sasrec.checkpoint_dir), (text.encode() for text in (settings, *tables))
-    )
-    result = trainer.fit(unfinished.load(), unfinished.keep)
-    unfinished.finish()
+    folder = Path(sasrec.checkpoint_dir) / fingerprint(sasrec, sequences, choices)[:16]
+    result = fit_or_resume(trainer.fit, folder, sasrec.epochs)
     best = max(row["ndcg"] for row in result.history)
     report = {"ndcg": best, "best_epoch": result.best_epoch, "history": result.history}
     return result.weights, report

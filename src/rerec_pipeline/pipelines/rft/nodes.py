@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,10 +53,11 @@ from rerec_pipeline.sample.layout import fabricate_asks
 from rerec_pipeline.sample.reasoner import Habits
 from rerec_pipeline.sample.traces import right_traces
 from rerec_pipeline.sample.world import World
+from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.tracking import MlflowStepLogger
 from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
 from rerec_pipeline.training.rollouts import RolloutScorer
-from rerec_pipeline.training.scratch import is_made, make_from_scratch, recipe
+from rerec_pipeline.training.scratch import is_made, make_from_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ def prepare_backbone(
         return {"name_or_path": backbone.name_or_path}
     folder = Path(backbone.name_or_path)
     tables = (queries, prompts, attribute_graph, item_popularity)
-    made_by = recipe(backbone.scratch, *(table.to_json().encode() for table in tables))
+    made_by = fingerprint(backbone.scratch, *tables)
     if not is_made(folder, made_by):
         if processes.count() > 1:
             raise BadParameterError(
@@ -307,7 +306,9 @@ def fine_tune(
     """
     examples = examples_from_table(training_prompts, task.catalogue)
     tables = (training_prompts, reasoning_traces)
-    folder = Path(rft.checkpoint_dir) / _fingerprint(tables, reward, rft, seed)
+    context = (reward.context.bits, reward.context.embeddings)
+    followed = (rft, *tables, *context, seed, processes.count())
+    folder = Path(rft.checkpoint_dir) / fingerprint(*followed)[:16]
     callbacks = [MlflowStepLogger("rft")]
     if rft.algorithm == "sft":
         lessons = [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
@@ -319,8 +320,6 @@ def fine_tune(
         tuned = fine_tune_rl(
             backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
         )
-    if processes.is_main():
-        shutil.rmtree(folder, ignore_errors=True)  # only an unfinished run is resumed
     processes.free_memory()
     return tuned.policy, tuned.log, tuned.epochs, tuned.summary
 
@@ -339,16 +338,3 @@ def traced_lessons(
     if not lessons:
         raise BadParameterError("there is no trace of a training query: see rft.sft.traces")
     return lessons
-
-
-def _fingerprint(
-    tables: Sequence[pd.DataFrame], reward: Reward, rft: RFTParameters, seed: int
-) -> str:
-    """Names a run's checkpoints by all that the run depends on."""
-    digest = hashlib.sha256(rft.model_dump_json(exclude={"checkpoint_dir"}).encode())
-    for table in tables:
-        digest.update(table.to_json().encode())
-    digest.update(reward.context.bits.tobytes())
-    digest.update(reward.context.embeddings.tobytes())
-    digest.update(f"{seed}, {processes.count()} processes".encode())
-    return digest.hexdigest()[:16]
