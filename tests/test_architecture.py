@@ -17,7 +17,7 @@ FLOORS = [
     {"processes"},
     {"graphs"},
     {"recbench", "sequences"},
-    {"sample"},
+    {"grounding", "sample"},
     {"rerec"},
     {"parameters"},
     {"models"},
@@ -31,13 +31,16 @@ FLOORS = [
 ]
 ALGORITHMS = {
     "graphs", "recbench", "sample", "sequences", "rerec", "rules", "errors", "parameters",
-    "experiments",
+    "experiments", "grounding",
 }  # fmt: skip
 FRAMEWORKS = {
     "kedro", "kedro_datasets", "kedro_mlflow", "mlflow", "transformers", "trl", "peft", "plotly",
 }  # fmt: skip
 ONLY_IN = {
     "trl": {"training"},
+    "lightgbm": {"grounding"},
+    "bm25s": {"grounding"},
+    "marisa_trie": {"recbench"},
     "peft": {"models", "training"},
     "torch_geometric": {"graphs"},
     "plotly": {"reporting", "pipelines"},

@@ -6,9 +6,11 @@ Matching is on words, longest match first, so "Toy Story" is not found inside "T
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import marisa_trie
 
 from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year, tidy
 
@@ -22,6 +24,11 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(tidy(text).casefold()))
 
 
+def cased_words(text: str) -> list[str]:
+    """The words and punctuation marks of a text as they are written."""
+    return _WORD.findall(tidy(text))
+
+
 @dataclass(frozen=True)
 class Mention:
     """One phrase found: what it stands for, and where (word positions, end exclusive)."""
@@ -31,8 +38,15 @@ class Mention:
     end: int
 
 
+Accept = Callable[[tuple, int, int, bool], tuple]
+
+
 class PhraseIndex:
     """A dictionary of phrases that can be looked up in running text.
+
+    Phrases are words joined by one space each and kept in a trie; what begins at a word of the
+    text are the phrases that are prefixes of the rest of it. The space after each word keeps
+    matches on whole words.
 
     Args:
         phrases: (phrase, key, open_ended) triples. Several keys may share a phrase. An
@@ -41,36 +55,58 @@ class PhraseIndex:
     """
 
     def __init__(self, phrases: Iterable[tuple[str, object, bool]]):
-        self._keys: dict[tuple[str, ...], set] = {}
-        self._open: set[tuple[str, ...]] = set()
-        self._longest: dict[str, int] = {}
+        keys: dict[str, tuple] = {}
+        opened: set[str] = set()
         for phrase, key, open_ended in phrases:
-            form = words(phrase)
+            form = _spaced(words(phrase))
             if not form:
                 continue
-            self._keys.setdefault(form, set()).add(key)
-            self._longest[form[0]] = max(self._longest.get(form[0], 0), len(form))
+            keys[form] = (*keys.get(form, ()), key)
             if open_ended:
-                self._open.add(form)
+                opened.add(form)
+        self._trie = marisa_trie.Trie(keys)
+        self._keys: list[tuple] = [()] * len(keys)
+        self._open = bytearray(len(keys))
+        for form, meant in keys.items():
+            number = self._trie[form]
+            self._keys[number] = meant
+            self._open[number] = form in opened
+        self._longest = max(map(len, keys), default=0)
 
     def find(self, text: str) -> list[Mention]:
         """All mentions in a text, left to right, longest first, without overlap."""
-        return list(self._scan(words(text)))
+        said = words(text)
 
-    def _scan(self, text: tuple[str, ...]) -> Iterator[Mention]:
-        at = 0
-        while at < len(text):
-            length = self._match(text, at)
-            if length:
-                yield Mention(frozenset(self._keys[text[at : at + length]]), at, at + length)
-            at += max(length, 1)
+        def accept(keys: tuple, start: int, end: int, open_ended: bool) -> tuple:
+            return () if open_ended and _goes_on(said, end) else keys
 
-    def _match(self, text: tuple[str, ...], at: int) -> int:
-        for length in range(min(self._longest.get(text[at], 0), len(text) - at), 0, -1):
-            form = text[at : at + length]
-            if form in self._keys and not (form in self._open and _goes_on(text, at + length)):
-                return length
-        return 0
+        return list(self.scan(said, accept))
+
+    def scan(self, said: Sequence[str], accept: Accept) -> Iterator[Mention]:
+        """The mentions in folded words, left to right, longest first, without overlap.
+
+        Args:
+            said: The words of a text (see ``words``).
+            accept: Given the keys of a phrase, where it starts and ends, and whether it is
+                open-ended, the keys that it stands for there; none lets a shorter phrase count.
+        """
+        spaced = _spaced(said)
+        at = place = 0
+        while at < len(said):
+            end = at + 1
+            for form in reversed(self._trie.prefixes(spaced[place : place + self._longest])):
+                number, stop = self._trie[form], at + form.count(" ")
+                keys = accept(self._keys[number], at, stop, bool(self._open[number]))
+                if keys:
+                    yield Mention(frozenset(keys), at, stop)
+                    end = stop
+                    break
+            place += sum(len(word) + 1 for word in said[at:end])
+            at = end
+
+
+def _spaced(text: Sequence[str]) -> str:
+    return "".join(f"{word} " for word in text)
 
 
 def _goes_on(text: tuple[str, ...], end: int) -> bool:

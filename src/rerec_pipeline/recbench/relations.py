@@ -69,6 +69,42 @@ RELATION_STEMS: dict[str, tuple[str, ...]] = {
     "Narrated_by": ("narrat",),
 }
 
+#: relation -> further beginnings of words that say which relation a request is about
+RELATION_CUES: dict[str, tuple[str, ...]] = {
+    "Directed_by": ("filmmaker", "helmed"),
+    "Starring": ("featur", "appear", "portray", "played by", "talents of"),
+    "Written_by": ("wrote", "penned", "novelist"),
+    "Screenplay_by": ("scenari",),
+    "Produced_by": ("studio",),
+    "Distributed_by": ("releas", "studio"),
+    "Music_by": ("musical score", "songs"),
+    "Cinematography": ("visual", "photograph", "camera", "filmed by", "imagery", "shot"),
+    "Edited_by": ("edit ", "edits"),
+    "Narrated_by": ("voice",),
+}
+
+#: kind -> beginnings of words with which a request speaks of it; one with a space is whole
+KIND_CUES: dict[str, tuple[str, ...]] = {
+    "Action": ("action",),
+    "Adventure": ("adventur", "quest "),
+    "Animation": ("animat", "cartoon", "disney"),
+    "Children's": ("children", "kids ", "family"),
+    "Comedy": ("comed", "funny ", "humor", "humour", "hilarious", "laugh"),
+    "Crime": ("crim", "gangster", "heist ", "mafia "),
+    "Documentary": ("documentar",),
+    "Drama": ("drama",),
+    "Fantasy": ("fantas", "magic"),
+    "Film-Noir": ("noir ",),
+    "Horror": ("horror", "scary ", "frighten", "terrif"),
+    "Musical": ("musical",),
+    "Mystery": ("myster", "detective"),
+    "Romance": ("romanc", "romantic", "love stor"),
+    "Sci-Fi": ("science fiction", "sci", "futur", "space "),
+    "Thriller": ("thrill", "suspens"),
+    "War": ("war ", "wars ", "wartime ", "military"),
+    "Western": ("western",),
+}
+
 #: relations whose values are people or studios: few items share one
 MAKER_RELATIONS: tuple[str, ...] = (
     "Directed_by", "Starring", "Written_by", "Screenplay_by", "Produced_by", "Music_by",

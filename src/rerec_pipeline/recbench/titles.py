@@ -55,7 +55,8 @@ def natural_order(title: str) -> str:
 
 def tidy(text: str) -> str:
     """One spelling of quotes, composition and white space; case is kept."""
-    one = unicodedata.normalize("NFC", text).translate(_QUOTES)
+    plain = text.isascii() and "`" not in text
+    one = text if plain else unicodedata.normalize("NFC", text).translate(_QUOTES)
     return " ".join(one.replace("_", " ").split())
 
 

@@ -1,0 +1,1 @@
+"""Both graphs at the time of answering: linking, retrieval, evidence."""

@@ -1,0 +1,426 @@
+"""From the text of a request to what the catalogue knows: items, values, relations, claims.
+
+Nothing here sees a right answer: a link is made from the request, the titles and the attribute
+graph alone.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rerec_pipeline.grounding.facts import Facts, plain_name
+from rerec_pipeline.grounding.profiles import Profile, read_profile
+from rerec_pipeline.recbench.mentions import PhraseIndex, cased_words, words
+from rerec_pipeline.recbench.relations import KIND_CUES, RELATION_CUES, RELATION_STEMS
+from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year
+
+Status = Literal["confirmed", "contradicted", "unknown"]
+
+#: Words in which a name may be written that say nothing by themselves.
+SMALL_WORDS = frozenset((
+    "a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "for", "from", "with", "by",
+    "as", "is", "it", "i", "my", "me", "you", "we", "he", "she", "his", "her", "its", "this",
+    "that", "be", "are", "was", "were", "not", "no", "do", "so", "if", "but", "up", "out",
+    "all", "any", "s", "t",
+))  # fmt: skip
+_SENTENCE_ENDS = frozenset(".?!;")
+_QUOTES = frozenset("'\"*")
+_INITIALS = frozenset(["dr", "mr", "mrs", "ms", "st", "jr", "sr", "vs"])
+_OTHER_NAME = re.compile(r"^(?P<first>.+?) \((?P<second>[^()]*\D[^()]*)\)$")
+_DECADE = re.compile(r"(?:(1[89]|20))?(\d)0s")
+_ASKING = frozenset((
+    "recommend", "recommendations", "suggest", "suggestions", "looking", "find", "explore",
+    "interested", "love", "if", "other", "more", "also", "another", "similar", "eager",
+    "curious", "additionally", "would", "could",
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NamedItem:
+    """A title in the text: the items it may mean (one, unless it is ambiguous), and where."""
+
+    items: tuple[int, ...]
+    start: int
+    end: int
+    sentence: int
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """A value in the text.
+
+    Attributes:
+        attributes: Numbers of the attributes (``Facts``) that have this value, in any relation.
+        relations: Relations whose cue is nearest in the same sentence; empty if there is none.
+        start, end: Word positions, end exclusive.
+        sentence: Number of the sentence.
+    """
+
+    attributes: tuple[int, ...]
+    relations: frozenset[str]
+    start: int
+    end: int
+    sentence: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a request says about an item that it names.
+
+    Attributes:
+        item: Index of the item.
+        relation: The relation that is spoken of.
+        value: The value that is stated, as the graph writes it.
+        status: Whether the graph has it, has others in its place, or has none in this relation.
+        instead: Values that the graph has in this relation where it contradicts.
+    """
+
+    item: int
+    relation: str
+    value: str
+    status: Status
+    instead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Links:
+    """What a request is about.
+
+    Attributes:
+        text: The request.
+        named: Titles in it.
+        values: Names in it (people, studios).
+        kinds: Numbers of the attributes of kinds it speaks of (genres).
+        cues: Relations it speaks of.
+        free_cues: Of these, relations that a cue speaks of which is not beside a named value:
+            "the cinematography of these films", which asks for what named items share.
+        claims: Statements about named items, checked.
+        years: (first, last) of every year and decade in it that is not a named item's.
+        profile: What it says of the user.
+    """
+
+    text: str
+    named: tuple[NamedItem, ...] = ()
+    values: tuple[NamedValue, ...] = ()
+    kinds: tuple[int, ...] = ()
+    cues: frozenset[str] = frozenset()
+    free_cues: frozenset[str] = frozenset()
+    claims: tuple[Claim, ...] = ()
+    years: tuple[tuple[int, int], ...] = ()
+    profile: Profile = field(default_factory=Profile)
+
+    @property
+    def items(self) -> tuple[int, ...]:
+        """Indices of all items that it names, each once."""
+        return tuple(dict.fromkeys(item for mention in self.named for item in mention.items))
+
+
+class Linker:
+    """Links texts to a catalogue and its attribute graph.
+
+    Args:
+        catalogue: All items.
+        facts: The attribute graph over the same items.
+        relation_cues: relation -> beginnings of words that speak of it; one that ends with a space
+            is a whole word. By default those of ``recbench/relations.py``.
+        kind_cues: value of a kind -> beginnings of words that speak of it.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        facts: Facts,
+        relation_cues: Mapping[str, Sequence[str]] | None = None,
+        kind_cues: Mapping[str, Sequence[str]] | None = None,
+    ):
+        self.catalogue = catalogue
+        self.facts = facts
+        if relation_cues is None:
+            relation_cues = {r: (*s, *RELATION_CUES.get(r, ())) for r, s in RELATION_STEMS.items()}
+        self._relations = _Stems(relation_cues)
+        kinds = [(n, v) for n, (_, v) in enumerate(facts.attributes) if facts.is_kind[n]]
+        cues = KIND_CUES if kind_cues is None else kind_cues
+        self._kinds = _Stems({n: cues.get(value, (_whole(value),)) for n, value in kinds})
+        self._years = [split_year(title)[1] for title in catalogue.titles]
+        self._index = PhraseIndex(self._phrases())
+        makers = (v for n, (_, v) in enumerate(facts.attributes) if not facts.is_kind[n])
+        self._name_parts = {part for v in makers if len(said := words(v)) > 1 for part in said}
+
+    def _phrases(self) -> Iterator[tuple[str, int, bool]]:
+        """Titles under their items' indices, values under -1 - their attributes' numbers."""
+        for item, title in enumerate(self.catalogue.titles):
+            for name in spoken_titles(title):
+                yield name, item, False
+        for number, (_, value) in enumerate(self.facts.attributes):
+            if not self.facts.is_kind[number]:
+                yield plain_name(value), -1 - number, False
+
+    def link(self, text: str) -> Links:
+        """Finds everything in a text that the catalogue and the graph know.
+
+        Args:
+            text: A request of any length; an empty one, or one in a script in which nothing is
+                known, has no links.
+        """
+        said, cased = words(text), cased_words(text)
+        reading = _Reading(said, cased if len(cased) == len(said) else said)
+        spans = list(self._index.scan(said, lambda *at: self._accept(reading, *at)))
+        covered = {at for span in spans for at in range(span.start, span.end)}
+        ends = reading.sentence_ends(covered)
+        free = [at for at in range(len(said)) if at not in covered]
+        cues = [(at, relation) for relation, at in self._relations.find(said, free)]
+        named, values = [], []
+        for span in spans:
+            sentence = bisect_right(ends, span.start)
+            items = tuple(sorted(key for key in span.keys if key >= 0))
+            if items:
+                named.append(NamedItem(items, span.start, span.end, sentence))
+            numbers = tuple(sorted(-1 - key for key in span.keys if key < 0))
+            if numbers:
+                near = _nearest(span.start, span.end, cues, ends)
+                values.append(NamedValue(numbers, frozenset(near), span.start, span.end, sentence))
+        bound = {at for value in values for at in _bound(value, cues, ends)}
+        return Links(
+            text,
+            tuple(named),
+            tuple(values),
+            tuple(dict.fromkeys(number for number, _ in self._kinds.find(said, free))),
+            frozenset(relation for _, relation in cues),
+            frozenset(relation for at, relation in cues if at not in bound),
+            tuple(self._claims(reading, named, values, cues, ends)),
+            tuple(_years(said, covered)),
+            read_profile(said, free),
+        )
+
+    # -- mentions ------------------------------------------------------------------------
+
+    def _accept(
+        self, reading: _Reading, keys: tuple, start: int, end: int, _open_ended: bool
+    ) -> tuple:
+        items = tuple(key for key in keys if key >= 0)
+        values = tuple(key for key in keys if key < 0)
+        year = reading.year_after(end)
+        if items and year is not None:
+            meant = tuple(i for i in items if (y := self._years[i]) is None or abs(y - year) <= 1)
+            exact = tuple(i for i in meant if self._years[i] == year)
+            return exact or meant
+        if values and reading.is_name(start, end):
+            return values
+        quoted = reading.is_quoted(start, end)
+        written = reading.is_title(start, end) and self._is_no_part(reading, start, end)
+        if items and (quoted or written):
+            return () if reading.sequel_follows(end) else items
+        return ()
+
+    def _is_no_part(self, reading: _Reading, start: int, end: int) -> bool:
+        """Whether a one-word title is not rather a part of a longer title or of a name."""
+        beside = reading.is_capital(end) or (
+            reading.is_capital(start - 1) and not reading.begins(start - 1)
+        )
+        return end - start > 1 or not (beside or reading.said[start] in self._name_parts)
+
+    # -- claims --------------------------------------------------------------------------
+
+    def _claims(
+        self,
+        reading: _Reading,
+        named: Sequence[NamedItem],
+        values: Sequence[NamedValue],
+        cues: Sequence[tuple[int, str]],
+        ends: Sequence[int],
+    ) -> Iterator[Claim]:
+        """Checks each name that stands with a title in one clause: "X ... directed by Y"."""
+        seen = set()
+        for item in named:
+            for value in values:
+                if value.sentence != item.sentence or reading.asks_between(item, value):
+                    continue
+                for claim in self._check(item, value):
+                    if claim not in seen:
+                        seen.add(claim)
+                        yield claim
+
+    def _check(self, named: NamedItem, said: NamedValue) -> Iterator[Claim]:
+        attributes = self.facts.attributes
+        value = plain_name(attributes[said.attributes[0]][1])
+        for item in named.items:
+            has = {attributes[a][0]: a for a in said.attributes if a in self._held(item)}
+            for relation in sorted(said.relations):
+                there = self.facts.in_relation(item, relation)
+                if relation in has:
+                    yield Claim(item, relation, value, "confirmed")
+                elif there:
+                    instead = tuple(attributes[a][1] for a in there)
+                    yield Claim(item, relation, value, "contradicted", instead)
+                else:
+                    yield Claim(item, relation, value, "unknown")
+
+    def _held(self, item: int) -> frozenset[int]:
+        return frozenset(self.facts.of_item(item).tolist())
+
+
+def spoken_titles(title: str) -> list[str]:
+    """The ways a request may say a title, without its year.
+
+    "Boat, The (Das Boot) (1981)" -> "The Boat (Das Boot)", "The Boat", "Das Boot".
+    """
+    names: list[str] = []
+    for spelling in dict.fromkeys((natural_order(title), title)):
+        name = split_year(spelling)[0]
+        names.append(name)
+        while (match := _OTHER_NAME.match(name)) is not None:
+            names += [natural_order(match["second"])]
+            name = match["first"]
+        names.append(natural_order(name))
+    return list(dict.fromkeys(name for name in names if words(name)))
+
+
+class _Stems:
+    """Beginnings of words, looked up in running text."""
+
+    def __init__(self, stems: Mapping):
+        self._single: dict[str, list] = {}
+        self._whole: dict[str, list] = {}
+        self._longer: dict[str, list[tuple[tuple[str, ...], object]]] = {}
+        for key, given in stems.items():
+            for stem in given:
+                parts = words(stem)
+                if len(parts) > 1:
+                    self._longer.setdefault(parts[0], []).append((parts, key))
+                elif parts:
+                    table = self._whole if stem.endswith(" ") else self._single
+                    table.setdefault(parts[0], []).append(key)
+        self._lengths = sorted({len(stem) for stem in self._single})
+
+    def find(self, said: Sequence[str], places: Sequence[int]) -> Iterator[tuple]:
+        """(key, word position) of every stem at the given positions."""
+        for at in places:
+            word = said[at]
+            found = list(self._whole.get(word, ()))
+            for length in self._lengths:
+                if length > len(word):
+                    break
+                found += self._single.get(word[:length], ())
+            for parts, key in self._longer.get(word, ()):
+                rest = said[at : at + len(parts)]
+                if tuple(rest[:-1]) == parts[:-1] and rest[-1].startswith(parts[-1]):
+                    found.append(key)
+            for key in dict.fromkeys(found):
+                yield key, at
+
+
+def _whole(value: str) -> str:
+    return f"{value} "
+
+
+class _Reading:
+    """The words of a text, folded and as they are written."""
+
+    def __init__(self, said: Sequence[str], cased: Sequence[str]):
+        self.said = said
+        self.cased = cased
+        # A text in one case, or with capitals only where sentences begin, tells nothing by them.
+        letters = [n for n, w in enumerate(cased) if w.isalpha() and len(w) > 1]
+        names = any(cased[n][0].isupper() and not self.begins(n) for n in letters)
+        self.has_case = names and any(cased[n].islower() for n in letters)
+
+    def is_capital(self, at: int) -> bool:
+        """Whether there is a word at a position that is written with a capital."""
+        return 0 <= at < len(self.cased) and self.cased[at][0].isupper()
+
+    def is_name(self, start: int, end: int) -> bool:
+        """Whether words are written like a name."""
+        words_said = range(start, end)
+        content = [n for n in words_said if self.said[n] not in SMALL_WORDS and self._is_word(n)]
+        if not self.has_case:
+            return len(content) > 1
+        return bool(content) and all(
+            self.is_capital(n) or self.said[n][0].isdigit() for n in content
+        )
+
+    def is_title(self, start: int, end: int) -> bool:
+        """Whether words are written like a title: a single one not at the start of a sentence."""
+        if end - start == 1:
+            return self.has_case and self.is_capital(start) and not self.begins(start)
+        return self.is_name(start, end)
+
+    def begins(self, at: int) -> bool:
+        """Whether a sentence begins at a position."""
+        return at == 0 or self.said[at - 1] in _SENTENCE_ENDS
+
+    def _is_word(self, at: int) -> bool:
+        return self.said[at][0].isalnum()
+
+    def is_quoted(self, start: int, end: int) -> bool:
+        """Whether words stand between quote marks."""
+        if start == 0 or end == len(self.said):
+            return False
+        return self.said[start - 1] == self.said[end] and self.said[end] in _QUOTES
+
+    def year_after(self, end: int) -> int | None:
+        """The year in brackets after a position."""
+        after = self.said[end : end + 3]
+        bracketed = len(after) == 3 and after[0] == "(" and after[2] == ")"
+        return int(after[1]) if bracketed and re.fullmatch(r"\d{4}", after[1]) else None
+
+    def sequel_follows(self, end: int) -> bool:
+        """Whether a year, a number or a Roman numeral follows: another item is meant."""
+        following = self.said[end : end + 1]
+        numeral = bool(following) and re.fullmatch(r"\d+|i{2,3}|iv|vi{0,3}|ix", following[0])
+        return self.year_after(end) is not None or bool(numeral)
+
+    def sentence_ends(self, covered: set[int]) -> list[int]:
+        """Positions of the marks that end a sentence, those within a mention left out."""
+        return [
+            n
+            for n, word in enumerate(self.said)
+            if word in _SENTENCE_ENDS
+            and n not in covered
+            and not (n and (self.said[n - 1] in _INITIALS or len(self.said[n - 1]) == 1))
+        ]
+
+    def asks_between(self, item: NamedItem, value: NamedValue) -> bool:
+        """Whether a wish separates a title from a name, so that they are no statement."""
+        first, second = sorted(((item.start, item.end), (value.start, value.end)))
+        return any(word in _ASKING for word in self.said[first[1] : second[0]])
+
+
+def _distance(start: int, end: int, at: int) -> int:
+    return start - at if at < start else at - end + 1
+
+
+def _nearest(
+    start: int, end: int, cues: Sequence[tuple[int, str]], ends: Sequence[int]
+) -> set[str]:
+    sentence = bisect_right(ends, start)
+    near = [
+        (_distance(start, end, at), relation)
+        for at, relation in cues
+        if bisect_right(ends, at) == sentence
+    ]
+    least = min((distance for distance, _ in near), default=0)
+    return {relation for distance, relation in near if distance == least}
+
+
+def _bound(value: NamedValue, cues: Sequence[tuple[int, str]], ends: Sequence[int]) -> list[int]:
+    """Positions of the cues that speak of a named value: the nearest, at most five words away."""
+    places = [(_distance(value.start, value.end, at), at) for at, r in cues if r in value.relations]
+    same = [(d, at) for d, at in places if bisect_right(ends, at) == value.sentence and d <= 5]
+    least = min((d for d, _ in same), default=0)
+    return [at for d, at in same if d == least]
+
+
+def _years(said: Sequence[str], covered: set[int]) -> Iterator[tuple[int, int]]:
+    for at, word in enumerate(said):
+        if at in covered or not word[0].isdigit():
+            continue
+        if (decade := _DECADE.fullmatch(word)) is not None:
+            century = int(decade[1] or (19 if int(decade[2]) > 2 else 20))
+            first = century * 100 + int(decade[2]) * 10
+            yield first, first + 9
+        elif re.fullmatch(r"(18|19|20)\d\d", word):
+            yield int(word), int(word)

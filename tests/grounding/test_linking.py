@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.linking import Claim, Linker, spoken_titles
+from rerec_pipeline.recbench.titles import Catalogue
+
+
+def values(links, facts):
+    return {facts.attributes[v.attributes[0]][1] for v in links.values}
+
+
+class TestFacts:
+    def test_both_ways(self, facts):
+        ana = facts.number["Directed_by", "Ana Torv"]
+        assert facts.with_attribute(ana).tolist() == [0, 1, 3]
+        assert {facts.attributes[a] for a in facts.of_item(3)} == {
+            ("Directed_by", "Ana Torv"), ("Genre", "Drama"),
+        }  # fmt: skip
+        assert facts.of_item(7).size == 0
+        assert facts.rarity[ana] == pytest.approx(np.log(1 + 8 / 3))
+
+    def test_one_name_in_several_relations(self, facts):
+        directed = facts.number["Directed_by", "Ana Torv"]
+        starring = facts.number["Starring", "Ana Torv"]
+        assert facts.name[directed] == facts.name[starring]
+
+    def test_repeated_facts_count_once(self):
+        facts = Facts(1, [(0, "Genre", "Drama")] * 3)
+        assert facts.items.sum() == 1
+
+    def test_an_item_that_is_not_there(self):
+        with pytest.raises(IndexError, match=r"0\.\.0"):
+            Facts(1, [(1, "Genre", "Drama")])
+
+
+class TestItems:
+    @pytest.mark.parametrize(
+        ("text", "items"),
+        [
+            ("I liked The Harbor a lot", (0,)),
+            ("I liked 'Harbor, The (1990)' a lot", (0,)),
+            ("I liked The Harbor (1990)", (0,)),
+            ("I liked The Harbor (1991)", (0,)),  # sources differ by a year
+            ("I liked The Harbor (2005)", ()),  # another film
+            ("we sailed into the harbor", ()),
+            ("After Night Train I want more", (1,)),
+            ("After Night Train 2 I want more", (4,)),
+            ("After Night Train 3 I want more", ()),
+            ("I saw Das Boot", (2,)),
+            ("I saw The Boat (Das Boot)", (2,)),
+            ("I saw Ember with friends", (3,)),
+            ("I saw Ember Island with friends", ()),
+            ("Ember is a word here", ()),  # a capital at the start of a sentence says nothing
+            ("the last ember", ()),
+            ("I saw 'ember' with friends", (3,)),
+            ("i liked quiet village", (5,)),  # no capitals anywhere
+            ("Night Train and Quiet Village", (1, 5)),
+        ],
+    )
+    def test_titles_as_people_write_them(self, linker, text, items):
+        assert linker.link(text).items == items
+
+    def test_spellings(self):
+        assert spoken_titles("Boat, The (Das Boot) (1981)") == [
+            "The Boat (Das Boot)", "Das Boot", "The Boat", "Boat, The (Das Boot)",
+        ]  # fmt: skip
+
+    def test_a_title_of_two_items_names_both(self, facts):
+        titles = [f"Same Name ({1990 + 5 * n})" for n in range(8)]
+        linker = Linker(Catalogue(range(8), titles), facts)
+        assert linker.link("I saw Same Name").items == tuple(range(8))
+        assert linker.link("I saw Same Name (1995)").items == (1,)
+
+    def test_a_title_that_is_also_a_person_is_the_person(self, linker, facts):
+        links = linker.link("films starring Mara Lind")
+        assert links.items == () and values(links, facts) == {"Mara Lind"}
+        assert linker.link("I saw Mara Lind (1999)").items == (7,)
+
+
+class TestValues:
+    def test_each_takes_the_nearest_cue(self, linker, facts):
+        links = linker.link("a film starring Mara Lind and directed by Ana Torv")
+        said = {facts.attributes[v.attributes[0]][1]: v.relations for v in links.values}
+        assert said == {"Mara Lind": {"Starring"}, "Ana Torv": {"Directed_by"}}
+        assert links.cues == {"Starring", "Directed_by"} and links.free_cues == set()
+
+    def test_what_an_encyclopedia_adds_is_not_said(self, linker, facts):
+        links = linker.link("anything with John Steele")
+        assert values(links, facts) == {"John Steele (actor)"}
+
+    def test_names_need_capitals_where_there_are_any(self, linker):
+        assert linker.link("We like ana torv, not Berlin").values == ()
+        assert linker.link("We want more of ana torv").values != ()
+
+    def test_kinds_by_their_stems(self, linker, facts):
+        links = linker.link("something hilarious, or a serious drama")
+        assert {facts.attributes[k][1] for k in links.kinds} == {"Comedy", "Drama"}
+
+    def test_cues_of_another_domain(self, catalogue, facts):
+        linker = Linker(catalogue, facts, {"Starring": ("brew",)}, {"Drama": ("sour",)})
+        links = linker.link("brewed by Mara Lind, sourish")
+        assert links.cues == {"Starring"} and len(links.kinds) == 1
+
+    def test_words_of_a_title_are_no_cue(self, facts):
+        titles = ["Star Directors (1990)", *[f"Film {n}{n} (1990)" for n in range(7)]]
+        linker = Linker(Catalogue(range(8), titles), facts)
+        assert linker.link("I saw Star Directors (1990)").cues == set()
+
+    def test_decades_and_years(self, linker):
+        links = linker.link("something from the '80s or 1994 or the 1920s, in my 40s")
+        assert links.years == ((1980, 1989), (1994, 1994), (1920, 1929), (1940, 1949))
+
+
+class TestClaims:
+    def test_confirmed_contradicted_unknown(self, linker):
+        text = "The Harbor, directed by Ana Torv. Das Boot, directed by Ana Torv. "
+        links = linker.link(text + "I saw Ember, starring Mara Lind.")
+        assert links.claims == (
+            Claim(0, "Directed_by", "Ana Torv", "confirmed"),
+            Claim(2, "Directed_by", "Ana Torv", "contradicted", ("Otto Beck",)),
+            Claim(3, "Starring", "Mara Lind", "unknown"),
+        )
+
+    def test_a_wish_is_no_claim(self, linker):
+        text = "I watched The Harbor and would love other films starring John Steele"
+        assert linker.link(text).claims == ()
+
+
+class TestUnusualInput:
+    @pytest.mark.parametrize(
+        "text", ["", " ", "the of and", "映画をお勧めしてください", "فيلم جيد", "?!.", "'", "(1990"]
+    )
+    def test_nothing_to_link(self, linker, text):
+        links = linker.link(text)
+        assert links.items == () and links.values == () and links.claims == ()
+
+    def test_a_hundred_kilobytes(self, linker):
+        links = linker.link("lorem ipsum " * 8000 + "The Harbor " + "dolor " * 1000)
+        assert links.items == (0,)
+
+    @given(st.text(max_size=200))
+    def test_any_text(self, linker, text):
+        assert all(0 <= item < 8 for item in linker.link(text).items)
+
+    def test_a_catalogue_of_one_item_without_facts(self):
+        linker = Linker(Catalogue([7], ["Only One (1990)"]), Facts(1, []))
+        assert linker.link("I saw Only One").items == (0,)
