@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -21,6 +22,7 @@ from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.raw import find_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES
+from rerec_pipeline.runner.workplace import Workplace
 from rerec_pipeline.sample.layout import fabricate_files
 from tests.conftest import data_parameters, engineer, small_world
 
@@ -45,6 +47,7 @@ class Server:
         changes: Headers that replace its own.
         status: Answered instead of the file.
         asked: (path, Range) of every request, in order.
+        authorised: The header Authorization of every request.
     """
 
     files: dict[str, bytes]
@@ -55,10 +58,12 @@ class Server:
     changes: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    authorised: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path, asked = request.path.lstrip("/"), request.headers.get("Range")
+        self.authorised.append(request.headers.get("Authorization"))
         self.asked.append((path, asked))
         content = self.files.get(path)
         if content is None or self.status is not None:
@@ -111,8 +116,8 @@ def rule(url, files=None, **changes):
     """One movie file, unless other files are given."""
     one = {"movie": {NAME: {"paths": [PATH], "git_blob": None}}}
     values = {
-        "base_url": url, "timeout_seconds": 5, "retries": 0, "files": files or one,
-        "by_hand": {}, "licences": [],
+        "base_url": url, "timeout_seconds": 5, "max_megabytes": 1, "retries": 0,
+        "files": files or one, "by_hand": {}, "licences": [],
     }  # fmt: skip
     return fetching.FetchRule(**{**values, **changes})
 
@@ -346,6 +351,53 @@ class TestWrong:
         assert f"put it at {tmp_path / PATH}" in outcome.detail and "--base-url" in outcome.detail
 
 
+class TestHostile:
+    @pytest.mark.parametrize("announced", [10**15, 1_000_001 - len(CONTENT)])
+    def test_a_file_above_the_limit_is_refused_before_anything_is_written(
+        self, serve, tmp_path, announced
+    ):
+        outcome = fetch(serve({PATH: CONTENT}, announced=announced), tmp_path)
+        assert outcome.state == "failed" and "MB, allowed are 1. If that is right" in outcome.detail
+        assert not (tmp_path / "dataset").exists()
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_nothing_is_written_through_a_link(self, serve, tmp_path, known):
+        server = serve({PATH: CONTENT}, stop_after=BREAK)
+        fetch(server, tmp_path)
+        partial, precious = tmp_path / f"{PATH}.partial", tmp_path / "precious"
+        precious.write_bytes(CONTENT[:BREAK])
+        partial.unlink()
+        partial.symlink_to(precious)
+        if not known:
+            (tmp_path / f"{PATH}.partial.json").unlink()
+        server.stop_after = None
+        outcome = fetch(server, tmp_path)
+        assert outcome.state == "failed" and f"{partial}: it is a link" in outcome.detail
+        assert precious.read_bytes() == CONTENT[:BREAK]
+        partial.unlink()
+        assert fetch(server, tmp_path).state == "fetched"
+        assert not (tmp_path / PATH).is_symlink()
+
+    def test_a_password_is_sent_and_nowhere_else(self, serve, tmp_path, caplog):
+        caplog.set_level(0)
+        server = serve({PATH: CONTENT}, stop_after=BREAK)
+        given = rule(server.url.replace("//", "//ann:s3cret%21@"))
+        (broken,) = fetching.fetch_files(given, tmp_path, ["movie"])
+        noted = (tmp_path / f"{PATH}.partial.json").read_text()
+        server.stop_after = None
+        (done,) = fetching.fetch_files(given, tmp_path, ["movie"])
+        assert (broken.state, done.state) == ("failed", "fetched")
+        assert server.authorised == ["Basic " + base64.b64encode(b"ann:s3cret!").decode()] * 2
+        written = (tmp_path / "dataset/movie/checksums.json").read_text()
+        told = [broken.detail, done.detail, noted, written, fetching.notice(given), caplog.text]
+        assert all("s3cret" not in text and "ann:" not in text for text in told)
+
+    def test_without_a_password_none_is_sent(self, serve, tmp_path):
+        server = serve({PATH: CONTENT})
+        fetch(server, tmp_path)
+        assert server.authorised == [None]
+
+
 class TestChecksums:
     def test_a_file_that_changed_on_the_disk_is_an_error(self, serve, tmp_path):
         server = serve({PATH: CONTENT})
@@ -424,6 +476,8 @@ class TestConfiguration:
         ("wrong", "key"),
         [
             ({"base_url": "ftp://server"}, "base_url"),
+            ({"base_url": "http://server?token=x"}, "base_url"),
+            ({"max_megabytes": 0}, "max_megabytes"),
             ({"retries": -1}, "retries"),
             ({"retrys": 1}, "retrys"),
             ({"files": {"film": {}}}, "files.film"),
@@ -447,12 +501,12 @@ def project():
 @pytest.fixture
 def command(project, monkeypatch):
     """``kedro fetch-recbench`` with the shipped list, but not its contents' ids and retries."""
-    configured = cli.Workplace(PROJECT).read("fetch")
+    configured = Workplace(PROJECT).read("fetch")
     for files in configured["fetch"]["files"].values():
         for entry in files.values():
             entry["git_blob"] = None
     configured["fetch"]["retries"] = 0
-    monkeypatch.setattr(cli.Workplace, "read", lambda *_: configured)
+    monkeypatch.setattr(Workplace, "read", lambda *_: configured)
 
     def call(*arguments, answer=None):
         given = ["fetch-recbench", *map(str, arguments)]
@@ -554,4 +608,4 @@ class TestCommand:
         assert done.exit_code == 1 and "base_url" in done.output
 
     def test_its_list_is_that_of_the_projects_configuration(self, project, shipped):
-        assert fetching.read_rule(cli.Workplace(PROJECT).read("fetch"), None) == shipped
+        assert fetching.read_rule(Workplace(PROJECT).read("fetch"), None) == shipped

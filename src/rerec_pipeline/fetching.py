@@ -8,16 +8,18 @@ first use); from then on the file has to match it, on the disk and when it is fe
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
 
 import requests
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from requests.adapters import HTTPAdapter
+from requests.utils import get_auth_from_url, urldefragauth
 from tqdm import tqdm
 from urllib3.util import Retry
 
@@ -75,18 +77,25 @@ class FetchRule(Rule):
     Attributes:
         base_url: Of the server.
         timeout_seconds: To connect, and between two arrivals of data.
+        max_megabytes: Most of one file; a server that announces more is refused.
         retries: Of a request that fails before its body begins.
         files: Domain -> name in ``dataset/<domain>`` -> the file.
         by_hand: Domain -> what the command does not fetch.
         licences: Shown before anything is fetched.
     """
 
-    base_url: str = Field(pattern="^https?://")
+    base_url: str = Field(pattern=r"^https?://[^?#\s]+$")
     timeout_seconds: float = Field(gt=0)
+    max_megabytes: float = Field(gt=0)
     retries: int = Field(ge=0)
     files: dict[Domain, dict[str, FileRule]]
     by_hand: dict[Domain, list[ByHandRule]]
     licences: list[LicenceRule]
+
+    @property
+    def address(self) -> str:
+        """The base URL without a user name and a password: what may be shown and written."""
+        return str(urldefragauth(self.base_url)).rstrip("/")
 
     @field_validator("files")
     @classmethod
@@ -120,7 +129,7 @@ def notice(rule: FetchRule) -> str:
     terms = "\n".join(f"- {licence.name}: {licence.terms}" for licence in rule.licences)
     return (
         f"What is fetched and what belongs with it is not ours:\n{terms}\n\n"
-        f"Files come from {rule.base_url}. That they are there is not verified against the live "
+        f"Files come from {rule.address}. That they are there is not verified against the live "
         "server by the tests of this project."
     )
 
@@ -158,6 +167,8 @@ def fetch_files(rule: FetchRule, dest: Path, domains: Iterable[Domain]) -> list[
         raise_on_status=False,
     )
     with requests.Session() as session:
+        user_and_password = get_auth_from_url(rule.base_url)
+        session.auth = user_and_password if any(user_and_password) else None
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         return [
@@ -316,7 +327,7 @@ class _Partial:
             begun = _Begun.model_validate_json(self._note.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        fits = begun.url == url and 0 < self.size <= begun.bytes
+        fits = begun.url == url and not self.path.is_symlink() and 0 < self.size <= begun.bytes
         return begun if fits and (begun.validator or self.size == begun.bytes) else None
 
     def how_to_go_on(self, url: str) -> str:
@@ -327,8 +338,24 @@ class _Partial:
     def begin(self, begun: _Begun) -> None:
         """Starts from zero."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(b"")
+        with self.open() as file:
+            file.truncate(0)
         write_bytes(self._note, begun.model_dump_json().encode())
+
+    def open(self) -> BinaryIO:
+        """Opens it at its end; never by a link, through which another file would be written.
+
+        Raises:
+            BadInputError: If it is a link.
+        """
+        try:
+            return open(self.path, "ab", opener=_opened_as_itself)
+        except OSError as exc:
+            if not self.path.is_symlink():
+                raise
+            raise BadInputError(
+                self.path, "it is a link, and nothing is written through one", remedy="Delete it"
+            ) from exc
 
     def discard(self) -> None:
         """Forgets what has arrived."""
@@ -341,6 +368,10 @@ class _Partial:
         self._note.unlink()
 
 
+def _opened_as_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _fetch(session: requests.Session, rule: FetchRule, file: FileRule, target: Path) -> str:
     """Fetches, verifies and records one file; says from where.
 
@@ -348,9 +379,9 @@ def _fetch(session: requests.Session, rule: FetchRule, file: FileRule, target: P
         BadInputError: If the server has not got it, the transfer breaks, or it is another file.
     """
     known = _read_checksums(target.parent).get(target.name)
-    urls = [f"{rule.base_url.rstrip('/')}/{quote(path)}" for path in file.paths]
+    urls = [f"{rule.address}/{quote(path)}" for path in file.paths]
     partial = _Partial(target)
-    url = next((u for u in urls if _transfer(session, u, partial, rule.timeout_seconds)), None)
+    url = next((u for u in urls if _transfer(session, rule, u, partial)), None)
     if url is None:
         raise BadInputError(
             ", ".join(urls),
@@ -368,7 +399,7 @@ def _fetch(session: requests.Session, rule: FetchRule, file: FileRule, target: P
     return f"from {url}"
 
 
-def _transfer(session: requests.Session, url: str, partial: _Partial, timeout: float) -> bool:
+def _transfer(session: requests.Session, rule: FetchRule, url: str, partial: _Partial) -> bool:
     """Brings a ``.partial`` to its full length; False if the server has no such file."""
     begun = partial.begun(url)
     if begun is not None and partial.size == begun.bytes:
@@ -377,13 +408,15 @@ def _transfer(session: requests.Session, url: str, partial: _Partial, timeout: f
     if begun is not None and begun.validator is not None:
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": begun.validator}
     try:
-        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        with session.get(
+            url, headers=headers, stream=True, timeout=rule.timeout_seconds
+        ) as response:
             if response.status_code == requests.codes.not_found:
                 return False
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 partial.discard()  # it is longer now than what the server has
             response.raise_for_status()
-            _receive(response, url, partial)
+            _receive(response, url, partial, rule.max_megabytes)
     except requests.RequestException as exc:
         why = exc.args[0] if exc.args else type(exc).__name__
         problem = f"could not be fetched: {getattr(why, 'reason', why)}"
@@ -391,18 +424,29 @@ def _transfer(session: requests.Session, url: str, partial: _Partial, timeout: f
     return True
 
 
-def _receive(response: requests.Response, url: str, partial: _Partial) -> None:
+def _receive(
+    response: requests.Response, url: str, partial: _Partial, max_megabytes: float
+) -> None:
     """Writes a body to its ``.partial``, from zero or where that ends.
 
     Raises:
-        BadInputError: If the length cannot be verified or is another than announced.
+        BadInputError: If the length cannot be verified, is another than announced or above the
+            limit.
     """
     start, total = _span(response, url, partial)
+    if total > max_megabytes * 1e6:
+        raise BadInputError(
+            url,
+            f"the server announces {total / 1e6:,.0f} MB, allowed are {max_megabytes:g}",
+            remedy="If that is right, raise max_megabytes in conf/local/fetch.yml",
+        )
     if start == 0:
         partial.begin(_Begun(url=url, validator=_validator(response.headers), bytes=total))
     bar = tqdm(desc=partial.path.stem, initial=start, total=total, unit="B", unit_scale=True)
-    with bar, partial.path.open("ab") as file:
+    with bar, partial.open() as file:
         for block in response.iter_content(_BLOCK):
+            if file.tell() > total:
+                break  # a server that sends more than it announced is not listened to
             file.write(block)
             bar.update(len(block))
     if partial.size != total:
