@@ -15,6 +15,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
 from rerec_pipeline.commands.pretrained import fetch_backbone, plan_run
+from rerec_pipeline.commands.run import run
 from rerec_pipeline.commands.shown import errors_shown
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def cli() -> None:
     """Commands of this project."""
 
 
+cli.add_command(run)
 cli.add_command(fetch_backbone)
 cli.add_command(plan_run)
 

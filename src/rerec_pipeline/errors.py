@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ReRecError(Exception):
     """Base class of every error this project raises on purpose."""
@@ -65,3 +68,11 @@ class TrainingInterrupted(KeyboardInterrupt):
         super().__init__(
             f"interrupted: run the same command again to continue from {unit} {step} of {steps}"
         )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: a similar one, or all where there are few."""
+    names = sorted(known)
+    if close := get_close_matches(name, names, n=1):
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""

@@ -16,7 +16,7 @@ from kedro.pipeline.node import Node
 from rerec_pipeline import processes, provenance
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
-from rerec_pipeline.parameters import run_choices
+from rerec_pipeline.hooks.suggested import given, suggested
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.storage.records import check_replaceable
@@ -51,6 +51,7 @@ class ProvenanceHooks:
         self._parameters: dict[str, Any] = {}
         self._trained_with: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
+        self._env: str | None = None
         self._catalog: DataCatalog | None = None
         self._whole: Pipeline | None = None
         self._unsaved: dict[str, set[str]] = {}
@@ -63,6 +64,7 @@ class ProvenanceHooks:
         assert isinstance(context.config_loader, ChoicesConfigLoader)  # settings.py says so
         self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
+        self._env = context.env
 
     @hook_impl
     def before_pipeline_run(
@@ -113,11 +115,9 @@ class ProvenanceHooks:
                 f"'{name}' has not been made yet for this choice of data set, backbone and "
                 f"variant. Make it with: {self._command(name)}"
             )
-        return (
-            f"'{name}': there is no file {getattr(catalog.get(name), '_filepath', '')}. No "
-            "pipeline makes it: give it with --params, by the name that its entry in "
-            "conf/base/catalog.yml shows"
-        )
+        path = getattr(catalog.get(name), "_filepath", None)
+        missing = f"there is no file {path}" if path else "it was not given"
+        return f"'{name}': {missing}. {given(name, self._parameters)}"
 
     def _set_stale_aside(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """With --only-missing-outputs, an output made with other parameters counts as missing."""
@@ -148,13 +148,13 @@ class ProvenanceHooks:
         return path if path is not None and path.is_relative_to(self._root) else None
 
     def _command(self, name: str) -> str:
-        asked = {**run_choices(self._parameters), **provenance.flatten(self._asked)}
+        asked = dict(self._asked)
         stage = _stage_of(TRAINED.get(name, name))
         if stage != "transfer":  # other stages know one data set
             target = asked.pop("target", None)
-            asked["dataset"] = asked["dataset"] if name in TRAINED else target or asked["dataset"]
-        chosen = ",".join(f"{key}={value}" for key, value in asked.items())
-        return f"kedro run --pipelines {stage} --params {chosen}"
+            if target is not None and name not in TRAINED:
+                asked["dataset"] = target
+        return suggested(stage, self._parameters, asked, self._env)
 
 
 def _check_target(pipeline: Pipeline, target: str | None) -> None:

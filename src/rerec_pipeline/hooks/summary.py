@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from rerec_pipeline import processes
 
@@ -17,7 +20,36 @@ logger = logging.getLogger(__name__)
 
 
 class SummaryHooks:
-    """Says at the end of a run where its results are."""
+    """Says what each stage took, and at the end of a run where its results are."""
+
+    def __init__(self) -> None:
+        self._left: Counter[str] = Counter()
+        self._nodes: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._began = 0.0
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Counts the nodes of each stage."""
+        self._nodes = Counter(map(_stage, pipeline.nodes))
+        self._left = self._nodes.copy()
+        self._seconds = defaultdict(float)
+
+    @hook_impl(tryfirst=True)
+    def before_node_run(self) -> None:
+        """Takes the time."""
+        self._began = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Says that a stage is done when its last node is."""
+        stage = _stage(node)
+        self._seconds[stage] += time.monotonic() - self._began
+        self._left[stage] -= 1
+        if not self._left[stage] and processes.is_main():
+            minutes, seconds = divmod(round(self._seconds[stage]), 60)
+            steps = f"{self._nodes[stage]} steps" if self._nodes[stage] > 1 else "1 step"
+            logger.info("%-18s %8s %3d:%02d", stage, steps, minutes, seconds)
 
     @hook_impl
     def after_pipeline_run(
@@ -72,6 +104,12 @@ class SummaryHooks:
         if "abilities_report" in made:
             for task, metrics in catalog.load("abilities_report")["tasks"].items():
                 yield from (_ability(task, metric, row) for metric, row in metrics.items())
+
+
+def _stage(node: Node) -> str:
+    """The package that defines a node, e.g. ``graph_modeling``."""
+    module: list[str] = node.func.__module__.split(".")
+    return module[-2] if module[:2] == ["rerec_pipeline", "pipelines"] else module[-1]
 
 
 def _ability(task: str, metric: str, row: dict[str, Any]) -> str:

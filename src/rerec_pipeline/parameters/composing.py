@@ -7,9 +7,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.parameters.choices import CHOICES
-from rerec_pipeline.parameters.run import validate
+from rerec_pipeline.parameters.run import check_blocks, validate
 
 
 def overlay(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def compose(
         BadParameterError: If a choice names no block, or a parameter is unknown or wrong.
     """
     plain = {key: value for key, value in defaults.items() if key not in CHOICES.values()}
+    check_blocks(runtime)
     chosen = {choice: runtime.get(choice, plain[choice]) for choice in CHOICES}
     layers = {choice: _block(defaults, choice, name) for choice, name in chosen.items()}
     if (target := _target(plain, runtime, chosen["dataset"])) is not None:
@@ -93,17 +94,20 @@ def _block(
 ) -> dict[str, Any]:
     key = CHOICES[choice]
     blocks = defaults.get(key) or {}
-    if name not in blocks:
+    if not isinstance(name, str) or name not in blocks:
+        meant = did_you_mean(str(name), blocks).partition("; there are")[0]
         raise BadParameterError(
-            f"{asked_as or choice}={name} names no block; conf/base/parameters/{key}.yml has "
-            f"{', '.join(blocks)}"
+            f"{asked_as or choice}={name} names no block{meant or ';'} "
+            f"conf/base/parameters/{key}.yml has {', '.join(blocks)}"
         )
     return blocks[name] or {}
 
 
 def _raw_dir(given: str | None, dataset: str, project_root: Path) -> str:
+    if given is not None and not isinstance(given, str | int):
+        raise BadParameterError(f"raw_dir={given}: it takes a folder")
     return _inside(project_root, Path("data/01_raw") / dataset if given is None else given)
 
 
 def _inside(project_root: Path, path: str | Path) -> str:
-    return (project_root / path).resolve().as_posix()
+    return (project_root / str(path)).resolve().as_posix()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.parameters.base_policy import BasePolicyParameters
 from rerec_pipeline.parameters.choices import EXPERIMENT, check_label
 from rerec_pipeline.parameters.data import (
@@ -103,22 +103,76 @@ def validate(parameters: Mapping[str, Any]) -> Parameters:
     try:
         return Parameters.model_validate(dict(parameters))
     except ValidationError as exc:
-        raise BadParameterError(f"these parameters cannot be used:\n{explain(exc)}") from None
+        said = explain(exc, Parameters)
+        many = f"these parameters cannot be used:\n{said}"
+        raise BadParameterError(many if "\n" in said else said.strip()) from None
 
 
-def explain(error: ValidationError) -> str:
-    """What pydantic found wrong, a line for each key, by the name that a user knows it by."""
-    return "\n".join(f"  {_key(e['loc'])}: {_reason(dict(e))}" for e in error.errors())
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """What pydantic found wrong, a line for each key, by the name that a user knows it by.
+
+    Args:
+        error: What it found.
+        model: Where similar names are looked for in place of an unknown one.
+    """
+    known = [*_names(model)] if model else []
+    return "\n".join(f"  {_key(e['loc'])}: {_reason(dict(e), known)}" for e in error.errors())
 
 
 def _key(location: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in location)
 
 
-def _reason(error: dict[str, Any]) -> str:
+def _reason(error: dict[str, Any], known: Sequence[str]) -> str:
     if error["type"] == "extra_forbidden":
-        return "there is no such parameter"
+        return f"there is no such parameter{_meant(_key(error['loc']), known)}"
     if error["type"] == "missing":
         return "is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message if error["type"] == "value_error" else f"{message}, got {error['input']!r}"
+
+
+def _meant(key: str, known: Sequence[str]) -> str:
+    """A parameter of the same name in another block, or one whose name is similar."""
+    last = key.rsplit(".", 1)[-1]
+    same = [name for name in known if name.endswith(f".{last}")]
+    return f"; did you mean {' or '.join(same)}?" if 0 < len(same) < 4 else did_you_mean(key, known)
+
+
+def check_blocks(
+    given: Mapping[str, Any], model: type[BaseModel] = Parameters, prefix: str = ""
+) -> None:
+    """Makes sure that no block of parameters is replaced by a value: what is in it is needed.
+
+    Args:
+        given: What the command line gives.
+        model: What it is part of.
+        prefix: Where.
+
+    Raises:
+        BadParameterError: If one is.
+    """
+    for key, value in given.items():
+        kind: Any = model.model_fields[key].annotation if key in model.model_fields else None
+        block = _block(kind)
+        if block and isinstance(value, Mapping):
+            check_blocks(value, block, f"{prefix}{key}.")
+        elif block and block is kind:  # else it is a block or null
+            raise BadParameterError(
+                f"{prefix}{key}={value}: {prefix}{key} is a block of parameters; give one of "
+                f"them, e.g. {prefix}{key}.{next(iter(block.model_fields))}=VALUE"
+            )
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Names of all parameters and blocks, with dots."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if block := _block(field.annotation):
+            yield from _names(block, f"{prefix}{name}.")
+
+
+def _block(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that is a block, or a block or null."""
+    kinds = (annotation, *get_args(annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)

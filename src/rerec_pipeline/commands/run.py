@@ -1,0 +1,75 @@
+"""Kedro's own ``kedro run``, with errors that a user is meant to read in one sentence."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
+from kedro.pipeline import Pipeline
+
+from rerec_pipeline.commands.shown import errors_shown
+from rerec_pipeline.errors import BadParameterError, did_you_mean
+
+_VERBOSE = click.Option(
+    ["--verbose"],
+    is_flag=True,
+    help="Show every node, and where an error arose (REREC_TRACEBACK=1 does the latter alone).",
+)
+#: What conf/logging.yml keeps quiet.
+_QUIET = ("kedro", "kedro.pipeline.node", "kedro.runner", "kedro_mlflow", "mlflow")
+
+
+def _run(verbose: bool, **options: Any) -> Any:
+    os.environ.setdefault("TQDM_LEAVE", "1" if verbose else "")  # else a bar goes when it is full
+    if verbose:
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.INFO)
+    else:  # what libraries say of one another's code
+        warnings.simplefilter("ignore", FutureWarning)
+    with errors_shown(traceback=verbose):
+        _check_names(options)
+        assert kedro_run.callback is not None
+        return kedro_run.callback(**options)
+
+
+def _check_names(options: dict[str, Any]) -> None:
+    """Makes sure that pipelines, nodes and data sets that the command line names exist.
+
+    Raises:
+        BadParameterError: If one does not.
+    """
+    asked = [*filter(None, [options["pipeline"], *(options["pipelines"] or [])])]
+    _check("--pipelines", "pipeline", asked, pipelines.keys())
+    whole = sum((pipelines[name] for name in asked or ["__default__"]), Pipeline([]))
+    nodes = {node.name for node in whole.nodes}
+    tags = {tag for node in whole.nodes for tag in node.tags}
+    for option, what, key, known in (
+        ("--nodes", "node", "node_names", nodes),
+        ("--from-nodes", "node", "from_nodes", nodes),
+        ("--to-nodes", "node", "to_nodes", nodes),
+        ("--from-inputs", "data set", "from_inputs", whole.datasets()),
+        ("--to-outputs", "data set", "to_outputs", whole.datasets()),
+        ("--tags", "tag", "tags", tags),
+    ):
+        _check(option, f"{what} in this pipeline", options[key], known)
+
+
+def _check(option: str, what: str, asked: Iterable[str] | None, known: Iterable[str]) -> None:
+    known = {*known}
+    for name in asked or ():
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise BadParameterError(f"{option}: there is no {what} called '{name}'{hint}")
+
+
+#: The command; a copy, so that Kedro's own stays as it is.
+run = copy.copy(kedro_run)
+run.params = [*kedro_run.params, _VERBOSE]
+run.callback = _run
