@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu test-real smollm2 bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,10 +33,13 @@ run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_
 	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
 
 test: setup ## the test suite, a file at a time in each of WORKERS processes (WORKERS=auto: one a core)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not real" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not real and not faults" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## tests that take minutes: the whole sample, and that the policy learns
 	$(BIN)/python -m pytest -m slow
+
+test-faults: setup ## damaged inputs and interrupted runs by the hundred; prints tables
+	$(BIN)/python -m pytest -m faults
 
 test-gpu: setup ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
