@@ -27,8 +27,8 @@ from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench import ratings, reading, schemas
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
 from rerec_pipeline.recbench.open_ended import labelled_titles, score_file
-from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.recbench.recorded import answers_to_test, recorded_traces
+from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
 from tests.conftest import data_parameters, engineer
@@ -137,7 +137,7 @@ def read_items(world: World, path: Path) -> Rows:
     schemas.Attributes.validate(kinds)
     catalogue_from_table(items)
     named = dict(zip(items["item_id"], items["raw_id"], strict=True))
-    facts = kinds.groupby("item_id")["value"].agg(lambda values: "|".join(values)).to_dict()
+    facts = kinds.groupby("item_id")["value"].agg("|".join).to_dict()
     return Counter(
         (named[row["item_id"]], row["title"], facts.get(row["item_id"], ""))
         for row in items.to_dict("records")
