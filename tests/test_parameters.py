@@ -67,6 +67,17 @@ class TestChoices:
         assert rft.generation.max_prompt_tokens == rft.generation.max_completion_tokens == 768
         assert (rft.reward.weights["qas"], rft.reward.weights["pas"]) == (0.01, 0.01)
 
+    def test_weights_of_the_reward_are_the_data_sets(self):
+        """So that the three choices are independent: no backbone sets one, samples do."""
+        blocks = OmegaConf.load(PROJECT / "conf/base/parameters/backbones.yml")["backbones"]
+        assert not [name for name, block in blocks.items() if "reward" in block.rft]
+        for backbone in BACKBONES:
+            for dataset, weight in (("sample_book", 0.2), ("recbench_book", 0.01)):
+                weights = parameters(dataset=dataset, backbone=backbone)["rft"].reward.weights
+                assert (weights["qas"], weights["pas"]) == (weight, weight)
+        plain = parameters(dataset="sample_book", variant="grpo")["rft"].reward.weights
+        assert (plain["qas"], plain["pas"]) == (0.0, 0.0)
+
     @pytest.mark.parametrize("backbone", ["llama3.2-3b", "llama3.2-3b-lora"])
     def test_prompts_of_llama_do_not_change_with_the_day(self, backbone):
         values = parameters(backbone=backbone)["rft"].backbone.template_values

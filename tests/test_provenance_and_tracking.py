@@ -8,7 +8,7 @@ import pytest
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline import provenance
-from rerec_pipeline.rules import AdvantageRule
+from rerec_pipeline.rules import Rule
 from rerec_pipeline.tracking import (
     MlflowStepLogger,
     RunNote,
@@ -45,6 +45,11 @@ PIPELINE = Pipeline(
 )
 
 
+class Block(Rule):
+    w_penalty: float
+    scale: str
+
+
 class TestProvenance:
     def test_only_what_is_on_the_way_counts(self):
         assert provenance.parameters_behind(PIPELINE, "embeddings") == {"data.split", "lightgcn"}
@@ -52,7 +57,7 @@ class TestProvenance:
 
     def test_stamps_are_flat_and_free_of_the_project_folder(self, tmp_path):
         parameters = {
-            "rft": AdvantageRule(w_penalty=0.3, scale="group"),
+            "rft": Block(w_penalty=0.3, scale="group"),
             "x": {"dir": f"{tmp_path}/a"},
         }
         stamp = provenance.make_stamp({"rft", "x.dir"}, parameters, tmp_path)
@@ -61,7 +66,7 @@ class TestProvenance:
     def test_parameters_are_told_to_mlflow_as_plain_values_without_the_project_folder(
         self, tmp_path
     ):
-        rule = AdvantageRule(w_penalty=0.3, scale="group")
+        rule = Block(w_penalty=0.3, scale="group")
         told = provenance.plain({"rule": rule, "dir": f"{tmp_path}/a", "n": [1]}, tmp_path)
         assert told == {"rule": {"w_penalty": 0.3, "scale": "group"}, "dir": "./a", "n": [1]}
 

@@ -31,16 +31,17 @@ def folder_of_split(split: str) -> str:
     return "" if split == "test" else split
 
 
-class AdvantageRule(Rule):
-    """How advantages are estimated.
+class SettingError(ValueError):
+    """A setting that is wrong within a block that checks its keys itself.
 
-    Attributes:
-        w_penalty: Share of the reward that penalised paragraphs lose; 0 is plain GRPO.
-        scale: Divide by the reward's std within the group, the batch, or not at all.
+    Args:
+        key: Its name in the block.
+        problem: What is wrong, in words that name it.
     """
 
-    w_penalty: float = Field(ge=0, le=1)
-    scale: Scale
+    def __init__(self, key: str, problem: str):
+        self.key = key
+        super().__init__(problem)
 
 
 class LightGCNRule(Rule):

@@ -250,7 +250,7 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
     } <= names
     assert set(graph["layers"]) == LAYERS
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
-    assert {"build_reward", "build_advantage", "build_curriculum", "fine_tune"} <= tasks
+    assert {"build_task", "build_reward", "prepare_backbone", "fine_tune"} <= tasks
     shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}
     tables = ("items", "interactions", "interaction_graph", "prompts", "transcripts")
     for dataset in (*tables, "accuracy_plot", "learning_plot"):

@@ -1,6 +1,7 @@
 """REINFORCE++ and RLOO: their seams to TRL, their advantages by hand, resuming."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,8 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
 
 from rerec_pipeline.models.backbone import load_backbone
-from rerec_pipeline.models.token_bytes import TokenBytes
-from rerec_pipeline.rerec.curriculum import Curriculum
-from rerec_pipeline.training.baselines import ReinforcePPTrainer, TaskRLOOTrainer
-from rerec_pipeline.training.fine_tuning import grpo_config, passes_per_token, rloo_config
-from rerec_pipeline.training.rollouts import RolloutScorer
+from rerec_pipeline.training import examples_to_dataset
+from rerec_pipeline.training.fine_tuning import ALGORITHMS, passes_per_token, training_config
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters, tune, weights
 
 BASELINES = ["reinforce_pp", "rloo"]
@@ -58,27 +56,22 @@ def generation(material, warm_backbone, tmp_path, monkeypatch):
 
     def make(algorithm, **optimizer):
         task, reward, examples = material
-        rft = baseline_parameters(warm_backbone, tmp_path, algorithm, optimizer=optimizer)
+        rft = baseline_parameters(
+            warm_backbone, tmp_path, algorithm, optimizer=optimizer, generation={"at_once": 5}
+        )
         backbone = load_backbone(warm_backbone)
         with torch.no_grad():  # away from the reference, so that there is a KL
             for weight in backbone.model.parameters():
                 weight.add_(
                     0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
                 )
-        kind, config = ReinforcePPTrainer, grpo_config
-        own = {"estimator": rft.optimizer.reward_kl}
-        if algorithm == "rloo":
-            kind, config, own = TaskRLOOTrainer, rloo_config, {}
-        trainer = kind(
-            model=backbone.model,
+        trainer = ALGORITHMS[algorithm][0](
+            backbone.model,
+            training_config(rft, 0, tmp_path / "t", 1),
+            examples_to_dataset(examples),
+            task=task,
+            reward=reward.context,
             processing_class=backbone.tokenizer,
-            args=config(rft, 0, tmp_path / "t", 1),
-            examples=examples,
-            scorer=RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
-            curriculum=Curriculum(len(examples), PROMPTS, rft.curriculum),
-            difficulty="reward",
-            at_once=5,
-            **own,
         )
         trainer.model.train()
         torch.manual_seed(0)
@@ -130,7 +123,7 @@ class TestReinforcePP:
         trainer = generation("reinforce_pp")
         mask = torch.ones((2, 2), dtype=torch.bool)
         with pytest.raises(RuntimeError, match="ref_per_token_logps"):
-            trainer._put_advantages({"completion_mask": mask}, torch.ones(2))
+            trainer._advantages({"completion_mask": mask}, SimpleNamespace(rewards=torch.ones(2)))
 
 
 class TestRLOO:

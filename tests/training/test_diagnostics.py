@@ -32,7 +32,7 @@ class TestOutcomes:
                 [], np.array([[4, 1], [-1, 1]]), np.array([[4], [1]]),
                 np.array([True, True]), np.array([True, False]),
             ),
-            ScoredBatch({}, np.zeros(2)),
+            ScoredBatch({}, {}),
             Paragraphs(np.array([0, 2, 3]), np.array([2, 1]), [("a", "b"), ("cd",)]),
             [[1], []],
         )  # fmt: skip

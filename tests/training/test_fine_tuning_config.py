@@ -9,7 +9,7 @@ from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone
 from rerec_pipeline.training import fine_tuning
-from rerec_pipeline.training.fine_tuning import grpo_config, sft_config
+from rerec_pipeline.training.fine_tuning import sft_config, training_config
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import ReRecTrainer
 from tests.training.test_trainer import rft_parameters
@@ -32,7 +32,7 @@ class TestProcesses:
         self, tmp_path, processes, accumulation
     ):
         """512 x 5 = 2560 rollouts a generation, 2560 / 2 = 1280 an update, 10 generations."""
-        config = grpo_config(official(tmp_path), 0, tmp_path, processes)
+        config = training_config(official(tmp_path), 0, tmp_path, processes)
         assert config.gradient_accumulation_steps == accumulation
         assert config.steps_per_generation == 2 * accumulation
         assert config.max_steps == 20
@@ -47,14 +47,14 @@ class TestProcesses:
             "rollouts": 640, "prompts": 8, "group_size": 8, "updates": 1, "micro_batch": 64,
         }  # fmt: skip
         rft = rft_parameters("nowhere", tmp_path, budget=budget)
-        config = grpo_config(rft, 0, tmp_path, processes)
+        config = training_config(rft, 0, tmp_path, processes)
         assert config.per_device_train_batch_size == on_each
         assert config.gradient_accumulation_steps == config.steps_per_generation == 1
         assert config.max_steps == 10
 
     def test_what_can_not_be_shared_out_is_refused(self, tmp_path):
         with pytest.raises(BadParameterError, match="1280 samples .* to 3 processes"):
-            grpo_config(official(tmp_path), 0, tmp_path, 3)
+            training_config(official(tmp_path), 0, tmp_path, 3)
         with pytest.raises(BadParameterError, match="64 samples .* to 3 processes"):
             sft_config(supervised(tmp_path, 64), 0, tmp_path, 1, 3)
         with pytest.raises(BadParameterError, match="2 samples .* to 4 processes"):
@@ -97,7 +97,7 @@ class TestLimits:
 
     def test_vllm_is_told_how_long_texts_are(self, tmp_path):
         generation = {"max_prompt_tokens": 768, "max_completion_tokens": 768, "vllm": True}
-        config = grpo_config(official(tmp_path, generation=generation), 0, tmp_path, 1)
+        config = training_config(official(tmp_path, generation=generation), 0, tmp_path, 1)
         assert config.use_vllm and config.vllm_mode == "colocate"
         assert config.vllm_max_model_length == 1536
         assert config.max_completion_length == 768
@@ -109,7 +109,7 @@ class TestLimits:
             official(tmp_path, generation={"vllm_engine": {**engine, "server": None}})
         engine["server"] = "http://gpu-box:8000"
         rft = official(tmp_path, generation={"vllm_engine": engine})
-        assert grpo_config(rft, 0, tmp_path, 1).vllm_server_base_url == "http://gpu-box:8000"
+        assert training_config(rft, 0, tmp_path, 1).vllm_server_base_url == "http://gpu-box:8000"
 
 
 class TestAtOnce:
@@ -128,7 +128,8 @@ class TestAtOnce:
 
         monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
         trainer = ReRecTrainer.__new__(ReRecTrainer)
-        trainer.at_once, trainer.use_vllm = at_once, vllm
+        trainer.use_vllm = vllm
+        trainer.args = SimpleNamespace(max_concurrent_completions=at_once)
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)
         assert made == [[10 * n] for n in range(7)] and logprobs is None
         assert asked == sizes
@@ -161,6 +162,7 @@ class TestPrecision:
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
     def test_a_gpu_computes_in_the_precision_that_was_asked_for(self, tmp_path, monkeypatch, dtype):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        told = fine_tuning._shared_arguments(official(tmp_path, backbone={"dtype": dtype}), 0)
+        rft = official(tmp_path, backbone={"dtype": dtype})
+        told = fine_tuning._shared_arguments(rft, 0, tmp_path)
         assert (told["bf16"], told["fp16"]) == (dtype == "bfloat16", dtype == "float16")
         assert not told["use_cpu"]

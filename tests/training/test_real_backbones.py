@@ -27,8 +27,6 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import Example, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
-from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
-from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.training.fine_tuning import fine_tune_rl, fine_tune_sft
 from rerec_pipeline.training.rollouts import RolloutScorer
@@ -266,16 +264,7 @@ def parameters(folder, place, lora=None, dtype="float32", **changes):
 def grpo(world, folder, rft, place):
     task, reward, examples, _ = world
     backbone = load_backbone(folder, rft.backbone.dtype if rft.backbone.lora else "float32", DATE)
-    return fine_tune_rl(
-        backbone,
-        examples,
-        RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
-        ReasoningAwareAdvantage(rft.advantage),
-        Curriculum(len(examples), rft.budget.prompts, rft.curriculum),
-        rft,
-        0,
-        place,
-    )
+    return fine_tune_rl(backbone, examples, task, reward.context, rft, 0, place)
 
 
 class TestFineTuning:

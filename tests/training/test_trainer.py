@@ -12,18 +12,14 @@ from trl import GRPOTrainer
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import RFTParameters
-from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage, reasoning_aware_advantages
-from rerec_pipeline.rerec.curriculum import Curriculum
-from rerec_pipeline.rules import AdvantageRule
 from rerec_pipeline.storage.records import seal
+from rerec_pipeline.training import ReRecTrainer, examples_to_dataset
 from rerec_pipeline.training.fine_tuning import (
     boxed_answer,
     fine_tune_rl,
     fine_tune_sft,
-    grpo_config,
+    training_config,
 )
-from rerec_pipeline.training.rollouts import RolloutScorer
-from rerec_pipeline.training.trainer import ReRecTrainer
 
 GROUP, PROMPTS = 4, 3
 
@@ -84,9 +80,9 @@ def rft_parameters(name_or_path, tmp_path, **changes):
         },
         "reward": {
             "k": 1, "no_box_ndcg": -0.5,
-            "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1},
+            "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1}, "data": {},
         },
-        "advantage": {"w_penalty": 0.3, "scale": "group"},
+        "advantage": {"name": "raae", "w_penalty": 0.3, "scale": "group"},
         "curriculum": {"enabled": True, "tau": 0.1, "review_after": 2, "seed": 0},
         "difficulty": "reward",
         "budget": {
@@ -134,17 +130,8 @@ def spend(seconds, trainer_state):
 def tune(material, backbone_folder, rft, folder, seed=0, callbacks=()):
     task, reward, examples = material
     backbone = load_backbone(backbone_folder)
-    return fine_tune_rl(
-        backbone,
-        examples,
-        RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
-        ReasoningAwareAdvantage(rft.advantage),
-        Curriculum(len(examples), rft.budget.prompts, rft.curriculum),
-        rft,
-        seed,
-        folder,
-        callbacks,
-    )
+    data = reward.context
+    return fine_tune_rl(backbone, examples, task, data, rft, seed, folder, callbacks)
 
 
 def weights(tuned):
@@ -250,19 +237,28 @@ class TestTraining:
 class TestAdvantagesInTheTrainer:
     def trainer(self, material, tiny_backbone, tmp_path, w_penalty):
         task, reward, examples = material
-        rft = rft_parameters(tiny_backbone, tmp_path)
+        rft = rft_parameters(tiny_backbone, tmp_path, advantage={"w_penalty": w_penalty})
         backbone = load_backbone(tiny_backbone)
         return ReRecTrainer(
-            model=backbone.model,
+            backbone.model,
+            training_config(rft, 0, tmp_path / "t", 1),
+            examples_to_dataset(examples),
+            task=task,
+            reward=reward.context,
             processing_class=backbone.tokenizer,
-            args=grpo_config(rft, 0, tmp_path / "t", 1),
-            examples=examples,
-            scorer=RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
-            advantage=ReasoningAwareAdvantage(AdvantageRule(w_penalty=w_penalty, scale="group")),
-            curriculum=Curriculum(len(examples), PROMPTS, rft.curriculum),
-            difficulty="reward",
-            at_once=None,
         )
+
+    def generate(self, trainer, monkeypatch):
+        """One generation: what TRL is given back, and what it was worth."""
+        kept = []
+        original = trainer._advantages
+
+        def spy(output, rollouts):
+            kept.append(rollouts)
+            return original(output, rollouts)
+
+        monkeypatch.setattr(trainer, "_advantages", spy)
+        return trainer._generate_and_score_completions([{}] * (PROMPTS * GROUP)), kept[0]
 
     def scripted(self, trainer, material, monkeypatch):
         """Replaces generation by completions with known answers and reasoning."""
@@ -301,10 +297,11 @@ class TestAdvantagesInTheTrainer:
         trainer = self.trainer(material, tiny_backbone, tmp_path, w_penalty=0.3)
         trainer.model.train()
         self.scripted(trainer, material, monkeypatch)
-        output = trainer._generate_and_score_completions([{}] * (PROMPTS * GROUP))
+        output, rollouts = self.generate(trainer, monkeypatch)
         advantages, ids = output["advantages"], output["completion_ids"]
         assert advantages.shape == ids.shape
-        rewards = (trainer._terms * trainer.reward_weights).nansum(dim=1)
+        rewards = (rollouts.terms * trainer.reward_weights).nansum(dim=1)
+        assert torch.equal(rewards, rollouts.rewards)
         read = TokenBytes(trainer.processing_class)
         for row in range(PROMPTS * GROUP):
             group = rewards[row // GROUP * GROUP :][:GROUP]
@@ -313,7 +310,7 @@ class TestAdvantagesInTheTrainer:
             marked = ~torch.isclose(advantages[row], plain.expand_as(advantages[row]), atol=1e-4)
             text = read.read(ids[row][marked].tolist()).text
             if row % GROUP in (1, 3) and rewards[row] != 0:
-                wrong_paragraph = trainer._scored.paragraphs[row][1]
+                wrong_paragraph = rollouts.scored.paragraphs[row][1]
                 assert text == f"{wrong_paragraph}\n"
                 assert torch.allclose(
                     advantages[row][marked], lower.expand(int(marked.sum())), atol=1e-4
@@ -350,36 +347,6 @@ class TestAdvantagesInTheTrainer:
         shares = []
         for rank in (0, 1):
             monkeypatch.setattr(type(trainer.accelerator), "process_index", rank)
-            shares += [row["query"] for row in trainer._local_rows(batch, 6)]
-        assert shares == [query for query in batch for _ in range(GROUP)]
-
-    def test_a_curriculum_that_does_not_fit_the_generation_is_refused(
-        self, material, tiny_backbone, tmp_path
-    ):
-        task, reward, examples = material
-        rft = rft_parameters(tiny_backbone, tmp_path)
-        backbone = load_backbone(tiny_backbone)
-        with pytest.raises(ValueError, match="the curriculum serves 2"):
-            ReRecTrainer(
-                model=backbone.model,
-                processing_class=backbone.tokenizer,
-                args=grpo_config(rft, 0, tmp_path / "t", 1),
-                examples=examples,
-                scorer=RolloutScorer(task, reward, TokenBytes(backbone.tokenizer)),
-                advantage=ReasoningAwareAdvantage(rft.advantage),
-                curriculum=Curriculum(len(examples), 2, rft.curriculum),
-                difficulty="reward",
-                at_once=None,
-            )
-
-
-def test_reasoning_aware_advantages_is_what_the_trainer_calls():
-    rule = AdvantageRule(w_penalty=0.3, scale="batch")
-    rewards, mask = (
-        torch.tensor([1.0, 0.2, 0.4, 0.1]),
-        torch.tensor([[True], [False], [True], [True]]),
-    )
-    assert torch.equal(
-        ReasoningAwareAdvantage(rule)(rewards, mask, 2),
-        reasoning_aware_advantages(rewards, mask, 2, 0.3, "batch"),
-    )
+            shares += [row["query_id"] for row in trainer._local_rows(batch, 6)]
+        ids = [example.query_id for example in material[2]]
+        assert shares == [ids[query] for query in batch for _ in range(GROUP)]

@@ -58,6 +58,8 @@ def compose(
         name: None if path is None else _inside(project_root, path)
         for name, path in composed["fixed"].items()
     }
+    data = composed["rft"]["reward"]["data"]
+    composed["rft"]["reward"]["data"] = {n: _inside(project_root, data[n]) for n in data}
     if traces := composed["rft"]["sft"]["traces"]:
         composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
     backbone = composed["rft"]["backbone"]

@@ -8,9 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters.backbone import BackboneParameters
+from rerec_pipeline.rerec.advantage import AdvantageRule
 from rerec_pipeline.rerec.curriculum import CurriculumRule
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import AdvantageRule, KLEstimator, Rule
+from rerec_pipeline.rules import KLEstimator, Rule
 
 
 class RewardParameters(Rule):
@@ -21,11 +22,13 @@ class RewardParameters(Rule):
         no_box_ndcg: What stands in for NDCG where nothing is boxed.
         weights: Term -> weight (``w1`` and ``w2`` of the paper are ``qas`` and ``pas``). A term
             of weight 0 is still measured.
+        data: name -> file of further numbers about the items, which a term reads by that name.
     """
 
     k: int = Field(ge=1)
     no_box_ndcg: float
     weights: dict[str, float]
+    data: dict[str, str]
 
     @field_validator("weights")
     @classmethod
@@ -201,7 +204,7 @@ class RFTParameters(Rule):
             or ``rloo`` (with advantages of their own), or ``sft``.
         backbone: What is fine-tuned.
         reward: The dual-graph reward.
-        advantage: RAAE.
+        advantage: How ``grpo`` estimates advantages.
         curriculum: What to visit next.
         difficulty: Difficulty is 1 - reward (paper) or 1 - NDCG (official).
         budget: What may be spent.

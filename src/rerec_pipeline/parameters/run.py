@@ -116,16 +116,17 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
         model: Where similar names are looked for in place of an unknown one.
     """
     known = [*_names(model)] if model else []
-    return "\n".join(f"  {_key(e['loc'])}: {_reason(dict(e), known)}" for e in error.errors())
+    return "\n".join(f"  {_key(dict(e))}: {_reason(dict(e), known)}" for e in error.errors())
 
 
-def _key(location: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in location)
+def _key(error: dict[str, Any]) -> str:
+    within = getattr(error.get("ctx", {}).get("error"), "key", None)
+    return ".".join(map(str, (*error["loc"], *([within] if within else []))))
 
 
 def _reason(error: dict[str, Any], known: Sequence[str]) -> str:
     if error["type"] == "extra_forbidden":
-        return f"there is no such parameter{_meant(_key(error['loc']), known)}"
+        return f"there is no such parameter{_meant(_key(error), known)}"
     if error["type"] == "missing":
         return "is missing"
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.candidates import Choice
 from rerec_pipeline.recbench.records import Fact, Query
@@ -81,6 +84,33 @@ def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGrap
     return AttributeGraph(
         len(catalogue), zip(indices, edges["relation"], edges["value"], strict=True)
     )
+
+
+def item_values(table: pd.DataFrame, source: object, catalogue: Catalogue) -> NDArray[np.float64]:
+    """Numbers that a user gives about the items, in the order of the catalogue.
+
+    Args:
+        table: A row for each item: its id, as the data set's own files have it, then numbers.
+        source: The file, for errors.
+        catalogue: All items.
+
+    Returns:
+        float64 (I,), or (I, C) where the table has C > 1 columns of numbers.
+
+    Raises:
+        BadInputError: If an item is missing or occurs twice, or something is no number.
+    """
+    key = table.columns[0]
+    named = table.set_index(table[key].astype("str")).drop(columns=key)
+    if (twice := named.index[named.index.duplicated()]).size:
+        raise BadInputError(source, f"item {twice[0]} occurs twice", field=str(key))
+    if missing := [raw for raw in catalogue.id_of_raw if raw not in named.index]:
+        raise BadInputError(source, f"has no row for item {missing[0]}", field=str(key))
+    values = named.loc[list(catalogue.id_of_raw)].apply(pd.to_numeric, errors="coerce")
+    values = values.to_numpy("float64")
+    if not np.isfinite(values).all() or not values.shape[1]:
+        raise BadInputError(source, "needs a finite number for every item, in each other column")
+    return values[:, 0] if values.shape[1] == 1 else values
 
 
 def prompt_rows(

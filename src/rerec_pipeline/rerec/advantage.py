@@ -7,16 +7,83 @@ rest of the completion:
           \qquad r_{i,t} = (1 - w_{pen}) \, r_i \text{ on penalised tokens, else } r_i
 
 with mean and std over the G rewards of the group.
+
+An advantage is a function in the registry ``ADVANTAGES``; a new one needs no more than
+
+.. code-block:: python
+
+    @advantage("sign")
+    def sign_of_reward(rewards, penalised, group_size, strength: float):
+        return (strength * rewards.sign()).unsqueeze(1).expand(penalised.shape)
+
+and ``rft.advantage: {name: sign, strength: 0.5}`` in ``conf``.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from rerec_pipeline.rules import AdvantageRule, Scale
+from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
+
+from rerec_pipeline.rules import Rule, Scale, SettingError
+
+if TYPE_CHECKING:  # parameters are validated by what stands here, before torch is needed
+    from torch import Tensor
 
 EPSILON = 1e-4
+
+#: (rewards (N,), penalised (N, T), group_size, **settings) -> advantages (N, T)
+AdvantageFunction = Callable[..., "Tensor"]
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """An entry of ``ADVANTAGES``.
+
+    Attributes:
+        function: See ``advantage``.
+        settings: Its parameters after the third as a validated block.
+    """
+
+    function: AdvantageFunction
+    settings: type[Rule]
+
+
+#: The advantages that ``rft.advantage.name`` can choose.
+ADVANTAGES: dict[str, Advantage] = {}
+
+
+def advantage(name: str) -> Callable[[AdvantageFunction], AdvantageFunction]:
+    """Registers a function of (rewards, penalised, group_size, settings ...) by a name.
+
+    The function gets ``rewards`` float (N,) of all processes, the G of a group adjacent;
+    ``penalised`` bool (N, T), the tokens of penalised paragraphs; and ``group_size``, G. It gives
+    advantages (N, T). Whatever parameters follow are its settings: their annotations are what
+    ``rft.advantage`` is validated by, and one without a default must be given there.
+
+    Args:
+        name: What ``rft.advantage.name`` is to call it.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def register(function: AdvantageFunction) -> AdvantageFunction:
+        if name in ADVANTAGES:
+            raise ValueError(f"there is an advantage '{name}' already")
+        hints = get_type_hints(function, localns={"Tensor": Any}, include_extras=True)
+        fields: dict[str, Any] = {
+            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+            for p in [*inspect.signature(function).parameters.values()][3:]
+        }
+        model = create_model(f"{name}_settings", __base__=Rule, **fields)
+        ADVANTAGES[name] = Advantage(function, model)
+        return function
+
+    return register
 
 
 def segment_rewards(rewards: Tensor, w_penalty: float) -> Tensor:
@@ -52,13 +119,13 @@ def group_statistics(rewards: Tensor, group_size: int, scale: Scale) -> tuple[Te
     if len(rewards) % group_size:
         raise ValueError(f"{len(rewards)} rewards do not make groups of {group_size}")
     grouped = rewards.view(-1, group_size)
-    mean = torch.nanmean(grouped, dim=1).repeat_interleave(group_size)
+    mean = grouped.nanmean(dim=1).repeat_interleave(group_size)
     if scale == "group":
         divisor = _std(grouped, dim=1).repeat_interleave(group_size) + EPSILON
     elif scale == "batch":
         divisor = _std(rewards, dim=None).expand_as(rewards) + EPSILON
     elif scale == "none":
-        divisor = torch.ones_like(rewards)
+        divisor = rewards.new_ones(rewards.shape)
     else:
         raise ValueError(f"unknown scale '{scale}': use group, batch or none")
     return mean, divisor
@@ -70,18 +137,19 @@ def _std(values: Tensor, dim: int | None) -> Tensor:
     Formulas that are equal on paper round differently. This order of operations, with the
     NaN-aware mean, is TRL's, so that the advantage without a penalty is TRL's bit for bit.
     """
-    mean = torch.nanmean(values, dim=dim, keepdim=True)
-    variance = torch.nanmean((values - mean) ** 2, dim=dim, keepdim=True)
-    count = torch.sum(~torch.isnan(values), dim=dim, keepdim=True)
-    std = torch.sqrt(variance * (count / (count - 1)))
+    mean = values.nanmean(dim=dim, keepdim=True)
+    variance = ((values - mean) ** 2).nanmean(dim=dim, keepdim=True)
+    count = (~values.isnan()).sum(dim=dim, keepdim=True)
+    std = (variance * (count / (count - 1))).sqrt()
     return std.squeeze() if dim is None else std.squeeze(dim)
 
 
+@advantage("raae")
 def reasoning_aware_advantages(
     rewards: Tensor,
     penalised: Tensor,
     group_size: int,
-    w_penalty: float,
+    w_penalty: Annotated[float, Field(ge=0, le=1)],
     scale: Scale = "group",
 ) -> Tensor:
     """Token-level advantages; with ``w_penalty`` = 0 they are GRPO's, bit for bit.
@@ -99,21 +167,50 @@ def reasoning_aware_advantages(
     mean, divisor = group_statistics(rewards, group_size, scale)
     kept = (rewards - mean) / divisor
     lowered = (segment_rewards(rewards, w_penalty) - mean) / divisor
-    return torch.where(penalised, lowered.unsqueeze(1), kept.unsqueeze(1))
+    return lowered.unsqueeze(1).where(penalised, kept.unsqueeze(1))
 
 
-class ReasoningAwareAdvantage:
-    """RAAE with its settings: what the trainer calls for each generation.
+class AdvantageRule(Rule):
+    """Which advantage is estimated, and its settings.
 
-    Args:
-        rule: How advantages are estimated.
+    Further keys are settings of advantages that were registered elsewhere.
+
+    Attributes:
+        name: An entry of ``ADVANTAGES``.
+        w_penalty: Share of the reward that penalised paragraphs lose; 0 is plain GRPO.
+        scale: Divide by the reward's std within the group, the batch, or not at all.
     """
 
-    def __init__(self, rule: AdvantageRule):
-        self.rule = rule
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    w_penalty: float = Field(ge=0, le=1)
+    scale: Scale
+
+    @model_validator(mode="after")
+    def _names_an_advantage_and_its_settings(self) -> AdvantageRule:
+        if self.name not in ADVANTAGES:
+            raise SettingError("name", f"there is no advantage '{self.name}', only {[*ADVANTAGES]}")
+        anywhere = {key for one in ADVANTAGES.values() for key in one.settings.model_fields}
+        for key in self.model_extra or {}:
+            if key not in anywhere:
+                raise SettingError(key, f"no advantage has a setting '{key}'")
+        try:
+            self.settings()
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            key = str(first["loc"][0])
+            problem = f"{first['msg']} ({key}, of the advantage '{self.name}')"
+            raise SettingError(key, problem) from None
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Validated settings of the chosen advantage, those that it takes of all that are set."""
+        model = ADVANTAGES[self.name].settings
+        given = {k: v for k, v in self.model_dump().items() if k in model.model_fields}
+        return dict(model.model_validate(given))
 
     def __call__(self, rewards: Tensor, penalised: Tensor, group_size: int) -> Tensor:
-        """Advantages (N, T); see ``reasoning_aware_advantages``."""
-        return reasoning_aware_advantages(
-            rewards, penalised, group_size, self.rule.w_penalty, self.rule.scale
-        )
+        """Advantages (N, T) by the chosen function; see ``advantage``."""
+        function = ADVANTAGES[self.name].function
+        return function(rewards, penalised, group_size, **self.settings())

@@ -5,15 +5,29 @@ r"""Dual-graph enhanced reward shaping (ReRec, section "Dual-Graph Enhanced Rewa
 
 Answers reach this module as item indices: ``ranked`` is an int64 array (N, R), best first, with
 -1 for a place that holds no known item. Nothing is looked up by name here.
+
+A term is a function in the registry ``TERMS``; a new one needs no more than
+
+.. code-block:: python
+
+    @term("novelty")
+    def novelty(context: RewardContext, batch: RewardBatch) -> FloatArray:
+        popularity = context.array("popularity")  # rft.reward.data: {popularity: FILE}
+        return np.where(batch.ranked[:, 0] >= 0, -popularity[batch.ranked[:, 0]], 0.0)
+
+and a weight under ``rft.reward.weights``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rerec_pipeline.errors import BadParameterError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -158,25 +172,49 @@ class RewardBatch:
 
 
 @dataclass(frozen=True)
-class RewardContext:
-    """What the terms know: the two graphs and the constants of the reward.
+class RewardData:
+    """What the terms know about the items: the two graphs, and whatever else a term needs.
 
     Attributes:
         bits: Attribute bits of all items, uint64 (I, W), see ``AttributeGraph``.
         embeddings: LightGCN item embeddings of unit length, float64 (I, D), see ``unit_rows``.
-        k: Ranks that count (``K`` of the paper).
-        no_box_ndcg: What stands in for NDCG where nothing is boxed (official: -0.5).
+        extra: Further arrays by name, the first axis being the items: (I, ...).
     """
 
     bits: NDArray[np.uint64]
     embeddings: FloatArray
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict, kw_only=True)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A further array.
+
+        Raises:
+            BadParameterError: If there is none of that name.
+        """
+        if name not in self.extra:
+            raise BadParameterError(
+                f"a reward term needs '{name}': name its file in rft.reward.data, e.g. "
+                f"--params rft.reward.data.{name}=FILE (outside Kedro: RewardData(extra=...))"
+            )
+        return self.extra[name]
+
+
+@dataclass(frozen=True)
+class RewardContext(RewardData):
+    """The data with the constants of the reward.
+
+    Attributes:
+        k: Ranks that count (``K`` of the paper).
+        no_box_ndcg: What stands in for NDCG where nothing is boxed (official: -0.5).
+    """
+
     k: int
     no_box_ndcg: float
 
 
 Term = Callable[[RewardContext, RewardBatch], FloatArray]
 
-#: The terms a reward can be made of. A new one is a function here and a weight in ``conf``.
+#: The terms a reward can be made of.
 TERMS: dict[str, Term] = {
     "ndcg": lambda c, b: np.where(b.boxed, ndcg_at_k(b.ranked, b.truths, c.k), c.no_box_ndcg),
     "qas": lambda c, b: qas(c.bits, b.ranked, b.truths, c.k),
@@ -185,17 +223,44 @@ TERMS: dict[str, Term] = {
 }
 
 
+def term(name: str) -> Callable[[Term], Term]:
+    """Registers a function of (context, batch) -> float64 (N,) as a reward term.
+
+    Args:
+        name: What ``rft.reward.weights`` is to call it.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def register(function: Term) -> Term:
+        if name in TERMS:
+            raise ValueError(f"there is a reward term '{name}' already")
+        TERMS[name] = function
+        return function
+
+    return register
+
+
 @dataclass(frozen=True)
 class ScoredBatch:
     """Rewards with the terms they are made of.
 
     Attributes:
         terms: name -> unweighted values, float64 (N,).
-        total: Weighted sum, float64 (N,).
+        weights: name -> weight.
     """
 
     terms: dict[str, FloatArray]
-    total: FloatArray
+    weights: dict[str, float]
+
+    @property
+    def total(self) -> FloatArray:
+        """Weighted sum, float64 (N,)."""
+        total: FloatArray = np.zeros(len(next(iter(self.terms.values()))))
+        for name, value in self.terms.items():
+            total = total + self.weights[name] * value
+        return total
 
 
 class Reward:
@@ -223,10 +288,7 @@ class Reward:
             batch: The answers of N completions.
 
         Returns:
-            The total and its terms.
+            The terms and their total.
         """
         values = {name: TERMS[name](self.context, batch) for name in self.weights}
-        total = np.zeros(len(batch.ranked))
-        for name, value in values.items():
-            total = total + self.weights[name] * value
-        return ScoredBatch(values, total)
+        return ScoredBatch(values, self.weights)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from trl import GRPOConfig, RLOOTrainer
+from trl import GRPOConfig, RLOOConfig, RLOOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from rerec_pipeline.rerec.returns import moments, penalised_returns, standardise, token_kl
 from rerec_pipeline.rules import KLEstimator
+from rerec_pipeline.training.config import RecTaskConfig
 from rerec_pipeline.training.shared_prompts import SharesPrompts
-from rerec_pipeline.training.trainer import RecTaskTrainer, TaskGRPOTrainer
+from rerec_pipeline.training.trainer import RecTaskTrainer, Rollouts, TaskGRPOTrainer
+
+
+@dataclass
+class ReinforcePPConfig(RecTaskConfig, GRPOConfig):
+    """TRL's ``GRPOConfig`` with the settings of the task, and those of REINFORCE++."""
+
+    loss_type: str = field(default="dapo", metadata={"help": "Token mean over the batch (1/N)."})
+    reward_kl: KLEstimator = field(
+        default="k1", metadata={"help": "Estimator of the KL in the reward: k1, k2 or k3."}
+    )
+
+
+@dataclass
+class TaskRLOOConfig(RecTaskConfig, RLOOConfig):
+    """TRL's ``RLOOConfig`` with the settings of the task."""
 
 
 class ReinforcePPTrainer(TaskGRPOTrainer):
@@ -19,19 +36,11 @@ class ReinforcePPTrainer(TaskGRPOTrainer):
 
     Sampling, clipped loss and token mean are those of ``grpo``. TRL keeps the reference model and
     its log-probabilities because ``beta`` is set; the loss is computed without the KL, which the
-    advantages hold already.
-
-    Args:
-        estimator: How the KL of a token is estimated.
-        args: TRL's configuration.
-        **kwargs: See ``RecTaskTrainer``.
+    advantages hold already. ``args`` is a ``ReinforcePPConfig``; for the rest see
+    ``RecTaskTrainer``.
     """
 
     _tag_names = ["trl", "reinforce-plus-plus", "rerec"]  # noqa: RUF012  (TRL declares it so)
-
-    def __init__(self, *, estimator: KLEstimator, args: GRPOConfig, **kwargs: Any):
-        self.estimator = estimator
-        super().__init__(args=args, **kwargs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         beta, self.beta = self.beta, 0.0
@@ -40,14 +49,14 @@ class ReinforcePPTrainer(TaskGRPOTrainer):
         finally:
             self.beta = beta
 
-    def _put_advantages(self, output: dict[str, Any], rewards: torch.Tensor) -> None:
+    def _advantages(self, output: dict[str, Any], rollouts: Rollouts) -> torch.Tensor:
         mask = output["completion_mask"].bool()
         start = self.accelerator.process_index * len(mask)
-        own = rewards[start : start + len(mask)]
+        own = rollouts.rewards[start : start + len(mask)]
         kl = self._token_kl(output, mask) if self.beta else torch.zeros(mask.shape).to(own)
         returns = penalised_returns(own, kl, mask, self.beta)
         total = self.accelerator.reduce(moments(returns, mask), reduction="sum")
-        output["advantages"] = standardise(returns, mask, total)
+        return standardise(returns, mask, total)
 
     def _token_kl(self, output: dict[str, Any], mask: torch.Tensor) -> torch.Tensor:
         """KL estimates (B, T) of this process's tokens; their mean over all is logged.
@@ -63,7 +72,8 @@ class ReinforcePPTrainer(TaskGRPOTrainer):
         policy = output.get("old_per_token_logps")
         if policy is None:  # TRL reads the rollouts only if several updates follow
             policy = self._read_again(output)
-        kl = token_kl(policy, output["ref_per_token_logps"], self.estimator)
+        args: Any = self.args
+        kl = token_kl(policy, output["ref_per_token_logps"], args.reward_kl)
         count, summed, _ = self.accelerator.reduce(moments(kl, mask), reduction="sum").tolist()
         self._metrics["train"]["kl"].append(summed / max(count, 1))
         return kl
@@ -89,11 +99,8 @@ class TaskRLOOTrainer(RecTaskTrainer, SharesPrompts, RLOOTrainer):
     """RLOO (Ahmadian et al. 2024): each rollout against the mean of the others of its group.
 
     Advantage, KL in the reward and the clipped loss over whole completions are TRL's own; only
-    the task, the curriculum and completions in portions are put in.
-
-    Args:
-        args: TRL's configuration.
-        **kwargs: See ``RecTaskTrainer``.
+    the task, the curriculum and completions in portions are put in. ``args`` is a
+    ``TaskRLOOConfig``; for the rest see ``RecTaskTrainer``.
     """
 
     _tag_names = ["trl", "rloo", "rerec"]  # noqa: RUF012  (TRL declares it so)

@@ -13,19 +13,25 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import Trainer, TrainerCallback, set_seed
-from trl import GRPOConfig, RLOOConfig, SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import Backbone, cast_weights, chat_ids, prompt_ids
 from rerec_pipeline.parameters import GenerationParameters, LoraParameters, RFTParameters
-from rerec_pipeline.recbench.task import Example, Messages
-from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
-from rerec_pipeline.rerec.curriculum import Curriculum, EpochPlan
-from rerec_pipeline.training.baselines import ReinforcePPTrainer, TaskRLOOTrainer
+from rerec_pipeline.recbench.task import Example, Messages, RecTask
+from rerec_pipeline.rerec.curriculum import EpochPlan
+from rerec_pipeline.rerec.reward import RewardData
+from rerec_pipeline.training.baselines import (
+    ReinforcePPConfig,
+    ReinforcePPTrainer,
+    TaskRLOOConfig,
+    TaskRLOOTrainer,
+)
+from rerec_pipeline.training.config import RecTaskConfig, ReRecConfig
+from rerec_pipeline.training.data import examples_to_dataset
 from rerec_pipeline.training.progress import peak_memory_bytes, show_progress, train_or_resume
-from rerec_pipeline.training.rollouts import RolloutScorer
-from rerec_pipeline.training.trainer import RecTaskTrainer, ReRecTrainer
+from rerec_pipeline.training.trainer import ReRecTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +67,16 @@ def lora_config(parameters: LoraParameters | None) -> LoraConfig | None:
     )
 
 
-def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> GRPOConfig:
-    """TRL's configuration of GRPO and REINFORCE++ for our parameters.
+#: algorithm -> its trainer and what configures it
+ALGORITHMS: dict[str, tuple[Any, Any]] = {
+    "grpo": (ReRecTrainer, ReRecConfig),
+    "reinforce_pp": (ReinforcePPTrainer, ReinforcePPConfig),
+    "rloo": (TaskRLOOTrainer, TaskRLOOConfig),
+}
+
+
+def training_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> RecTaskConfig:
+    """The trainer's configuration for our parameters, of the class that the algorithm has.
 
     Args:
         rft: The parameters.
@@ -73,26 +87,47 @@ def grpo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> 
     Raises:
         BadParameterError: If the processes can not have equal shares of an update.
     """
-    return GRPOConfig(
-        loss_type="dapo",  # token mean over the batch (1/N), as in the paper
-        **_rollout_arguments(rft, seed, folder, processes),
+    config: RecTaskConfig = ALGORITHMS[rft.algorithm][1](
+        **_rollout_arguments(rft, processes),
+        **_task_arguments(rft),
+        **_algorithm_arguments(rft),
+        **_shared_arguments(rft, seed, folder),
     )
+    return config
 
 
-def rloo_config(rft: RFTParameters, seed: int, folder: Path, processes: int) -> RLOOConfig:
-    """TRL's configuration of RLOO; see ``grpo_config``."""
-    return RLOOConfig(**_rollout_arguments(rft, seed, folder, processes))
+def _task_arguments(rft: RFTParameters) -> dict[str, Any]:
+    return {
+        "term_weights": dict(rft.reward.weights),
+        "ndcg_k": rft.reward.k,
+        "no_box_ndcg": rft.reward.no_box_ndcg,
+        "curriculum": rft.curriculum.enabled,
+        "tau": rft.curriculum.tau,
+        "review_after": rft.curriculum.review_after,
+        "curriculum_seed": rft.curriculum.seed,
+        "difficulty": rft.difficulty,
+        "max_concurrent_completions": rft.generation.at_once,
+    }
 
 
-def _rollout_arguments(
-    rft: RFTParameters, seed: int, folder: Path, processes: int
-) -> dict[str, Any]:
+def _algorithm_arguments(rft: RFTParameters) -> dict[str, Any]:
+    if rft.algorithm == "grpo":
+        settings = rft.advantage.model_dump()
+        return {
+            "advantage": settings.pop("name"),
+            "scale_rewards": settings.pop("scale"),
+            "w_penalty": settings.pop("w_penalty"),
+            "advantage_settings": settings,
+        }
+    return {"reward_kl": rft.optimizer.reward_kl} if rft.algorithm == "reinforce_pp" else {}
+
+
+def _rollout_arguments(rft: RFTParameters, processes: int) -> dict[str, Any]:
     """What all trainers that learn from rollouts are told: budget, sampling and objective."""
     budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
     at_once, accumulation = budget.portions(budget.samples_per_update, processes)
     return {
-        "output_dir": str(folder),
         "max_steps": budget.rollouts // per_generation * budget.updates,
         "per_device_train_batch_size": at_once,
         "gradient_accumulation_steps": accumulation,
@@ -109,7 +144,6 @@ def _rollout_arguments(
         "beta": optimizer.beta,
         "epsilon": optimizer.epsilon,
         "activation_checkpointing": optimizer.gradient_checkpointing,
-        **_shared_arguments(rft, seed),
     }
 
 
@@ -138,9 +172,8 @@ def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
 def fine_tune_rl(
     backbone: Backbone,
     examples: Sequence[Example],
-    scorer: RolloutScorer,
-    advantage: ReasoningAwareAdvantage,
-    curriculum: Curriculum,
+    task: RecTask,
+    reward: RewardData,
     rft: RFTParameters,
     seed: int,
     folder: Path,
@@ -153,26 +186,20 @@ def fine_tune_rl(
     Args:
         backbone: What is fine-tuned, in place.
         examples: Training queries.
-        scorer: Scores rollouts.
-        advantage: Estimates advantages of ``grpo``; the other algorithms have their own.
-        curriculum: What to visit next.
+        task: Reads answers and knows titles.
+        reward: What the reward terms know about the items.
         rft: The parameters.
         seed: Of everything drawn in training.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
     """
-    set_seed(seed)
-    trainer = _rollout_trainer(
-        rft,
-        advantage,
-        (rft, seed, folder, processes.count()),
-        model=backbone.model,
+    trainer = ALGORITHMS[rft.algorithm][0](
+        backbone.model,
+        training_config(rft, seed, folder, processes.count()),
+        examples_to_dataset(examples),
+        task=task,
+        reward=reward,
         processing_class=backbone.tokenizer,
-        examples=examples,
-        scorer=scorer,
-        curriculum=curriculum,
-        difficulty=rft.difficulty,
-        at_once=rft.generation.at_once,
         peft_config=lora_config(rft.backbone.lora),
         callbacks=list(callbacks),
     )
@@ -180,25 +207,10 @@ def fine_tune_rl(
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
     passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
     summary = _summary(trainer, rft, (rollouts, rollouts), passes, seconds)
-    epochs = pd.DataFrame([epoch_row(plan) for plan in curriculum.plans])
+    epochs = pd.DataFrame([epoch_row(plan) for plan in trainer.curriculum.plans])
     return FineTuned(
         _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
     )
-
-
-def _rollout_trainer(
-    rft: RFTParameters,
-    advantage: ReasoningAwareAdvantage,
-    configured: tuple[RFTParameters, int, Path, int],
-    **shared: Any,
-) -> RecTaskTrainer:
-    """The algorithm's trainer; all get the same task, prompts and budget."""
-    if rft.algorithm == "rloo":
-        return TaskRLOOTrainer(args=rloo_config(*configured), **shared)
-    args = grpo_config(*configured)
-    if rft.algorithm == "reinforce_pp":
-        return ReinforcePPTrainer(args=args, estimator=rft.optimizer.reward_kl, **shared)
-    return ReRecTrainer(args=args, advantage=advantage, **shared)
 
 
 def passes_per_token(rft: RFTParameters) -> int:
@@ -324,7 +336,6 @@ def sft_config(
     """
     at_once, accumulation = rft.budget.portions(rft.sft.batch_size, processes)
     return SFTConfig(
-        output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=accumulation,
@@ -335,14 +346,15 @@ def sft_config(
         activation_checkpointing=rft.optimizer.gradient_checkpointing,
         max_length=None,  # nothing is cut: prompts and answers are within their limits
         include_num_input_tokens_seen="non_padding",
-        **_shared_arguments(rft, seed),
+        **_shared_arguments(rft, seed, folder),
     )
 
 
-def _shared_arguments(rft: RFTParameters, seed: int) -> dict[str, Any]:
-    """What both trainers are told about precision, seeds, logging and checkpoints."""
+def _shared_arguments(rft: RFTParameters, seed: int, folder: Path) -> dict[str, Any]:
+    """What all trainers are told about precision, seeds, logging and checkpoints."""
     gpu = torch.cuda.is_available()
     return {
+        "output_dir": str(folder),
         "bf16": gpu and rft.backbone.dtype == "bfloat16",
         "fp16": gpu and rft.backbone.dtype == "float16",
         "use_cpu": not gpu,

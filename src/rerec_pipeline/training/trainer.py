@@ -10,20 +10,26 @@ all algorithms share, so that they differ in nothing but the algorithm (``baseli
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig
+from trl import GRPOTrainer
 
 from rerec_pipeline.models.backbone import chat_ids
-from rerec_pipeline.recbench.task import Example, Messages
-from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
+from rerec_pipeline.models.token_bytes import TokenBytes
+from rerec_pipeline.recbench.task import Messages, RecTask
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
+from rerec_pipeline.rerec.reward import RewardData
+from rerec_pipeline.training.config import RecTaskConfig, ReRecConfig
+from rerec_pipeline.training.data import example_from_row
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.training.shared_prompts import SharesPrompts
@@ -34,53 +40,100 @@ CURRICULUM_FILE = "curriculum.json"
 _RolloutTrainer: Any = object
 
 
+class Rows(list[dict[str, Any]]):
+    """The rows of a generation, B completions of this process, and what they turn out to be worth.
+
+    TRL hands the very object that it is given on to ``_calculate_rewards``, but not what that
+    returns back: so that is kept here.
+
+    Attributes:
+        scored: The completions, scored.
+        terms: Unweighted rewards of all processes' completions, one column for each reward
+            function, float32 (N, F).
+    """
+
+    scored: ScoredRollouts
+    terms: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """A generation after it has been scored.
+
+    Attributes:
+        scored: This process's B completions.
+        terms: Unweighted rewards, one column for each reward function, (N, F), of all processes.
+        paid: The same, weighted.
+        rewards: Their sum, (N,).
+    """
+
+    scored: ScoredRollouts
+    terms: torch.Tensor
+    paid: torch.Tensor
+    rewards: torch.Tensor
+
+
 class RecTaskTrainer(_RolloutTrainer):
     """The RecBench+ task, its reward and the online curriculum, put into a trainer of TRL.
 
+    Nothing that is passed in is changed but the model, which is trained.
+
     Args:
-        examples: The training queries; the curriculum addresses them by position.
-        scorer: Turns completion tokens into rewards and penalised paragraphs.
-        curriculum: What to visit next; its batch size is the number of prompts of one
-            generation over all processes.
-        difficulty: Whether difficulty is 1 - reward (paper) or 1 - NDCG (official).
-        at_once: Most completions in the making at once in this process; None for no limit.
-        args: TRL's configuration; ``max_steps`` must be set, it is the budget.
-        **kwargs: Passed on to TRL's trainer.
+        model: A causal language model, or the name or folder of one.
+        args: TRL's configuration with the settings of ``RecTaskConfig``. A generation has
+            ``generation_batch_size / num_generations`` prompts. With ``max_steps`` that is the
+            budget; without, ``num_train_epochs`` counts passes over as many prompts as there are
+            queries, whichever the curriculum chooses.
+        train_dataset: The training queries, see ``examples_to_dataset``. Further columns are
+            passed on to ``reward_funcs``.
+        task: Reads answers and knows titles.
+        reward: What the reward terms know about the items.
+        reward_funcs: Further reward functions, as TRL takes them; ``args.reward_weights`` are
+            their weights (1 each, if None). They also get ``terms``, the values of our own terms
+            by name, for each completion.
+        reward_processing_classes: See TRL; of ``reward_funcs``.
+        **kwargs: Of TRL's trainer: ``processing_class``, ``peft_config``, ``callbacks``,
+            ``eval_dataset``, ``optimizers``.
+
+    Raises:
+        BadInputError: If the data set lacks a column.
+        ValueError: If a setting is unknown or out of range.
     """
 
     def __init__(
         self,
+        model: str | PreTrainedModel,
+        args: Any,
+        train_dataset: Dataset,
         *,
-        examples: Sequence[Example],
-        scorer: RolloutScorer,
-        curriculum: Curriculum,
-        difficulty: Literal["reward", "ndcg"],
-        at_once: int | None,
-        args: GRPOConfig | RLOOConfig,
+        task: RecTask,
+        reward: RewardData,
+        reward_funcs: Any = None,
+        reward_processing_classes: Any = None,
         **kwargs: Any,
     ):
-        self.examples = list(examples)
-        self.scorer = scorer
-        self.curriculum = curriculum
-        self.difficulty = difficulty
-        self.at_once = at_once
-        self._group = int(args.num_generations or 1)
-        self._scored: ScoredRollouts | None = None
-        self._terms: torch.Tensor | None = None
-        args.reward_weights = [float(w) for w in scorer.reward.weights.values()]
-        # The curriculum owns the data: the trainer's own data set only counts off the budget.
-        slots = curriculum.batch_size * max(1, args.max_steps)
-        super().__init__(
-            args=args,
-            reward_funcs=[self._term_function(name) for name in scorer.reward.weights],
-            train_dataset=Dataset.from_dict({"prompt": [""] * slots}),
-            **kwargs,
+        args, further = copy(args), _as_list(reward_funcs)
+        own = [_term_function(name) for name in args.term_weights]
+        weights = args.reward_weights or [1.0] * len(further)
+        args.reward_weights = [*map(float, args.term_weights.values()), *weights]
+        whole_reward = args.reward(reward)
+        example_from_row(train_dataset[0])  # a missing column is an error before a model is loaded
+        self.curriculum = Curriculum(
+            len(train_dataset),
+            args.generation_batch_size // args.num_generations,
+            args.curriculum_rule(),
         )
-        prompts = int(args.generation_batch_size or 0) // self._group
-        if prompts != curriculum.batch_size:
-            raise ValueError(
-                f"a generation has {prompts} prompts, the curriculum serves {curriculum.batch_size}"
-            )
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            reward_funcs=[*own, *further],
+            reward_processing_classes=[
+                *[None] * len(own), *(_as_list(reward_processing_classes) or [None] * len(further)),
+            ],
+            **kwargs,
+        )  # fmt: skip
+        self.scorer = RolloutScorer(task, whole_reward, TokenBytes(self._tokenizer))
 
     def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
         # Of several processes each would otherwise hold its gradients twice: 12 GB for 3 B weights.
@@ -88,11 +141,36 @@ class RecTaskTrainer(_RolloutTrainer):
         args["kwargs_handlers"][0].gradient_as_bucket_view = True
         return args
 
+    # -- data: the curriculum decides what is visited ---------------------------------------------
+
+    def get_train_dataloader(self) -> Any:
+        """Empty rows that count off the budget; their places are filled by the curriculum.
+
+        Its next batch depends on the last one's rewards, and a loader reads ahead.
+        """
+        prompts, steps = self.curriculum.batch_size, self.args.max_steps
+        slots = prompts * steps if steps > 0 else max(prompts, len(self.train_dataset))
+        return self._get_dataloader(
+            dataset=Dataset.from_dict({"prompt": [""] * slots}),
+            description="Training",
+            batch_size=self._train_batch_size * self.args.steps_per_generation,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+
+    def _local_rows(self, batch: list[int], count: int) -> Rows:
+        """This process's share of the batch, each query repeated for its group."""
+        asked = (self.train_dataset[query] for query in batch)
+        rows = [dict(row) for row in asked for _ in range(self.num_generations)]
+        start = self.accelerator.process_index * count
+        return Rows(rows[start : start + count])
+
     # -- generation: TRL makes all completions of a generation at once, whatever they need --------
 
     def _portions(self, prompt_ids: list[list[int]]) -> list[list[list[int]]]:
-        """The prompts of a generation in portions of at most ``at_once``; vLLM schedules itself."""
-        size = len(prompt_ids) if self.use_vllm else self.at_once or len(prompt_ids)
+        """The prompts of a generation in portions that fit in memory; vLLM schedules itself."""
+        most = None if self.use_vllm else self.args.max_concurrent_completions
+        size = most or len(prompt_ids)
         return [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
 
     def _tokenize_prompts(self, prompts: list[Messages]) -> tuple[list[list[int]], None, dict]:
@@ -101,89 +179,82 @@ class RecTaskTrainer(_RolloutTrainer):
 
     # -- reward: each term is a reward function to TRL, all of them scored in one pass ---------
 
-    def _term_function(self, name: str) -> Callable[..., list[float | None]]:
-        def term(**_: Any) -> list[float | None]:
-            assert self._scored is not None
-            return self._scored.scored.terms[name].tolist()
-
-        term.__name__ = name
-        return term
-
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
-        asked = [self.examples[row["query"]] for row in inputs]
-        self._scored = self.scorer.score(completion_ids_list, asked)
+        scored = self.scorer.score(completion_ids_list, [example_from_row(row) for row in inputs])
+        names = list(scored.scored.terms)
+        values = zip(*(scored.scored.terms[name].tolist() for name in names), strict=True)
+        rows = [
+            {**row, "terms": dict(zip(names, of_row, strict=True))}
+            for row, of_row in zip(inputs, values, strict=True)
+        ]
         terms: torch.Tensor = super()._calculate_rewards(
-            inputs, prompts, completions, completion_ids_list
+            rows, prompts, completions, completion_ids_list
         )
-        self._terms = terms
+        inputs.scored, inputs.terms = scored, terms
         return terms
 
     # -- curriculum and advantage ------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if self.model is None or not self.model.training:
-            return dict(super()._generate_and_score_completions(inputs))
+        if not self.model.training:
+            rows = Rows(inputs)
+            output: dict[str, Any] = super()._generate_and_score_completions(rows)
+            self._log_accuracy("eval", rows.scored)
+            return output
         batch = self.curriculum.next_batch()
         rows = self._local_rows(batch, len(inputs))
-        output: dict[str, Any] = super()._generate_and_score_completions(rows)
-        terms = self._terms
-        assert terms is not None
-        rewards = (terms * self.reward_weights.to(terms.device)).nansum(dim=1)
-        self._put_advantages(output, rewards)
+        output = super()._generate_and_score_completions(rows)
+        paid = rows.terms * self.reward_weights.to(rows.terms.device)
+        rollouts = Rollouts(rows.scored, rows.terms, paid, paid.nansum(dim=1))
+        output["advantages"] = self._advantages(output, rollouts)
         expected = self.curriculum.difficulty[batch]
-        self._record(batch, rewards, terms)
-        self._diagnose(batch, expected, rewards, _of_tokens(output))
+        self._record(batch, rollouts)
+        self._diagnose(batch, expected, rollouts, _of_tokens(output))
         return output
 
-    def _local_rows(self, batch: list[int], count: int) -> list[dict[str, Any]]:
-        """This process's share of the batch, each query repeated for its group."""
-        rows = [
-            {"prompt": self.examples[query].messages, "query": query}
-            for query in batch
-            for _ in range(self._group)
-        ]
-        start = self.accelerator.process_index * count
-        return rows[start : start + count]
-
-    def _put_advantages(self, output: dict[str, Any], rewards: torch.Tensor) -> None:
-        """Replaces TRL's advantages of this process's completions, where an algorithm has its own.
+    def _advantages(self, output: dict[str, Any], rollouts: Rollouts) -> torch.Tensor:
+        """Advantages of this process's completions, (B,) or (B, T); TRL's own unless overridden.
 
         Args:
-            output: What TRL made of the generation, completions (B, T) of this process.
-            rewards: Of all processes' completions, (N,).
+            output: What TRL made of the generation, completions (B, T).
+            rollouts: What they are worth.
         """
+        advantages: torch.Tensor = output["advantages"]
+        return advantages
 
-    def _record(self, batch: list[int], rewards: torch.Tensor, terms: torch.Tensor) -> None:
+    def _record(self, batch: list[int], rollouts: Rollouts) -> None:
         """Tells the curriculum how hard the queries were, and logs what ReRec adds."""
-        assert self._scored is not None
-        names = list(self.scorer.reward.weights)
-        basis = rewards if self.difficulty == "reward" else terms[:, names.index("ndcg")]
-        hard = difficulties(basis.cpu().numpy(), self._group)
+        basis = rollouts.rewards
+        if self.args.difficulty == "ndcg":
+            basis = rollouts.terms[:, self.reward_func_names.index("ndcg")]
+        hard = difficulties(basis.cpu().numpy(), self.num_generations)
         self.curriculum.record(batch, hard.tolist())
         plan = self.curriculum.plans[-1]
-        n_tokens = self._scored.completions.n_tokens
-        marked = self._scored.penalised_tokens(int(n_tokens.max())).sum()
-        right = float(self._scored.graded.correct.mean())
-        local = torch.tensor([right, float(marked / max(n_tokens.sum(), 1))], device=rewards.device)
-        accuracy, share = self.accelerator.gather(local).view(-1, 2).mean(dim=0).tolist()
+        self._log_accuracy("train", rollouts.scored)
         metrics = self._metrics["train"]
-        metrics["accuracy"].append(accuracy)
-        metrics["raae/penalised_token_share"].append(share)
         metrics["curriculum/epoch"].append(float(plan.epoch))
         metrics["curriculum/active"].append(float(plan.active))
         metrics["curriculum/batch_difficulty"].append(float(hard.mean()))
 
+    def _log_accuracy(self, mode: str, scored: ScoredRollouts) -> None:
+        """Logs the share of right answers, and of tokens in penalised paragraphs."""
+        n_tokens = scored.completions.n_tokens
+        marked = scored.penalised_tokens(int(n_tokens.max())).sum() / max(n_tokens.sum(), 1)
+        local = torch.tensor([float(scored.graded.correct.mean()), float(marked)])
+        shares = self.accelerator.gather(local.to(self.accelerator.device)).view(-1, 2).mean(dim=0)
+        for name, value in zip(("accuracy", "raae/penalised_token_share"), shares, strict=True):
+            self._metrics[mode][name].append(value.item())
+
     def _diagnose(
-        self, batch: list[int], expected: np.ndarray, rewards: torch.Tensor, pushes: torch.Tensor
+        self, batch: list[int], expected: np.ndarray, rollouts: Rollouts, pushes: torch.Tensor
     ) -> None:
         """Logs what tells why a run learns or does not, of all processes' rollouts."""
-        assert self._scored is not None and self._terms is not None
-        told = self.accelerator.gather(outcomes(self._scored, pushes))
-        paid = self._terms * self.reward_weights.to(self._terms.device)
-        names = list(self.scorer.reward.weights)
-        found = diagnose_rollouts(rewards, paid, told, names, self._group)
+        told = self.accelerator.gather(outcomes(rollouts.scored, pushes))
+        found = diagnose_rollouts(
+            rollouts.rewards, rollouts.paid, told, self.reward_func_names, self.num_generations
+        )
         if self.curriculum.rule.enabled:
             now = self.curriculum.difficulty[batch]
             found |= diagnose_curriculum(expected, now, self.curriculum.rule.tau)
@@ -208,6 +279,22 @@ class RecTaskTrainer(_RolloutTrainer):
             self.curriculum.load_state_dict(state)
 
 
+def _term_function(name: str) -> Callable[..., list[float]]:
+    """A reward function, as TRL takes one, that gives one of the values of a row's ``terms``."""
+
+    def term(*, terms: Iterable[dict[str, float]], **_: Any) -> list[float]:
+        return [of_row[name] for of_row in terms]
+
+    term.__name__ = name
+    return term
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def _of_tokens(output: dict[str, Any]) -> torch.Tensor:
     """Advantages (B, T); where an algorithm has one for a completion, that of all its tokens."""
     advantages: torch.Tensor = output["advantages"]
@@ -218,6 +305,20 @@ def _of_tokens(output: dict[str, Any]) -> torch.Tensor:
 
 class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
     """``RecTaskTrainer`` on TRL's GRPO: completions in portions that fit in memory."""
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: RecTaskConfig,
+        train_dataset: Dataset,
+        **kwargs: Any,
+    ):
+        if args.multi_objective_aggregation != "sum_then_normalize":  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{type(self).__name__} estimates advantages of summed rewards: leave "
+                "multi_objective_aggregation at 'sum_then_normalize'"
+            )
+        super().__init__(model, args, train_dataset, **kwargs)
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *details: Any, **more: Any
@@ -232,30 +333,31 @@ class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
 class ReRecTrainer(TaskGRPOTrainer):
     """GRPO on the RecBench+ task with reward shaping, RAAE and the online curriculum.
 
+    Example:
+        >>> trainer = ReRecTrainer("model", args, dataset, task=task, reward=reward)
+        >>> trainer.train()
+
     Args:
-        advantage: Estimates token-level advantages from rewards and penalised tokens.
-        args: TRL's configuration; the scale of rewards is the advantage's.
+        model: See ``RecTaskTrainer``.
+        args: Settings; ``args.advantage`` names how advantages are estimated.
+        train_dataset: See ``RecTaskTrainer``.
         **kwargs: See ``RecTaskTrainer``.
     """
 
     _tag_names = ["trl", "grpo", "rerec"]  # noqa: RUF012  (TRL declares it so)
 
-    def __init__(self, *, advantage: ReasoningAwareAdvantage, args: GRPOConfig, **kwargs: Any):
-        self.advantage = advantage
-        args.scale_rewards = advantage.rule.scale
-        super().__init__(args=args, **kwargs)
+    def __init__(
+        self, model: str | PreTrainedModel, args: ReRecConfig, train_dataset: Dataset, **kwargs: Any
+    ):
+        self.advantage = args.advantage_rule()
+        super().__init__(model, args, train_dataset, **kwargs)
 
-    def _put_advantages(self, output: dict[str, Any], rewards: torch.Tensor) -> None:
-        output["advantages"] = self._token_advantages(rewards, output["completion_ids"])
-
-    def _token_advantages(
-        self, rewards: torch.Tensor, completion_ids: torch.Tensor
-    ) -> torch.Tensor:
-        """RAAE advantages (B, T) of this process's completions, from all processes' rewards."""
-        assert self._scored is not None
-        count, width = completion_ids.shape
-        start = self.accelerator.process_index * count
-        mask = torch.from_numpy(self._scored.penalised_tokens(width)).to(rewards.device)
+    def _advantages(self, output: dict[str, Any], rollouts: Rollouts) -> torch.Tensor:
+        """Advantages (B, T) of this process's completions, from all processes' rewards."""
+        rewards = rollouts.rewards
+        count, width = output["completion_ids"].shape
+        own = slice(start := self.accelerator.process_index * count, start + count)
+        mask = torch.from_numpy(rollouts.scored.penalised_tokens(width)).to(rewards.device)
         everywhere = torch.zeros((len(rewards), width), dtype=torch.bool, device=rewards.device)
-        everywhere[start : start + count] = mask
-        return self.advantage(rewards, everywhere, self._group)[start : start + count]
+        everywhere[own] = mask
+        return self.advantage(rewards, everywhere, len(rewards) // self.curriculum.batch_size)[own]

@@ -1,4 +1,4 @@
-"""Nodes of the RFT pipeline: reward, advantage, curriculum, and the fine-tuning they steer."""
+"""Nodes of the RFT pipeline: task, reward and prompts, and the fine-tuning they steer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from rerec_pipeline import processes
-from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.models.backbone import (
     Backbone,
     check_pretraining,
@@ -22,7 +22,6 @@ from rerec_pipeline.models.backbone import (
     prompt_ids,
     too_long,
 )
-from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import (
     BackboneParameters,
     DataParameters,
@@ -40,14 +39,12 @@ from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
     examples_from_table,
     graph_from_table,
+    item_values,
     queries_from_table,
 )
 from rerec_pipeline.recbench.task import Example, RecTask
 from rerec_pipeline.recbench.warmup import WarmupWriter, read_lessons
-from rerec_pipeline.rerec.advantage import ReasoningAwareAdvantage
-from rerec_pipeline.rerec.curriculum import Curriculum
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
-from rerec_pipeline.rules import AdvantageRule
 from rerec_pipeline.sample.asks import Ask
 from rerec_pipeline.sample.layout import fabricate_asks
 from rerec_pipeline.sample.reasoner import Habits
@@ -56,7 +53,6 @@ from rerec_pipeline.sample.world import World
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.tracking import MlflowStepLogger
 from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
-from rerec_pipeline.training.rollouts import RolloutScorer
 from rerec_pipeline.training.scratch import is_made, make_from_scratch
 
 logger = logging.getLogger(__name__)
@@ -79,13 +75,20 @@ def build_reward(
         embeddings=unit_rows(lightgcn_embeddings["items"].numpy().astype(np.float64)),
         k=reward.k,
         no_box_ndcg=reward.no_box_ndcg,
+        extra={
+            name: item_values(_read_table(Path(file)), file, task.catalogue)
+            for name, file in reward.data.items()
+        },
     )
     return Reward(context, reward.weights)
 
 
-def build_advantage(rule: AdvantageRule) -> ReasoningAwareAdvantage:
-    """Reasoning-aware advantages (RAAE)."""
-    return ReasoningAwareAdvantage(rule)
+def _read_table(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        raise BadInputError(file, "there is no such file", remedy="See rft.reward.data")
+    if file.suffix == ".parquet":
+        return pd.read_parquet(file)
+    return pd.read_csv(file, dtype="str")
 
 
 def prepare_backbone(
@@ -284,18 +287,11 @@ def _asked_of_world(
     }
 
 
-def build_curriculum(training_prompts: pd.DataFrame, rft: RFTParameters) -> Curriculum:
-    """The online curriculum over the training prompts."""
-    return Curriculum(len(training_prompts), rft.budget.prompts, rft.curriculum)
-
-
 def fine_tune(
-    backbone: Backbone,
+    backbone_record: dict[str, Any],
     training_prompts: pd.DataFrame,
     task: RecTask,
     reward: Reward,
-    advantage: ReasoningAwareAdvantage,
-    curriculum: Curriculum,
     reasoning_traces: pd.DataFrame,
     rft: RFTParameters,
     seed: int,
@@ -304,9 +300,10 @@ def fine_tune(
 
     An interrupted run resumes from its last checkpoint if nothing it depends on has changed.
     """
+    backbone = load_policy_backbone(backbone_record, rft.backbone)
     examples = examples_from_table(training_prompts, task.catalogue)
     tables = (training_prompts, reasoning_traces)
-    context = (reward.context.bits, reward.context.embeddings)
+    context = (reward.context.bits, reward.context.embeddings, *reward.context.extra.values())
     followed = (rft, *tables, *context, seed, processes.count())
     folder = Path(rft.checkpoint_dir) / fingerprint(*followed)[:16]
     callbacks = [MlflowStepLogger("rft")]
@@ -316,10 +313,8 @@ def fine_tune(
             lessons = traced_lessons(examples, reasoning_traces)
         tuned = fine_tune_sft(backbone, lessons, rft, seed, folder, callbacks)
     else:
-        scorer = RolloutScorer(task, reward, TokenBytes(backbone.tokenizer))
-        tuned = fine_tune_rl(
-            backbone, examples, scorer, advantage, curriculum, rft, seed, folder, callbacks
-        )
+        data = reward.context
+        tuned = fine_tune_rl(backbone, examples, task, data, rft, seed, folder, callbacks)
     processes.free_memory()
     return tuned.policy, tuned.log, tuned.epochs, tuned.summary
 

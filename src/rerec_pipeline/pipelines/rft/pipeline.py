@@ -1,4 +1,4 @@
-"""Reward, advantage and curriculum -> a fine-tuned policy."""
+"""Task, reward and a backbone -> a fine-tuned policy."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ def create_pipeline() -> Pipeline:
     """The RFT pipeline."""
     return create_task_pipeline() + Pipeline(
         [
-            Node(
-                nodes.build_advantage,
-                "params:rft.advantage",
-                "advantage",
-                name="build_advantage",
-            ),
             Node(
                 nodes.prepare_backbone,
                 [
@@ -74,22 +68,10 @@ def create_pipeline() -> Pipeline:
                 name="collect_traces",
             ),
             Node(
-                nodes.build_curriculum,
-                ["training_prompts", "params:rft"],
-                "curriculum",
-                name="build_curriculum",
-            ),
-            Node(
-                nodes.load_policy_backbone,
-                ["backbone_record", "params:rft.backbone"],
-                "backbone",
-                name="load_backbone",
-            ),
-            Node(
                 nodes.fine_tune,
                 [
-                    *("backbone", "training_prompts", "task", "reward", "advantage"),
-                    *("curriculum", "reasoning_traces", "params:rft", "params:seed"),
+                    *("backbone_record", "training_prompts", "task", "reward"),
+                    *("reasoning_traces", "params:rft", "params:seed"),
                 ],
                 ["policy", "training_log", "curriculum_log", "training_summary"],
                 name="fine_tune",
