@@ -14,6 +14,7 @@ from rerec_pipeline.pipelines import (
     evaluation,
     graph_modeling,
     next_item,
+    retrieval,
     rft,
     score_answers,
     score_choices,
@@ -38,14 +39,16 @@ def register_pipelines() -> dict[str, Pipeline]:
     ``rft`` is registered together with the stages it needs, so that it runs on a fresh clone.
     """
     data = data_engineering.create_pipeline() + data_report.create_pipeline()
-    upstream = data + graph_modeling.create_pipeline()
+    upstream = data + graph_modeling.create_pipeline() + retrieval.create_ranker_pipeline()
     tuned = upstream + rft.create_pipeline()
-    whole = tuned + evaluation.create_pipeline()
-    shared = upstream + whole.to_outputs(*SHARED)
+    found = upstream + retrieval.create_pipeline()
+    whole = tuned + found + evaluation.create_pipeline()
+    shared = found + whole.to_outputs(*SHARED)
     return {
         "__default__": whole,
         "data_engineering": data,
         "graph_modeling": graph_modeling.create_pipeline(),
+        "retrieval": found,
         "rft": tuned,
         "evaluation": evaluation.create_pipeline(),
         "diagnosis": diagnosis.create_pipeline(),

@@ -330,7 +330,7 @@ def test_registered_pipelines():
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
         "comparison", "groundwork", "cell", "abilities", "abilities_comparison",
         "base_policy", "score_answers", "export_prompts", "score_choices", "transfer",
-        "next_item_baselines", "next_item",
+        "next_item_baselines", "next_item", "retrieval",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     assert not [n for n in pipelines["__default__"].inputs() if not n.startswith("param")]

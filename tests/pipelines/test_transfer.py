@@ -35,7 +35,7 @@ def test_the_report_names_both_data_sets_and_is_about_the_targets_test_split(tes
     assert report["run"] == {**metrics["run"], "target": "sample_movie"}
     assert report["before"]["n"] == report["after"]["n"] == len(test)
     assert set(report["after"]["by_type"]) == set(test["query_type"])
-    assert set(report["baselines"]) == {"random", "popularity", "lightgcn"}
+    assert set(report["baselines"]) == {"random", "popularity", "lightgcn", "graph"}
     assert report["training"] == metrics["training"]
     low, high = report["after"]["interval"]
     assert low <= report["after"]["accuracy"] <= high

@@ -2,40 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rerec_pipeline.grounding.retrieval import FEATURES, FloatArray
+from rerec_pipeline.grounding.retrieval import FEATURES, Asked, FloatArray, IntArray, Retriever
+from rerec_pipeline.grounding.rules import RankerRule
+
+#: Lists that are described at a time.
+_PART = 512
 
 
 class TreeRanker:
     """Boosted trees over ``FEATURES``.
 
     Args:
-        text: The model in LightGBM's text form.
+        text: The model in LightGBM's text form; an empty one, of a fit without a single training
+            query, keeps the order of the first stage.
 
     Raises:
         ValueError: If it was fitted on other features.
     """
 
     def __init__(self, text: str):
-        # LightGBM takes a second to import, which nothing else here needs.
-        import lightgbm
-
         self.text = text
-        self._model = lightgbm.Booster(model_str=text)
-        if self._model.feature_name() != list(FEATURES):
-            raise ValueError("the ranker was fitted on other features: fit it again")
+        self._model: Any = None
+        if text:
+            # LightGBM takes a second to import, which nothing else here needs.
+            import lightgbm
+
+            self._model = lightgbm.Booster(model_str=text)
+            if self._model.feature_name() != list(FEATURES):
+                raise ValueError("the ranker was fitted on other features: fit it again")
 
     def predict(self, features: FloatArray) -> NDArray[np.float64]:
         """Scores (P,) of items described by features (P, F); more is better."""
-        if not len(features):
-            return np.empty(0)
+        if self._model is None or not len(features):
+            return features[:, FEATURES.index("first_stage")].astype(np.float64)
         return np.asarray(self._model.predict(features, num_threads=1))
 
     def importances(self) -> dict[str, float]:
         """Share of the loss that splits on each feature took away, largest first."""
-        gains = self._model.feature_importance("gain")
+        none = np.zeros(len(FEATURES))
+        gains = none if self._model is None else self._model.feature_importance("gain")
         shares = gains / max(gains.sum(), 1e-12)
         pairs = zip(FEATURES, shares.tolist(), strict=True)
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request with what is known to answer it.
+
+    Attributes:
+        asked: The request.
+        truths: Indices of the listed right items, at least one.
+        unknown: Indices of items that may be right unlisted: neither right nor wrong.
+    """
+
+    asked: Asked
+    truths: frozenset[int]
+    unknown: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists of items to learn an order from: features (P, F), labels (P,), lengths."""
+
+    features: FloatArray
+    right: NDArray[np.bool_]
+    sizes: list[int]
+
+
+def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerRule) -> Lists:
+    """Lists that the ranker learns from: wrong items of the whole catalogue and of the pool.
+
+    Each query gives one list of all its right items and wrong ones of its pool, the better half of
+    them the best of the first stage and the rest drawn from the others, and ``lists`` lists of one
+    right item among random ones, as a prompt has them. An item that may be right unlisted, that
+    the request names or that the history has is in none.
+
+    Args:
+        retriever: Finds pools and describes items.
+        answered: Training queries; at most ``rule.queries`` of them are used.
+        rule: How many.
+    """
+    rng = np.random.default_rng(rule.seed)
+    chosen = np.sort(rng.permutation(len(answered))[: rule.queries])
+    some = [answered[n] for n in chosen]
+    owners: list[int] = []
+    lists: list[IntArray] = []
+    pools = retriever.ranked_pools([query.asked for query in some])
+    for n, (query, pool) in enumerate(zip(some, pools, strict=True)):
+        drawn = _lists_of(query, pool, retriever.n_items, rule, rng)
+        owners += [n] * len(drawn)
+        lists += drawn
+    parts = [
+        retriever.features([some[n].asked for n in owners[at : at + _PART]], lists[at : at + _PART])
+        for at in range(0, max(len(lists), 1), _PART)
+    ]
+    features = np.concatenate(parts)
+    right = [np.isin(items, list(some[n].truths)) for n, items in zip(owners, lists, strict=True)]
+    labels = np.concatenate([np.empty(0, dtype=bool), *right])
+    return Lists(features, labels, [len(items) for items in lists])
+
+
+def _lists_of(
+    query: Answered, pool: IntArray, n_items: int, rule: RankerRule, rng: np.random.Generator
+) -> list[IntArray]:
+    named = set(query.asked.links.items)
+    truths = np.array(sorted(query.truths - named), dtype=np.int64)
+    if not len(truths):
+        return []
+    barred = np.array(sorted({*query.truths, *query.unknown, *named, *query.asked.history}))
+    wrong = pool[~np.isin(pool, barred)]
+    best = wrong[: rule.pool_negatives // 2]
+    others = rng.permutation(wrong[len(best) :])[: rule.pool_negatives - len(best)]
+    lists = [np.concatenate([truths, best, others])]
+    for _ in range(rule.lists):
+        # Twice as many as are wanted, as some are barred; distinct, without a look at all items.
+        drawn = np.unique(rng.integers(n_items, size=2 * rule.list_size + len(barred)))
+        free = rng.permutation(drawn[~np.isin(drawn, barred)])[: rule.list_size - 1]
+        lists.append(np.concatenate([rng.choice(truths, 1), free]))
+    return [items for items in lists if len(items) > 1]
+
+
+def fit_ranker(train: Lists, validation: Lists | None, rule: RankerRule) -> str:
+    """Fits LambdaRank (Burges 2010) in LightGBM's form to lists.
+
+    Args:
+        train: Lists of training queries.
+        validation: Lists of validation queries, which end the boosting; None without.
+        rule: How.
+
+    Returns:
+        The model in LightGBM's text form; empty without a list.
+    """
+    if not train.sizes:
+        return ""
+    import lightgbm
+
+    settings = {
+        "objective": "lambdarank", "metric": "ndcg", "eval_at": [1], "seed": rule.seed,
+        "learning_rate": rule.learning_rate, "num_leaves": rule.leaves,
+        "min_data_in_leaf": rule.min_rows, "feature_fraction": 0.7, "bagging_fraction": 0.8,
+        "bagging_freq": 1, "lambda_l2": 5.0, "deterministic": True, "force_row_wise": True,
+        "num_threads": 1, "verbose": -1,
+    }  # fmt: skip
+    names = list(FEATURES)
+    known = lightgbm.Dataset(
+        train.features, train.right.astype(int), group=train.sizes, feature_name=names
+    )
+    held: list[Any] = []
+    stop: list[Callable[..., Any]] = []
+    if validation is not None and validation.sizes:
+        labels = validation.right.astype(int)
+        held = [lightgbm.Dataset(validation.features, labels, known, group=validation.sizes)]
+        stop = [lightgbm.early_stopping(rule.patience, verbose=False)]
+    model = lightgbm.train(settings, known, rule.rounds, held, callbacks=stop)
+    return str(model.model_to_string(num_iteration=model.best_iteration or None))

@@ -9,6 +9,7 @@ candidates is the second stage alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -153,7 +154,8 @@ class Retriever:
         titles = linker.catalogue.titles
         self.n_items = len(titles)
         self.pool = min(pool, self.n_items)
-        self._popularity = np.log1p(np.asarray(popularity, dtype=np.float32))
+        self.popularity = np.asarray(popularity, dtype=np.float32)
+        self._popularity = np.log1p(self.popularity)
         years = [split_year(title)[1] for title in titles]
         self._year = np.array([np.nan if y is None else y for y in years], dtype=np.float32)
         self._text = BM25(_document(title, n, self.facts) for n, title in enumerate(titles))
@@ -243,24 +245,38 @@ class Retriever:
             ranked += np.split(scores, np.cumsum([len(pool) for pool in some])[:-1])
         return ranked
 
-    def pools(self, asked: Sequence[Asked]) -> Iterator[IntArray]:
-        """What the first stage keeps for each request, item indices in ascending order."""
+    def ranked_pools(self, asked: Sequence[Asked]) -> Iterator[IntArray]:
+        """What the first stage keeps for each request, best first."""
         for part in self._parts(asked):
-            yield from self._pools(self._first_stage(part), part)
+            first = self._first_stage(part)
+            for row, pool in zip(first, self._pools(first, part), strict=True):
+                yield pool[np.lexsort((pool, -row[pool]))]
+
+    def by_text(self, request: Asked) -> FloatArray:
+        """BM25 of the request over titles and attributes alone, (I,)."""
+        return self._text.scores(request.links.text)
+
+    def ordered_by(self, ranker: Ranker) -> Retriever:
+        """The same retriever with a ranker for its second stage."""
+        other = copy(self)
+        other.ranker = ranker
+        return other
 
     def features(self, asked: Sequence[Asked], pools: Sequence[IntArray]) -> FloatArray:
         """Describes the items of each request's pool in turn: ``FEATURES``, float32 (P, F)."""
-        sizes = [len(pool) for pool in pools]
+        sizes = np.array([len(pool) for pool in pools], dtype=np.int64)
         row = np.repeat(np.arange(len(asked)), sizes)
         item = np.concatenate([np.empty(0, np.int64), *pools]).astype(np.int64)
+        if not len(item):
+            return np.empty((0, len(FEATURES)), dtype=np.float32)
         plain = self._plain(asked, row, item)
-        known = {name: plain[:, n] for n, name in enumerate(PLAIN)}
         starts = np.cumsum([0, *sizes])[:-1]
+        filled = sizes > 0
         behind, ranks = [], []
         for name in RELATIVE:
-            column = known[name]
-            best = np.maximum.reduceat(column, starts) if len(column) else column
-            behind.append(column - np.repeat(best, sizes))
+            column = plain[:, PLAIN.index(name)]
+            best = np.maximum.reduceat(column, starts[filled])
+            behind.append(column - np.repeat(best, sizes[filled]))
             ranks.append(_ranks(column, row, starts))
         request = np.array([_of_request(a.links) for a in asked], dtype=np.float32)
         columns = [plain, *(np.stack(c, axis=1) for c in (behind, ranks)), request[row]]
@@ -390,6 +406,24 @@ class Retriever:
         for first, last in links.years:
             inside[(years >= first) & (years <= last)] = 1
         return away.astype(np.float32), inside
+
+
+def best_first(scores: FloatArray, k: int, without: Sequence[int] = ()) -> IntArray:
+    """Indices of the at most k items with the highest scores, the first of equals first.
+
+    Args:
+        scores: Of all items, (I,).
+        k: How many.
+        without: Indices of items that are left out.
+    """
+    kept = scores.astype(np.float64)
+    kept[list(without)] = -np.inf
+    count = min(k, len(kept) - len(set(without)))
+    if count < 1:
+        return np.empty(0, dtype=np.int64)
+    least = np.partition(kept, len(kept) - count)[len(kept) - count]
+    within = np.flatnonzero(kept >= least)
+    return within[np.lexsort((within, -kept[within]))][:count]
 
 
 def _of_request(links: Links) -> list[float]:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 STAGES = (
     "data_engineering",
     "graph_modeling",
+    "retrieval",
     "rft",
     "evaluation",
     "diagnosis",

@@ -75,6 +75,7 @@ class SummaryHooks:
             ("transfer.transcripts_page", "Transcripts"),
             ("next_item_baselines", "Report"),
             ("next_item_report", "Report"),
+            ("retrieval_report", "Retrieval"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -95,6 +96,14 @@ class SummaryHooks:
         for name in ("next_item_baselines", "next_item_report"):
             if name in made:
                 yield _next_item(catalog.load(name))
+        if "retrieval_report" in made:
+            report = catalog.load("retrieval_report")
+            found = report["overall"]
+            yield (
+                f"{report['split'].capitalize()} queries by the graph alone: accuracy "
+                f"{found['choice_accuracy']:.3f} among the candidates, recall@20 "
+                f"{found['recall@20']:.3f} in the whole catalogue ({found['n']} queries)"
+            )
         if "choice_report" in made:
             report = catalog.load("choice_report")
             yield (

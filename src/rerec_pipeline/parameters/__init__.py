@@ -43,6 +43,7 @@ from rerec_pipeline.parameters.reports import (
     PublishedParameters,
     QuestionParameters,
 )
+from rerec_pipeline.parameters.retrieval import RetrievalParameters
 from rerec_pipeline.parameters.rft import (
     BudgetParameters,
     GenerationParameters,
@@ -82,6 +83,7 @@ __all__ = [
     "PublishedParameters",
     "QuestionParameters",
     "RFTParameters",
+    "RetrievalParameters",
     "RewardParameters",
     "SASRecParameters",
     "SFTParameters",

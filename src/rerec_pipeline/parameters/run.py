@@ -26,6 +26,7 @@ from rerec_pipeline.parameters.reports import (
     DiagnosisParameters,
     EvaluationParameters,
 )
+from rerec_pipeline.parameters.retrieval import RetrievalParameters
 from rerec_pipeline.parameters.rft import RFTParameters
 from rerec_pipeline.recbench.records import QueryType
 from rerec_pipeline.rules import EvaluatedSplit, Rule
@@ -73,6 +74,7 @@ class Parameters(Rule):
     abilities: AbilityParameters
     base_policy: BasePolicyParameters
     next_item: NextItemParameters
+    retrieval: RetrievalParameters
     sasrec: SASRecParameters
     query_type: QueryType
     answers: str | None

@@ -234,6 +234,33 @@ class ItemPopularity(pa.DataFrameModel):
         strict = True
 
 
+class GroupPopularity(pa.DataFrameModel):
+    """One row a group of users and item; without an item, the size of the group."""
+
+    gender: Series[str] = pa.Field(isin=["F", "M"])
+    age: Series[int] = pa.Field(ge=0, coerce=True)
+    occupation: Series[int] = pa.Field(ge=0, coerce=True)
+    interactions: Series[int] = pa.Field(ge=0, coerce=True)
+    item_id: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
+
+    class Config:
+        strict = True
+        unique = ["gender", "age", "occupation", "item_id"]
+
+
+class Retrieved(pa.DataFrameModel):
+    """One row a query and system: the first items of the catalogue, and the choice of a prompt."""
+
+    query_id: Series[str]
+    system: Series[str]
+    item_ids: Series[object]
+    chosen_id: Series[int] = pa.Field(coerce=True)
+
+    class Config:
+        strict = True
+        unique = ["query_id", "system"]
+
+
 class Sequences(pa.DataFrameModel):
     """One row a user: items from the oldest to the newest."""
 

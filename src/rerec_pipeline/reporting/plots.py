@@ -227,7 +227,7 @@ def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
 
 
 def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
-    """Accuracy of the policy before and after beside random, popularity and LightGCN."""
+    """Accuracy of the policy before and after beside answers that need no language model."""
     figure = styled_figure(
         "Compared with methods without a language model", "method", "accuracy, % of queries"
     )
@@ -312,4 +312,37 @@ def next_item_choices(report: Mapping[str, Any]) -> go.Figure:
     figure.add_hline(y=1 / size, line_dash="dot", line_color="#111827")
     figure.update_layout(barmode="group")
     figure.update_yaxes(range=[0, 1])
+    return figure
+
+
+def ranker_features(importances: Mapping[str, float], most: int = 25) -> go.Figure:
+    """What the features are worth to the ranker of retrieval, the most useful ones."""
+    told = list(importances.items())[:most][::-1]
+    figure = styled_figure("What the ranker goes by", "share of the gain", "")
+    names = [name.replace("_", " ") for name, _ in told]
+    figure.add_bar(x=[share for _, share in told], y=names, orientation="h", marker_color=AFTER)
+    figure.update_layout(margin={"l": 190}, height=650)
+    figure.update_xaxes(tickformat=".0%")
+    return figure
+
+
+def found_by_cut(report: Mapping[str, Any]) -> go.Figure:
+    """Recall over the whole catalogue by length of the list, for each system."""
+    figure = styled_figure(
+        "Right items found in the whole catalogue", "length of the list", "recall"
+    )
+    systems = {"graph": (report["overall"], AFTER), "bm25": (report["bm25"], BEFORE),
+               "popularity": (report["popularity"], QUIET)}  # fmt: skip
+    for name, (row, color) in systems.items():
+        cuts = [key for key in row if key.startswith("recall@")]
+        bars = whiskers([row[c] for c in cuts], [row["intervals"][c] for c in cuts])
+        figure.add_bar(
+            x=[c.removeprefix("recall@") for c in cuts],
+            y=[row[c] for c in cuts],
+            error_y=bars,
+            name=name,
+            marker_color=color,
+        )
+    figure.update_xaxes(type="category")
+    share_axis(figure)
     return figure

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
+from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.models.backbone import (
     Backbone,
     cast_weights,
@@ -26,6 +27,7 @@ from rerec_pipeline.parameters import (
     run_choices,
     say_run,
 )
+from rerec_pipeline.pipelines.retrieval.nodes import choose_by_graph
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
 from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profile_of
 from rerec_pipeline.recbench.tables import (
@@ -61,11 +63,13 @@ def choose_by_baselines(
     evaluation_prompts: pd.DataFrame,
     task: RecTask,
     queries: pd.DataFrame,
+    retriever: Retriever,
+    ranker: str,
     interaction_graph: ir.Table,
     item_popularity: pd.DataFrame,
     lightgcn_embeddings: dict[str, torch.Tensor],
 ) -> pd.DataFrame:
-    """What popularity and LightGCN choose among the same candidates; no id where they cannot."""
+    """What needs no language model chooses among the same candidates; no id where it cannot."""
     catalogue = task.catalogue
     examples = examples_from_table(evaluation_prompts, catalogue)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
@@ -73,15 +77,17 @@ def choose_by_baselines(
     names = interaction_graph.select("user_id").distinct().order_by("user_id").to_pyarrow()
     rows = lightgcn_embeddings["users"].numpy()
     users = dict(zip(names["user_id"].to_pylist(), rows, strict=True))
+    asked = [of_query[example.query_id] for example in examples]
     profiles = [
-        profile_of(of_query[e.query_id], e.mentioned, users, items, catalogue.index_of_id)
-        for e in examples
+        profile_of(query, e.mentioned, users, items, catalogue.index_of_id)
+        for query, e in zip(asked, examples, strict=True)
     ]
     counts = item_popularity.set_index("item_id").loc[catalogue.item_ids, "interactions"]
     ids = np.array([*catalogue.item_ids, -1])
     chosen = {
         "popularity": ids[choose_popular(examples, counts.to_numpy("float64"))],
         "lightgcn": ids[choose_near(examples, profiles, items)],
+        "graph": ids[choose_by_graph(retriever, ranker, asked, [e.candidates for e in examples])],
     }
     table = pd.DataFrame({"query_id": evaluation_prompts["query_id"], **chosen})
     return table.astype(dict.fromkeys(chosen, "Int64")).replace(-1, pd.NA)
@@ -202,7 +208,7 @@ def report_metrics(
     truths = evaluation_prompts["truth_id"].to_numpy()
     report["baselines"] = report_baselines(
         examples,
-        {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn")},
+        {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn", "graph")},
         scored["after"].graded.correct,
         clusters,
         *evaluation.bootstrap,

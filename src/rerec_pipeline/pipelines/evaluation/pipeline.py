@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
 from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
 
 nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
@@ -12,7 +13,8 @@ nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
 def create_pipeline() -> Pipeline:
     """The evaluation pipeline."""
-    return create_task_pipeline() + Pipeline(
+    shared = create_task_pipeline() + create_retriever_pipeline()
+    return shared + Pipeline(
         [
             Node(
                 nodes.select_evaluation_prompts,
@@ -23,7 +25,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.choose_by_baselines,
                 [
-                    *("evaluation_prompts", "task", "queries"),
+                    *("evaluation_prompts", "task", "queries", "retriever", "ranker"),
                     *("interaction_graph", "item_popularity", "lightgcn_embeddings"),
                 ],
                 "baseline_choices",
@@ -80,7 +82,10 @@ def create_pipeline() -> Pipeline:
                 name="plot_learning",
             ),
             Node(
-                nodes.plot_curriculum, "curriculum_log", "curriculum_plot", name="plot_curriculum"
+                nodes.plot_curriculum,
+                "curriculum_log",
+                "curriculum_plot",
+                name="plot_curriculum",
             ),
             Node(
                 nodes.tell_transcripts,

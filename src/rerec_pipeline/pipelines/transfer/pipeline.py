@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Pipeline
 
 from rerec_pipeline.pipelines import evaluation
+from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
 from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
 
 #: What the policy's own runs left, under the name it has here -> the name it had there.
@@ -20,7 +21,7 @@ def create_pipeline() -> Pipeline:
     The backbone's record of what it was pretrained on is checked against the target's splits, as
     that is the data set whose prompts are selected.
     """
-    task = create_task_pipeline()
+    task = create_task_pipeline() + create_retriever_pipeline()
     tested = evaluation.create_pipeline().to_outputs(*MADE) - task
     elsewhere = {name: here for here, name in TRAINED.items()}
     names = {name: elsewhere.get(name, name) for name in tested.inputs()}

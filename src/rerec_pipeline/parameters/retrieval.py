@@ -1,0 +1,22 @@
+"""Blocks about finding items by the graphs."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rerec_pipeline.grounding.rules import RankerRule
+from rerec_pipeline.rules import Rule
+
+
+class RetrievalParameters(Rule):
+    """How items are found for a request.
+
+    Attributes:
+        pool: Items that the first stage keeps for the ranker.
+        neighbours: Answered training requests, the most similar ones, that items are taken from.
+        ranker: How the ranker is fitted.
+    """
+
+    pool: int = Field(ge=1)
+    neighbours: int = Field(ge=1)
+    ranker: RankerRule

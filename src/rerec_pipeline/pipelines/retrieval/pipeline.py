@@ -1,0 +1,69 @@
+"""Both graphs -> a retriever and its ranker -> items for each request of a split."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.retrieval.nodes")
+
+
+def create_retriever_pipeline() -> Pipeline:
+    """What links and retrieves, for all that answer or prepare requests."""
+    return Pipeline(
+        [
+            Node(
+                nodes.build_retriever,
+                ["items", "attribute_graph", "item_popularity", "lightgcn_embeddings",
+                 "group_popularity", "queries", "splits", "params:retrieval"],
+                "retriever",
+                name="build_retriever",
+            ),
+        ]
+    )  # fmt: skip
+
+
+def create_ranker_pipeline() -> Pipeline:
+    """What the retriever is fitted by: groups of users, and the ranker."""
+    return create_retriever_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.count_by_groups,
+                ["interaction_graph", "users"],
+                "group_popularity",
+                name="count_by_groups",
+            ),
+            Node(
+                nodes.train_ranker,
+                ["retriever", "queries", "splits", "attribute_graph", "params:retrieval"],
+                "ranker",
+                name="train_ranker",
+            ),
+            Node(nodes.plot_ranker, "ranker", "ranker_plot", name="plot_ranker"),
+        ]
+    )
+
+
+def create_pipeline() -> Pipeline:
+    """The retrieval pipeline: the ranker, and what it finds for the requests of a split."""
+    return create_ranker_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.retrieve_items,
+                ["retriever", "ranker", "queries", "prompts", "params:split"],
+                ["retrieved", "retrieval_times"],
+                name="retrieve_items",
+            ),
+            Node(
+                nodes.report_retrieval,
+                ["retrieved", "retrieval_times", "prompts", "queries", "params:split",
+                 "params:evaluation"],
+                "retrieval_report",
+                name="report_retrieval",
+            ),
+            Node(
+                nodes.plot_retrieval, "retrieval_report", "retrieval_plot", name="plot_retrieval"
+            ),
+        ]
+    )  # fmt: skip
