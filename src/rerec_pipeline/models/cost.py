@@ -332,7 +332,9 @@ def generating(work: Work, speed: Speed) -> float:
     """Seconds to make the completions of a generation on one card.
 
     A step of decoding reads all weights and the cache, and computes one token of each completion;
-    the slower of the two counts. vLLM has no time between layers (CUDA graphs).
+    the slower of the two counts. transformers decodes until the longest of a batch ends, so about
+    as far as is allowed; vLLM fills the places of those that have ended, and has no time between
+    layers (CUDA graphs).
     """
     model = work.model
     flops = speed.flops16 if work.half else speed.flops32
@@ -345,7 +347,8 @@ def generating(work: Work, speed: Speed) -> float:
     ) + model.layers * (speed.launch if work.vllm is None else 0)
     portions = work.per_card / at_once
     prompts = work.per_card / (work.group if work.share_prompts else 1)
-    return portions * work.completion * step + 2 * model.trunk * prompts * work.prompt / flops
+    steps = work.completion_limit if work.vllm is None else work.completion
+    return portions * steps * step + 2 * model.trunk * prompts * work.prompt / flops
 
 
 def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | None:

@@ -136,16 +136,16 @@ def card_of(cards: Mapping[str, Mapping[str, Any]], name: str) -> cost.Card:
 
 
 def measured() -> dict[str, float]:
-    """This machine: its memory, FLOP/s of a matrix product, bytes a second of a copy."""
+    """This machine with nothing else to do: memory, FLOP/s of a product, bandwidth of a copy."""
 
     def rate(work: Callable[[], Any], amount: float) -> float:
-        """The best of many short tries, which other programs disturb least."""
+        """Of the best of many tries, in processor time: what others take of it is left out."""
         times = []
-        for _ in range(40):
-            start = time.perf_counter()
+        for _ in range(20):
+            start = time.process_time()
             work()
-            times.append(time.perf_counter() - start)
-        return amount / min(times)
+            times.append(time.process_time() - start)
+        return amount * torch.get_num_threads() / min(times)
 
     def product(dtype: torch.dtype, n: int) -> float:
         a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
