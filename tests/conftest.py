@@ -59,6 +59,9 @@ def data_parameters(**changes) -> DataParameters:
             "user": "{candidates}\n\n{history}{query}",
             "history": "I have seen {titles}. ",
             "separator": "\n",
+            "evidence": 0,
+            "evidence_words": 300,
+            "known": "\nKnown: {facts}.",
         },
     }
     return DataParameters(**{**values, **changes})
@@ -99,7 +102,9 @@ def engineer(
     tables["candidates"] = de.draw_candidates(
         queries, *known, items, tables["attribute_graph"], data.candidates, fixed
     )
-    tables["prompts"] = de.build_prompts(queries, *known, tables["candidates"], items, data)
+    tables["prompts"] = de.build_prompts(
+        queries, *known, tables["candidates"], items, tables["attribute_graph"], data
+    )
     return tables
 
 

@@ -20,6 +20,9 @@ WORDING = PromptWording(
     user="Q: {query}\n{candidates}\n{history}",
     history="Seen: {titles}.",
     separator="; ",
+    evidence=0,
+    evidence_words=0,
+    known="{facts}",
 )
 TASK = RecTask(Catalogue(range(len(TITLES)), TITLES), WORDING)
 EXAMPLE = Example("e-0", "explicit", [], truth=0, candidates=(3, 0, 1, 2))

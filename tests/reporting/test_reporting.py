@@ -53,7 +53,13 @@ METRICS = {
 @pytest.fixture(scope="module")
 def task():
     wording = PromptWording(
-        system="", user="{candidates}\n{query}", history="{titles}", separator="\n"
+        system="",
+        user="{candidates}\n{query}",
+        history="{titles}",
+        separator="\n",
+        evidence=0,
+        evidence_words=0,
+        known="{facts}",
     )
     return RecTask(Catalogue([1, 2, 3, 4], TITLES), wording)
 

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.mentions import words
 from rerec_pipeline.recbench.relations import KIND_RELATIONS
+from rerec_pipeline.recbench.titles import Catalogue
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
 _BRACKET = re.compile(r" \([^()]*\)$")
@@ -66,6 +68,12 @@ class Facts:
         self.relation = np.array([code[r] for r, _ in number], dtype=np.int64)
         self.is_kind = np.array([r in KIND_RELATIONS for r, _ in number], dtype=bool)
         self.name = self._names()
+
+    @classmethod
+    def of_table(cls, edges: pd.DataFrame, catalogue: Catalogue) -> Facts:
+        """The facts of a table of edges (item_id, relation, value)."""
+        indices = edges["item_id"].map(catalogue.index_of_id)
+        return cls(len(catalogue), zip(indices, edges["relation"], edges["value"], strict=True))
 
     def _names(self) -> NDArray[np.int64]:
         number: dict[tuple[str, ...], int] = {}

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
@@ -23,7 +23,7 @@ from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
 
-_PLACES = re.compile(r"\{(history|candidates|query)\}")
+_PLACES = re.compile(r"\{(history|candidates|query|known)\}")
 
 
 class PromptWording(Rule):
@@ -35,12 +35,20 @@ class PromptWording(Rule):
             history sentence goes.
         history: The sentence that ``{history}`` becomes when there is one, with ``{titles}``.
         separator: What stands between titles in a list.
+        evidence: Most facts of the attribute graph that stand beside a candidate; 0 tells none, as
+            in the paper.
+        evidence_words: Most words of evidence in a prompt.
+        known: The text that ``{known}`` becomes where the request states something that the graph
+            knows, with ``{facts}``.
     """
 
     system: str
     user: str
     history: str
     separator: str
+    evidence: int = Field(ge=0)
+    evidence_words: int = Field(ge=0)
+    known: str
 
     @field_validator("user")
     @classmethod
@@ -56,6 +64,35 @@ class PromptWording(Rule):
         if "{titles}" not in value:
             raise ValueError("must contain {titles}")
         return value
+
+    @field_validator("known")
+    @classmethod
+    def _known_has_place(cls, value: str) -> str:
+        if "{facts}" not in value:
+            raise ValueError("must contain {facts}")
+        return value
+
+    @model_validator(mode="after")
+    def _evidence_has_a_place(self) -> PromptWording:
+        if self.evidence and "{known}" not in self.user:
+            raise ValueError("user must contain {known} where there is evidence")
+        return self
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the attribute graph says that touches a request (``grounding/wording.py`` gathers it).
+
+    Attributes:
+        of_items: Item index -> short facts, e.g. "directed by Ana Torv, as Ember was".
+        of_request: What the request states about items it names, and what is right.
+    """
+
+    of_items: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    of_request: tuple[str, ...] = ()
+
+
+NO_EVIDENCE = Evidence()
 
 
 @dataclass(frozen=True)
@@ -114,21 +151,31 @@ class RecTask:
 
     # -- asking --------------------------------------------------------------------------
 
-    def messages(self, query: str, candidates: Sequence[int], history: Sequence[int]) -> Messages:
+    def messages(
+        self,
+        query: str,
+        candidates: Sequence[int],
+        history: Sequence[int],
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> Messages:
         """The prompt as chat messages.
 
         Args:
             query: What the user says.
             candidates: Item indices in the order they are listed.
             history: Item indices the user has seen, oldest first; empty leaves the sentence out.
+            evidence: Facts that stand beside the candidates and the request.
         """
         titles = self.catalogue.titles
         join = self.wording.separator.join
         seen = self.wording.history.replace("{titles}", join(titles[i] for i in history))
         texts = {
             "history": seen if history else "",
-            "candidates": join(titles[i] for i in candidates),
+            "candidates": join(self._listed(i, evidence) for i in candidates),
             "query": query,
+            "known": self.wording.known.replace("{facts}", "; ".join(evidence.of_request))
+            if evidence.of_request
+            else "",
         }
         # In one pass: what a query or a title says in braces is text.
         user = _PLACES.sub(lambda place: texts[place[1]], self.wording.user)
@@ -136,6 +183,11 @@ class RecTask:
             {"role": "system", "content": self.wording.system},
             {"role": "user", "content": user},
         ]
+
+    def _listed(self, item: int, evidence: Evidence) -> str:
+        facts = evidence.of_items.get(item, ())
+        title = self.catalogue.titles[item]
+        return f"{title}: {'; '.join(facts)}" if facts else title
 
     def next_item_messages(
         self, request: str, candidates: Sequence[int], history: Sequence[int], told: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.edges import hold_out
+from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.parameters import (
     AttributeParameters,
     DataParameters,
@@ -63,7 +66,7 @@ from rerec_pipeline.recbench.tables import (
     queries_from_table,
     queries_to_table,
 )
-from rerec_pipeline.recbench.task import RecTask
+from rerec_pipeline.recbench.task import Evidence, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.sample.layout import fabricate_files
 from rerec_pipeline.sample.world import DOMAINS
@@ -328,9 +331,13 @@ def build_prompts(
     histories: pd.DataFrame,
     candidates: pd.DataFrame,
     items: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
     data: DataParameters,
 ) -> pd.DataFrame:
-    """Words each query with its candidates; the table that training and evaluation read."""
+    """Words each query with its candidates; the table that training and evaluation read.
+
+    Evidence, where prompts have it, is gathered from the text and the attribute graph alone.
+    """
     catalogue = catalogue_from_table(items)
     task = RecTask(catalogue, data.prompt)
     index = catalogue.index_of_id
@@ -342,8 +349,14 @@ def build_prompts(
         Choice(index[row["truth_id"]], tuple(index[int(c)] for c in row["candidate_ids"]))
         for row in rows
     ]
+    evidence = _evidence(task, attribute_graph, data.prompt)
     messages = [
-        task.messages(q.text, c.candidates, catalogue.indices(past.get(q.query_id, ())))
+        task.messages(
+            q.text,
+            c.candidates,
+            catalogue.indices(past.get(q.query_id, ())),
+            evidence(q.text, c.candidates),
+        )
         for (q, _), c in zip(asked, choices, strict=True)
     ]
     return prompt_rows(
@@ -355,6 +368,20 @@ def build_prompts(
         messages,
         catalogue,
     )
+
+
+def _evidence(
+    task: RecTask, attribute_graph: pd.DataFrame, wording: PromptWording
+) -> Callable[[str, Sequence[int]], Evidence]:
+    """What gathers the evidence of a request about some candidates."""
+    if wording.evidence == 0:
+        return lambda text, candidates: Evidence()
+    facts = Facts.of_table(attribute_graph, task.catalogue)
+    linker = Linker(task.catalogue, facts)
+    return lambda text, candidates: gather_evidence(
+        linker.link(text), facts, candidates, task.catalogue.titles, wording.evidence,
+        wording.evidence_words,
+    )  # fmt: skip
 
 
 Asked = tuple[Query, frozenset[int]]

@@ -92,7 +92,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.build_prompts,
-                [*ASKED, "candidates", "items", "params:data"],
+                [*ASKED, "candidates", "items", "attribute_graph", "params:data"],
                 "prompts",
                 name="build_prompts",
             ),
