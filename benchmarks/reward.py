@@ -107,7 +107,13 @@ class Ours:
     def __init__(self, world: World, k: int):
         catalogue = Catalogue(range(len(world.titles)), world.titles)
         wording = PromptWording(
-            system="", user="{query}{candidates}", history="{titles}", separator="\n"
+            system="",
+            user="{query}{candidates}",
+            history="{titles}",
+            separator="\n",
+            evidence=0,
+            evidence_words=0,
+            known="{facts}",
         )
         self.task = RecTask(catalogue, wording)
         bits = AttributeGraph(len(world.titles), world.edges).bits
