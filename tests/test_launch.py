@@ -78,7 +78,6 @@ class TestTelling:
         hooks = MlflowHooks()
         hooks.after_context_created(None)
         hooks.before_pipeline_run(None, PIPELINE, catalog)
-        hooks.before_node_run(None, catalog, {}, False)
         assert hooks._run is None
         SummaryHooks().after_pipeline_run(None, None, catalog)
 

@@ -63,7 +63,7 @@ def test_verdicts_are_asked_on_pairs_of_the_test_split(asked):
 def test_mlflow_has_numbers_report_and_plot(asked, report):
     runs = mlflow.MlflowClient(f"sqlite:///{asked}/mlflow.db")
     latest = mlflow.last_active_run()
-    assert latest.info.run_name.endswith("rerec/seed-0 abilities")
+    assert latest.info.run_name.startswith("rerec seed 0 abilities")
     row = report["tasks"]["sample_knowledge"]["acc"]
     assert latest.data.metrics["abilities/tasks/sample_knowledge/acc/after"] == row["after"]
     assert "abilities/tasks/sample_reasoning/exact_match/verdict/change" in latest.data.metrics

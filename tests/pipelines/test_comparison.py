@@ -49,9 +49,9 @@ def test_a_real_run_is_read_as_its_report_has_it(compared, metrics):
 
 def test_everything_is_an_artifact(compared):
     client = mlflow.MlflowClient(f"sqlite:///{compared}/mlflow.db")
-    experiment = client.get_experiment_by_name("rerec")
+    experiment = client.get_experiment_by_name("rerec-utilities")
     runs = client.search_runs([experiment.experiment_id])
-    latest = next(r for r in runs if r.info.run_name.endswith("comparison"))
+    latest = next(r for r in runs if r.info.run_name.startswith("comparison"))
     files = {
         Path(entry.path).name
         for folder in ("reports", "plots")

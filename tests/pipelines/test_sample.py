@@ -69,7 +69,7 @@ class TestReport:
         client = mlflow.MlflowClient(f"sqlite:///{finished}/mlflow.db")
         experiment = client.get_experiment_by_name("rerec")
         told = client.search_runs([experiment.experiment_id], "tags.split = 'validation'")[0]
-        assert told.info.run_name == "sample_book/tiny/rerec/seed-0 evaluation validation"
+        assert told.info.run_name == "rerec seed 0 evaluation validation · sample_book tiny"
         assert told.data.metrics["validation/after/accuracy"] == report["after"]["accuracy"]
         assert not any(name.startswith("test/") for name in told.data.metrics)
 
@@ -180,8 +180,8 @@ def runs(finished):
 class TestMlflow:
     def test_one_run_each(self, runs):
         assert [r.info.run_name for r in runs[1]] == [
-            "sample_book/tiny/rerec/seed-0 rft",
-            "sample_book/tiny/rerec/seed-0 evaluation",
+            "rerec seed 0 rft · sample_book tiny",
+            "rerec seed 0 evaluation · sample_book tiny",
         ]
         assert {r.info.status for r in runs[1]} == {"FINISHED"}
 
@@ -224,7 +224,7 @@ class TestMlflow:
         names = {Path(p).name for r in (rft, evaluation) for p in files(r.info.run_id)}
         assert {
             "model.safetensors", "tokenizer.json", "lightgcn_embeddings.safetensors",
-            "metrics.json", "transcripts.html",
+            "metrics.json", "transcripts.html", "learning_plot.html",
             "learning_plot.json", "accuracy_plot.json", "curriculum_plot.json",
         } <= names  # fmt: skip
 

@@ -53,7 +53,7 @@ def test_mlflow_tells_it_from_other_runs(tested):
     latest = mlflow.last_active_run()
     tags = {key: latest.data.tags[key] for key in ("dataset", "target")}
     assert tags == {"dataset": "sample_book", "target": "sample_movie"}
-    assert latest.info.run_name == "sample_book/tiny/rerec/seed-0 transfer"
+    assert latest.info.run_name == "rerec seed 0 transfer · sample_book tiny"
     assert "transfer/after/accuracy" in latest.data.metrics
     assert not [name for name in latest.data.metrics if name.startswith("test/")]
 

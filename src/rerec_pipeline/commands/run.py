@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import signal
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -33,10 +35,20 @@ def _run(verbose: bool, **options: Any) -> Any:
             logging.getLogger(name).setLevel(logging.INFO)
     else:  # what libraries say of one another's code
         warnings.simplefilter("ignore", FutureWarning)
-    with errors_shown(traceback=verbose):
+    with errors_shown(traceback=verbose), _ended_like_ctrl_c():
         _check_names(options)
         assert kedro_run.callback is not None
         return kedro_run.callback(**options)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Lets SIGTERM do what Ctrl-C does, so that a run that is stopped is not taken for running."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_names(options: dict[str, Any]) -> None:

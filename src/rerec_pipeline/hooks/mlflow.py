@@ -9,7 +9,6 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
 from rerec_pipeline import processes
 
@@ -32,13 +31,12 @@ class MlflowHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Points MLflow at the project's store."""
+        """Reads mlflow.yml."""
         if processes.is_main():
             with warnings.catch_warnings(record=True):  # of MLflow, about kedro-mlflow's code
                 from rerec_pipeline.hooks.tracked_run import TrackedRun
 
-            self._run = TrackedRun()
-            self._run.after_context_created(context)
+            self._run = TrackedRun(context)
 
     @hook_impl
     def before_pipeline_run(
@@ -46,34 +44,22 @@ class MlflowHooks:
     ) -> None:
         """Starts the run."""
         if self._run is not None:
-            self._run.before_pipeline_run(run_params, pipeline, catalog)
-
-    @hook_impl
-    def before_node_run(
-        self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
-    ) -> None:
-        """Logs a node's parameters."""
-        if self._run is not None:
-            self._run.before_node_run(node, catalog, inputs, is_async)
+            self._run.begin(run_params, pipeline, catalog)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Logs what was saved."""
+        """Tells what was saved."""
         if self._run is not None:
-            self._run.after_dataset_saved(dataset_name, data)
+            self._run.saved(dataset_name, data)
 
     @hook_impl
-    def after_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
+    def after_pipeline_run(self) -> None:
         """Ends the run."""
         if self._run is not None:
-            self._run.after_pipeline_run(run_params, pipeline, catalog)
+            self._run.end("FINISHED")
 
     @hook_impl
-    def on_pipeline_error(
-        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> None:
+    def on_pipeline_error(self) -> None:
         """Ends the run as failed."""
         if self._run is not None:
-            self._run.on_pipeline_error(error, run_params, pipeline, catalog)
+            self._run.end("FAILED")

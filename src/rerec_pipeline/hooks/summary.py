@@ -80,11 +80,11 @@ class SummaryHooks:
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
                 lines.append(f"{label:<12} {path.relative_to(root)}")
-        import mlflow
+        from rerec_pipeline.tracking.tracker import Tracker
 
-        run = mlflow.last_active_run()
-        if run is not None and lines:
-            lines.append(f"{'MLflow run':<12} {run.info.run_id} (make ui)")
+        if lines and Tracker.last is not None and (address := Tracker.last.address):
+            served = " (after: make ui)" if address.startswith("http://127.0.0.1:5000/") else ""
+            lines.append(f"{'MLflow run':<12} {address}{served}")
         for line in lines:
             logger.info(line)
 

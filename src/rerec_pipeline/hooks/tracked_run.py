@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 from kedro.framework.context import KedroContext
-from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
-from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+from pydantic import ValidationError
 
 from rerec_pipeline import processes, provenance
-from rerec_pipeline.parameters import CHOICES, run_choices
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.hooks.suggested import suggested
+from rerec_pipeline.parameters import explain, run_choices
 from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
+from rerec_pipeline.tracking.store import UTILITIES, Store, address, connect, without_password
+from rerec_pipeline.tracking.tracker import Tracker
+
+#: Where runs leave what they tell MLflow, below the project.
+FOLDER = Path("data/.tracking")
 
 #: Reports whose numbers become MLflow metrics -> the prefix they get; None: the split asked.
 REPORTED = {
@@ -33,65 +45,171 @@ REPORTED = {
     "next_item_report": "next_item",
 }
 
+#: A run that makes one of these trains or evaluates; others are in an experiment of utilities.
+RESULTS = {
+    *("policy", "base_policy", "metrics", "transfer.metrics"),
+    *("abilities_report", "choice_report", "next_item_report", "next_item_baselines"),
+}
 
-class TrackedRun(MlflowHook):
-    """kedro-mlflow, told our parameters flat, our tags and the numbers of our reports."""
 
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Points MLflow at the project's store."""
+class TrackedRun:
+    """Tells MLflow parameters, tags, numbers and files of a Kedro run.
+
+    ``mlflow.yml`` is kedro-mlflow's, and so are ``kedro mlflow ui`` and ``context.mlflow``. What
+    is sent goes through a ``Tracker``, so that MLflow never makes a run fail.
+
+    Args:
+        context: Kedro's.
+    """
+
+    def __init__(self, context: KedroContext):
         self._root = Path(context.project_path)
-        super().after_context_created(context)
+        self._env = context.env
+        self._asked = dict(context.config_loader.runtime_params or {})
+        self._config = _read_config(context)
+        self._uri = str(self._config.server.mlflow_tracking_uri)
+        self._catalog = DataCatalog()
+        self._context = ""
+        self._tracker: Tracker | None = None
+        with _environment_kept():
+            mlflow.set_tracking_uri(self._uri)
+        context.__setattr__("mlflow", self._config)
 
-    @hook_impl
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    def begin(
+        self, run_params: Mapping[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Starts the run and tags it with all that tells it from others."""
-        note = RunNote.from_environment()
-        if note is not None and (begun := note.find_begun()) is not None:
-            self.mlflow_config.tracking.run.id = begun  # an interrupted cell stays one run
-        super().before_pipeline_run(run_params, pipeline, catalog)
-        if self._is_mlflow_enabled and note is not None:
-            note.tag_active_run()
-        if self._is_mlflow_enabled:
-            parameters = catalog.load("parameters")
-            chosen = run_choices(parameters)
-            if parameters["target"] is not None:
-                mlflow.set_tag("target", parameters["target"])
-            mlflow.set_tags({k: str(v) for k, v in chosen.items()})
-            mlflow.set_tag("processes", processes.count())
-            mlflow.set_tag("git_commit", git_commit(Path(run_params["project_path"])))
-            if (run := mlflow.active_run()) is not None:
-                mlflow.set_tag("mlflow.runName", self._run_name(chosen, run.info.run_name))
-
-    @staticmethod
-    def _run_name(chosen: dict[str, Any], pipeline: str) -> str:
-        """The choices, then the pipeline where it is not the whole: a list of runs can be read."""
-        what = "/".join([*(str(chosen[key]) for key in CHOICES), f"seed-{chosen['seed']}"])
-        what = f"{what}/{chosen['label']}" if "label" in chosen else what
-        part = "" if pipeline == "__default__" else pipeline
-        return " ".join(filter(None, [what, part, chosen.get("split")]))
-
-    @hook_impl
-    def before_node_run(
-        self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
-    ) -> None:
-        """Logs a node's parameters; validated ones as plain values, so that they are flattened."""
-        plain = {
-            name: provenance.plain(value, self._root)
-            for name, value in inputs.items()
-            if name.startswith("params:")
-        }
-        super().before_node_run(node, catalog, plain, is_async)
-
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Turns the numbers of a report into metrics, and the raw files' hash into a tag."""
-        if mlflow.active_run() is None:
+        """Starts the run and tells what it is and which parameters it works with."""
+        names = run_params.get("pipeline_names") or ["__default__"]
+        if set(names) & set(self._config.tracking.disable_tracking.pipelines):
             return
-        if dataset_name == "raw_manifest":
-            mlflow.set_tag("data_sha256", manifest_hash(data))
-        if dataset_name in REPORTED:
-            prefix = REPORTED[dataset_name] or data["run"]["split"]
-            mlflow.log_metrics(flat_numbers(data, prefix))
+        self._catalog, outputs = catalog, pipeline.all_outputs()
+        self._context = "training" if "policy" in outputs else "evaluation"
+        parameters = catalog.load("parameters")
+        values = _values(pipeline, parameters, self._root)
+        main = self._config.tracking.experiment.name
+        experiment = main if RESULTS & outputs else f"{main}{UTILITIES}"
+        chosen = run_choices(parameters)
+        command = suggested("+".join(names), parameters, self._asked, self._env)
+        told = json.dumps([names, sorted(node.name for node in pipeline.nodes), values, chosen])
+        key = hashlib.sha256(told.encode()).hexdigest()[:16]
+        tracker = Tracker(self._connect, self._root / FOLDER, key, without_password(self._uri))
+        note, tags = RunNote.from_environment(), {**chosen, "command": command}
+        if parameters["target"] is not None:
+            tags["target"] = parameters["target"]
+        tags |= {"processes": processes.count(), "git_commit": git_commit(self._root)}
+        begun = None
+        with suppress(Exception):  # a store that does not answer: the tracker says so
+            begun = note.find_begun() if note else None
+        tracker.begin(
+            experiment, run_name(chosen, "+".join(names), experiment != main), tags, begun
+        )
+        tracker.params(values)
+        if note:
+            tracker.guard(note.tag_active_run)
+        self._tracker = tracker
+        if "raw_manifest" not in outputs and "raw_manifest" in catalog:
+            with suppress(Exception):  # no input of this run: it may not exist
+                self._tell_data(catalog.load("raw_manifest"), parameters)
+
+    def saved(self, name: str, data: Any) -> None:
+        """Tells the numbers of a report, and the file that the catalog marks for MLflow."""
+        if self._tracker is None:
+            return
+        if name == "raw_manifest":
+            self._tell_data(data, self._catalog.load("parameters"))
+        if name in REPORTED:
+            prefix = REPORTED[name] or data["run"]["split"]
+            self._tracker.metrics({**headlines(name, data), **flat_numbers(data, prefix)})
+        if name == "training_summary":
+            self._tracker.metrics({"seconds": data["seconds"]})
+        dataset = self._catalog.get(name) if name in self._catalog else None
+        place = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if place:
+            self._tracker.artifact(Path(str(getattr(dataset, "_filepath"))), place)  # noqa: B009
+        if place == "plots":
+            self._tell_plot(name, data)
+
+    def end(self, status: str) -> None:
+        """Ends the run as ``FINISHED`` or ``FAILED``."""
+        if self._tracker is not None:
+            self._tracker.end(status)
+            self._tracker = None
+
+    def _connect(self) -> Store:
+        experiment = self._config.tracking.experiment
+        artifacts = experiment.create_experiment_kwargs.artifact_location
+        return connect(self._uri, experiment.name, artifacts)
+
+    def _tell_data(self, manifest: Any, parameters: Mapping[str, Any]) -> None:
+        assert self._tracker is not None
+        digest, name = manifest_hash(manifest), parameters["target"] or parameters["dataset"]
+        self._tracker.tags({"data_sha256": digest})
+        source = json.dumps({"uri": provenance.plain(parameters["raw_dir"], self._root)})
+        self._tracker.dataset(name, digest, source, self._context)
+
+    def _tell_plot(self, name: str, figure: Any) -> None:
+        """A plot as a page without scripts: MLflow does not draw Plotly's JSON."""
+        from rerec_pipeline.reporting.pages import plot_page
+
+        assert self._tracker is not None
+        with TemporaryDirectory() as folder:
+            page = Path(folder) / f"{name}.html"
+            page.write_text(plot_page(figure), encoding="utf-8")
+            self._tracker.artifact(page, "plots")
+
+
+def run_name(chosen: Mapping[str, Any], pipeline: str, utility: bool = False) -> str:
+    """What tells a run from others first: lists of runs cut names after some 25 letters."""
+    part = "" if pipeline == "__default__" else pipeline
+    run = f"{chosen['variant']} seed {chosen['seed']}"
+    what = [part] if utility else [run, chosen.get("label"), part, chosen.get("split")]
+    data = chosen["dataset"] if utility else f"{chosen['dataset']} {chosen['backbone']}"
+    return f"{' '.join(filter(None, what))} · {data}"
+
+
+def headlines(name: str, report: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers of an evaluation that runs are compared by, under names without a slash."""
+    if name not in ("metrics", "transfer.metrics"):
+        return {}
+    after = report["after"]
+    numbers = {
+        "accuracy": after["accuracy"],
+        "accuracy_low": after["interval"][0],
+        "accuracy_high": after["interval"][1],
+        "gain": report["gain"],
+        "faithfulness": after["faithfulness"]["verdicts_confirmed"],
+        "seconds": report["training"]["seconds"],
+    }
+    return {key: float(value) for key, value in numbers.items() if value is not None}
+
+
+def _values(pipeline: Pipeline, parameters: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The parameters that the nodes of a pipeline read, flat."""
+    names = provenance.parameters_read(pipeline)
+    return provenance.make_stamp(names, parameters, root)
+
+
+def _read_config(context: KedroContext) -> KedroMlflowConfig:
+    """kedro-mlflow's configuration, with the environment's address before the file's.
+
+    Raises:
+        BadParameterError: If ``mlflow.yml`` can not be used.
+    """
+    try:
+        config = KedroMlflowConfig.model_validate({**context.config_loader["mlflow"]})
+    except ValidationError as exc:
+        raise BadParameterError(f"mlflow.yml can not be used:\n{explain(exc)}") from None
+    config._export_credentials(context)
+    config._register_request_header_provider(context)
+    local = f"sqlite:///{Path(context.project_path).as_posix()}/mlflow.db"
+    config.server.mlflow_tracking_uri = address(config.server.mlflow_tracking_uri or local)
+    return config
+
+
+@contextmanager
+def _environment_kept() -> Any:
+    """MLflow writes its address into the environment, where it would pass for the user's."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)

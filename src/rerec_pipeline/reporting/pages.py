@@ -111,6 +111,11 @@ def links_within(pages: Links, folder: str = "", own: str = "") -> dict[str, str
     return {name: pages[path] for name, path in paths.items() if path in pages and name != own}
 
 
+def plot_page(figure: go.Figure) -> str:
+    """One figure on a page of its own."""
+    return _render("plot.html", figure.layout.title.text or "Plot", {}, figure=figure)
+
+
 def _render(template: str, title: str, links: Links, **values: Any) -> str:
     page = _environment().get_template(template)
     return page.render(title=title, links=links, **values) + "\n"

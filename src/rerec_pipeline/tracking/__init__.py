@@ -15,19 +15,22 @@ from urllib.parse import quote
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from transformers import TrainerCallback
 
 from rerec_pipeline.storage.writing import write_bytes
+from rerec_pipeline.tracking.store import address
+from rerec_pipeline.tracking.tracker import Tracker
 
 #: Metrics are sent in portions: one write to the tracking store per step would cost more than
 #: everything else that ReRec adds to a step.
 _PORTION = 500
+#: But curves are seen while a run trains.
+_INTERVAL = 30.0
 
 
 class MlflowStepLogger(TrainerCallback):
-    """Logs every training step to the active MLflow run, if there is one.
+    """Logs every training step to the MLflow run of this process, if there is one.
 
     Trainers' own MLflow callback dumps hundreds of parameters and cannot serve two trainers in
     one run; this one logs numbers only, each under a prefix.
@@ -38,18 +41,19 @@ class MlflowStepLogger(TrainerCallback):
 
     def __init__(self, prefix: str):
         self.prefix = prefix
-        self._waiting: list[Metric] = []
+        self._waiting: list[tuple[str, float, int, int]] = []
+        self._sent = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Takes in the numbers of one step."""
-        if mlflow.active_run() is None or not state.is_world_process_zero:
+        if Tracker.current is None or not state.is_world_process_zero:
             return
         now = int(time.time() * 1000)
         for name, value in (logs or {}).items():
             if isinstance(value, int | float) and math.isfinite(value):
                 key = f"{self.prefix}/{name}"
-                self._waiting.append(Metric(key, float(value), now, state.global_step))
-        if len(self._waiting) >= _PORTION:
+                self._waiting.append((key, float(value), now, state.global_step))
+        if len(self._waiting) >= _PORTION or time.monotonic() - self._sent > _INTERVAL:
             self.flush()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -58,13 +62,9 @@ class MlflowStepLogger(TrainerCallback):
 
     def flush(self) -> None:
         """Sends all waiting metrics."""
-        run = mlflow.active_run()
-        if run is not None and self._waiting:
-            client = MlflowClient()
-            for start in range(0, len(self._waiting), _PORTION):
-                portion = self._waiting[start : start + _PORTION]
-                client.log_batch(run.info.run_id, metrics=portion)
-        self._waiting = []
+        if Tracker.current is not None:
+            Tracker.current.metrics(self._waiting)
+        self._waiting, self._sent = [], time.monotonic()
 
 
 def flat_numbers(report: Mapping[str, Any], prefix: str) -> dict[str, float]:
@@ -145,9 +145,9 @@ GROUP = "experiment_group"
 
 
 def client_of(configuration: Mapping[str, Any]) -> MlflowClient:
-    """A client of the store that ``mlflow.yml`` names, or else the environment."""
+    """A client of the store that the environment names, or else ``mlflow.yml``."""
     server = configuration.get("server") or {}
-    return MlflowClient(server.get("mlflow_tracking_uri"))
+    return MlflowClient(address(server.get("mlflow_tracking_uri") or "") or None)
 
 
 def add_to_group(client: MlflowClient, run_id: str | None, group: str) -> None:
