@@ -15,6 +15,7 @@ from rerec_pipeline.models.cost import (
     Speed,
     Work,
     activations,
+    answering,
     architecture_of,
     cache,
     forward,
@@ -153,6 +154,16 @@ class TestSeconds:
         pairs = 3 * 10**2 + 12 * 5 * 15
         assert forward(shared) == 2 * TRUNK * (3 * 10 + 12 * 5) + 2 * 80 * 60 + 4 * 2 * 8 * pairs
 
+    def test_a_group_in_several_micro_batches_has_its_prompt_read_in_each(self):
+        shared = replace(WORK, share_prompts=True)
+        assert [replace(shared, micro_batch=n).prompts_of(12) for n in (1, 2, 4, 12)] == [
+            12,
+            6,
+            3,
+            3,
+        ]
+        assert replace(shared, micro_batch=1).read(12, 10, 5) == WORK.read(12, 10, 5)
+
     def test_passes(self):
         assert passes(WORK) == 4
         assert passes(replace(WORK, reference=False)) == 3
@@ -165,6 +176,11 @@ class TestSeconds:
         assert generating(one, FULL) == pytest.approx(4 * 5 * (weights + kept) / 1e6 + prefill)
         slow = replace(FULL, flops32=1.0)
         assert generating(one, slow) == pytest.approx(4 * 5 * 2 * (TRUNK + 80) + 1e6 * prefill)
+
+    def test_answering_makes_each_answer_once_whatever_the_budget(self):
+        alone = replace(WORK, prompts=7, group=1, at_once=7)
+        assert answering(WORK, FULL, 7, 32) == answering(replace(WORK, group=2), FULL, 7, 32)
+        assert answering(WORK, FULL, 7, 32) == generating(alone, FULL)
 
     def test_layers_take_time_of_their_own_but_in_vllm(self):
         waits = replace(FULL, launch=1.0)
@@ -210,12 +226,6 @@ class TestWhatMakesItFit:
         small = CARD.model_copy(update={"memory": 16.0 * smollm2.parameters})
         adapted = what_makes_it_fit(replace(WORK, model=smollm2), small)
         assert adapted is not None and adapted[1]["rft.backbone.lora"]["r"] == 16
-
-    def test_shared_prompts_keep_groups_whole(self):
-        shared = replace(WORK, share_prompts=True, micro_batch=8)
-        room = CARD.model_copy(update={"memory": self.need(replace(shared, micro_batch=2))})
-        found = what_makes_it_fit(shared, room)
-        assert found is None or found[0].micro_batch >= 4
 
     def test_nothing_may_be_enough(self):
         assert what_makes_it_fit(WORK, CARD.model_copy(update={"memory": 10})) is None

@@ -42,7 +42,10 @@ class TestCommand:
         project = copy_project(tmp_path / "project")
         report = project / "data/08_reporting/recbench_movie/qwen2.5-0.5b-lora"
         report.mkdir(parents=True)
-        lengths = {"train": {"prompts": 3, "mean_tokens": 377.6, "max_tokens": 455}}
+        lengths = {
+            "train": {"prompts": 3, "mean_tokens": 377.6, "max_tokens": 455},
+            "test": {"prompts": 1139, "mean_tokens": 378.0, "max_tokens": 450},
+        }
         (report / "prompt_lengths.json").write_text(json.dumps(lengths))
         told = ask(
             project, "--params", "backbone=qwen2.5-0.5b-lora,dataset=recbench_movie",
@@ -50,6 +53,7 @@ class TestCommand:
         )  # fmt: skip
         assert "prompts of 378 tokens on average, 455 at most" in told.output
         assert ": fits" in told.output
+        assert "hours: 1,139 queries, before and after" in told.output
 
     @pytest.mark.parametrize(
         ("options", "said"),

@@ -219,15 +219,18 @@ class Work:
 
     def read(self, completions: int, prompt: float, completion: float) -> float:
         """Tokens that a pass over some completions with their prompts reads."""
-        prompts = completions / self.group if self.share_prompts else completions
-        return max(prompts, 1) * prompt + completions * completion
+        return self.prompts_of(completions) * prompt + completions * completion
+
+    def prompts_of(self, completions: int) -> float:
+        """How many prompts are read with them: of a group once in each of its micro-batches."""
+        return completions / (min(self.group, self.micro_batch) if self.share_prompts else 1)
 
     def squares(self, completions: int) -> float:
         """Pairs of tokens that attention looks at in a pass over some completions."""
         prompt, whole = self.prompt, self.prompt + self.completion
         if not self.share_prompts:
             return completions * whole**2
-        return completions / self.group * prompt**2 + completions * self.completion * whole
+        return self.prompts_of(completions) * prompt**2 + completions * self.completion * whole
 
 
 def memory(work: Work, card: Card) -> dict[str, float]:
@@ -351,6 +354,14 @@ def generating(work: Work, speed: Speed) -> float:
     return portions * steps * step + 2 * model.trunk * prompts * work.prompt / flops
 
 
+def answering(work: Work, speed: Speed, queries: int, batch: int) -> float:
+    """Seconds to answer so many queries once, greedily, in one process."""
+    alone = replace(
+        work, prompts=queries, group=1, at_once=batch, share_prompts=False, vllm=None, processes=1
+    )
+    return generating(alone, speed)
+
+
 def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | None:
     """The first change of settings with which a training fits in a card's memory.
 
@@ -365,7 +376,6 @@ def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | N
 
 def _smaller(work: Work) -> Iterator[tuple[Work, dict[str, Any]]]:
     """Ever cheaper versions of a training: smaller portions first, then what changes results."""
-    least = work.group if work.share_prompts else 1
     parameters: dict[str, Any] = {}
     yield work, {}
     for lora in (None, 16) if work.lora is None else (work.lora,):
@@ -373,11 +383,12 @@ def _smaller(work: Work) -> Iterator[tuple[Work, dict[str, Any]]]:
             parameters["rft.backbone.lora"] = {
                 "r": lora, "alpha": 2 * lora, "dropout": 0.0, "target_modules": "all-linear",
             }  # fmt: skip
+        per_step = work.prompts * work.group // work.updates
         for checkpointing in (False, True) if not work.checkpointing else (True,):
             if checkpointing != work.checkpointing:
                 parameters["rft.optimizer.gradient_checkpointing"] = True
             portion = work.micro_batch
-            while portion >= least:
+            while portion >= 1:
                 at_once = min(
                     work.at_once, max(portion, work.at_once * portion // work.micro_batch)
                 )
@@ -389,6 +400,8 @@ def _smaller(work: Work) -> Iterator[tuple[Work, dict[str, Any]]]:
                     "rft.budget.micro_batch": (portion, work.micro_batch),
                     "rft.generation.at_once": (at_once, work.at_once),
                 }
-                yield changed, {**parameters, **{k: n for k, (n, was) in sizes.items() if n != was}}
+                if per_step % portion == 0:
+                    less = {key: n for key, (n, was) in sizes.items() if n != was}
+                    yield changed, parameters | less
                 portion //= 2
         parameters.pop("rft.optimizer.gradient_checkpointing", None)

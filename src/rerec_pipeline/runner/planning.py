@@ -45,14 +45,26 @@ def plan(
     rft: RFTParameters = parameters["rft"]
     if rft.algorithm == "sft":
         raise BadParameterError("plan: the compute of sft is a parameter, rft.sft.token_passes")
-    lengths = (_read(place.files(text)["prompt_lengths"]) or {}).get("train", {})
+    report = _read(place.files(text)["prompt_lengths"]) or {}
+    lengths, asked = report.get("train", {}), report.get(parameters["split"], {}).get("prompts")
     limit = rft.generation.max_prompt_tokens
     mean, longest = lengths.get("mean_tokens") or limit, lengths.get("max_tokens") or limit
     model = architecture(rft.backbone, conf["architectures"])
     work = work_of(rft, model, card != "cpu", gpus, prompt or mean, longest, completion)
     names = ", ".join(f"{key}={parameters[key]}" for key in ("dataset", "backbone", "variant"))
     yield f"{names}; {gpus} x {card}"
-    yield from say(work, card_of(conf["cards"], card), completion)
+    chosen = card_of(conf["cards"], card)
+    yield from say_memory(work, chosen)
+    yield from say_time(work, chosen, completion)
+    if asked:
+        batch = parameters["evaluation"].batch_size
+        hours = [
+            2 * cost.answering(work, speed, asked, batch) / 3600 for speed in chosen.worst_and_best
+        ]
+        told = f"{_range(*sorted(hours))} hours: {asked:,} queries, before and after"
+        yield f"  {'answering':<20}{told}"
+    yield "\nAssumed"
+    yield from (f"  {line}" for line in assumptions(work, chosen, completion))
 
 
 def _read(path: Path) -> Any:
@@ -106,7 +118,7 @@ def work_of(
         reference=rft.optimizer.beta > 0,
         read_again=rft.reads_again,
         checkpointing=rft.optimizer.gradient_checkpointing,
-        share_prompts=getattr(rft.optimizer, "share_prompts", False),
+        share_prompts=True,
         vllm=engine.gpu_memory if generation.vllm and engine.mode == "colocate" else None,
         vllm_sleeps=engine.sleep,
         rollouts=budget.rollouts,
@@ -161,8 +173,8 @@ def measured() -> dict[str, float]:
     }
 
 
-def say(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[str]:
-    """What a work costs on a card, line by line."""
+def say_memory(work: cost.Work, card: cost.Card) -> Iterator[str]:
+    """What a card has to hold, line by line, and whether it can."""
     model = work.model
     trained = "all trained" if work.lora is None else f"{work.trained:,} trained (LoRA)"
     yield f"  {model.parameters:,} parameters, {trained}, {16 if work.half else 32}-bit arithmetic"
@@ -174,6 +186,10 @@ def say(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[
     yield f"  {'together':<20}{total / GB:8.2f} of {card.memory / GB:.1f}: " + _fits(
         work, card, total
     )
+
+
+def say_time(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[str]:
+    """Steps, tokens and hours, line by line."""
     yield "\nTime"
     tokens = work.rollouts * (work.prompt + work.completion)
     yield f"  {work.steps:,} steps on {work.rollouts:,} rollouts, {tokens / 1e6:,.1f} M tokens"
@@ -184,9 +200,7 @@ def say(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[
     for name in slow:
         yield f"  {name:<20}{_range(fast[name], slow[name])} s a generation of {work.per_card}"
     hours = [sum(part.values()) * work.generations / 3600 for part in (fast, slow)]
-    yield f"  {'fine-tuning':<20}{_range(*hours)} hours, without evaluation"
-    yield "\nAssumed"
-    yield from (f"  {line}" for line in assumptions(work, card, completion))
+    yield f"  {'fine-tuning':<20}{_range(*hours)} hours"
 
 
 def _fits(work: cost.Work, card: cost.Card, total: float) -> str:
