@@ -53,6 +53,9 @@ class TestItems:
             ("I saw The Boat (Das Boot)", (2,)),
             ("I saw Ember with friends", (3,)),
             ("I saw Ember Island with friends", ()),
+            ("I saw Light at the Ember of the Night", ()),
+            ("I saw The Bad and the Ember", ()),
+            ("I saw Ember and Night Train", (3, 1)),
             ("Ember is a word here", ()),  # a capital at the start of a sentence says nothing
             ("the last ember", ()),
             ("I saw 'ember' with friends", (3,)),

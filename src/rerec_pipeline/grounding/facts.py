@@ -47,19 +47,24 @@ class Facts:
 
     def __init__(self, n_items: int, facts: Iterable[tuple[int, str, str]]):
         number: dict[Attribute, int] = {}
-        pairs = [
-            (number.setdefault((relation, value), len(number)), int(item))
-            for item, relation, value in facts
-        ]
-        edges = np.unique(np.array(pairs, dtype=np.int64).reshape(-1, 2), axis=0)
-        if len(edges) and not (edges[:, 1].min() >= 0 and edges[:, 1].max() < n_items):
+        flat = np.fromiter(
+            (
+                value
+                for item, relation, name in facts
+                for value in (number.setdefault((relation, name), len(number)), item)
+            ),
+            dtype=np.int64,
+        )
+        attribute, item = flat[::2], flat[1::2]
+        if len(item) and not (item.min() >= 0 and item.max() < n_items):
             raise IndexError(f"a fact refers to an item outside 0..{n_items - 1}")
+        attribute, item = np.divmod(np.unique(attribute * n_items + item), n_items)
         self.n_items = n_items
         self.attributes: list[Attribute] = list(number)
         self.number = number
-        ones = np.ones(len(edges), dtype=np.float32)
+        ones = np.ones(len(item), dtype=np.float32)
         shape = (len(number), n_items)
-        self.items = sparse.csr_matrix((ones, (edges[:, 0], edges[:, 1])), shape=shape)
+        self.items = sparse.csr_matrix((ones, (attribute, item)), shape=shape)
         self.held = self.items.T.tocsr()
         holders = np.maximum(np.diff(self.items.indptr), 1)
         self.rarity = np.log(1 + n_items / holders).astype(np.float32)
@@ -76,8 +81,8 @@ class Facts:
         return cls(len(catalogue), zip(indices, edges["relation"], edges["value"], strict=True))
 
     def _names(self) -> NDArray[np.int64]:
-        number: dict[tuple[str, ...], int] = {}
-        said = (words(plain_name(value)) for _, value in self.attributes)
+        number: dict[str, int] = {}
+        said = (" ".join(words(plain_name(value))) for _, value in self.attributes)
         return np.array([number.setdefault(name, len(number)) for name in said], dtype=np.int64)
 
     def of_item(self, item: int) -> NDArray[np.int32]:

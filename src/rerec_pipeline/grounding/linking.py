@@ -30,6 +30,9 @@ SMALL_WORDS = frozenset((
 _SENTENCE_ENDS = frozenset(".?!;")
 _QUOTES = frozenset("'\"*")
 _INITIALS = frozenset(["dr", "mr", "mrs", "ms", "st", "jr", "sr", "vs"])
+#: Small words within a name; "and" and commas stand between names, too.
+_WITHIN = frozenset(("of", "the", "a", "an", "to", "at"))
+_ARTICLES = frozenset(("the", "a", "an"))
 _OTHER_NAME = re.compile(r"^(?P<first>.+?) \((?P<second>[^()]*\D[^()]*)\)$")
 _DECADE = re.compile(r"(?:(1[89]|20))?(\d)0s")
 _ASKING = frozenset((
@@ -217,11 +220,13 @@ class Linker:
         return ()
 
     def _is_no_part(self, reading: _Reading, start: int, end: int) -> bool:
-        """Whether a one-word title is not rather a part of a longer title or of a name."""
-        beside = reading.is_capital(end) or (
-            reading.is_capital(start - 1) and not reading.begins(start - 1)
-        )
-        return end - start > 1 or not (beside or reading.said[start] in self._name_parts)
+        """Whether a title of one telling word is not rather a part of a longer title or a name."""
+        telling = [n for n in range(start, end) if reading.said[n] not in SMALL_WORDS]
+        if len(telling) > 1:
+            return True
+        if end - start == 1 and reading.said[start] in self._name_parts:
+            return False
+        return not reading.goes_on_before(start) and not reading.goes_on_after(end)
 
     # -- claims --------------------------------------------------------------------------
 
@@ -347,6 +352,22 @@ class _Reading:
         if end - start == 1:
             return self.has_case and self.is_capital(start) and not self.begins(start)
         return self.is_name(start, end)
+
+    def goes_on_before(self, start: int) -> bool:
+        """Whether a name is already under way: "the Edge of ..." in "The Light at the Edge"."""
+        at = start - 1
+        if at >= 0 and self.said[at] in _ARTICLES and not self.is_capital(at):
+            return True
+        while at > 0 and self.said[at] in _WITHIN and not self.is_capital(at):
+            at -= 1
+        return self.is_capital(at) and not self.begins(at) and len(self.said[at]) > 1
+
+    def goes_on_after(self, end: int) -> bool:
+        """Whether a name goes on: "Ember" in "Ember of the Night"."""
+        at = end
+        while at < len(self.said) and self.said[at] in _WITHIN and not self.is_capital(at):
+            at += 1
+        return self.is_capital(at) and len(self.said[at]) > 1
 
     def begins(self, at: int) -> bool:
         """Whether a sentence begins at a position."""

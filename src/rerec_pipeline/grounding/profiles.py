@@ -145,7 +145,7 @@ class Groups:
         self._occupation = np.array([cell[2] for cell in cells], dtype=np.int64)
         self._users = np.asarray(users, dtype=np.float64)
         self._counts = counts
-        self._known: dict[Profile, NDArray[np.float32]] = {}
+        self._known: dict[Profile, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         everybody = np.asarray(counts.sum(axis=0)).ravel()
         self._rarity = np.log(max(self._users.sum(), 1) / np.maximum(everybody, 1))
 
@@ -155,13 +155,23 @@ class Groups:
         The share of such users who interacted with it, times ln(users / its users): tf-idf, with
         the groups as documents. Of all users where the request says nothing, or nobody is so.
         """
+        return self._of(profile)[0]
+
+    def places(self, profile: Profile) -> NDArray[np.float32]:
+        """ln(1 + place) of each item in the order of ``scores``, places from 0, (I,)."""
+        return self._of(profile)[1]
+
+    def _of(self, profile: Profile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if profile not in self._known:
             chosen = self._members(profile)
             if not self._users[chosen].sum():
                 chosen = np.ones(len(self._users), dtype=bool)
             counts = np.asarray(self._counts[np.flatnonzero(chosen)].sum(axis=0)).ravel()
             share = counts / max(self._users[chosen].sum(), 1)
-            self._known[profile] = (share * self._rarity).astype(np.float32)
+            scores = (share * self._rarity).astype(np.float32)
+            places = np.empty(len(scores), dtype=np.float32)
+            places[np.argsort(-scores, kind="stable")] = np.log1p(np.arange(len(scores)))
+            self._known[profile] = scores, places
         return self._known[profile]
 
     def _members(self, profile: Profile) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rerec_pipeline.grounding.retrieval import FEATURES, Asked, FloatArray, IntArray, Retriever
 from rerec_pipeline.grounding.rules import RankerRule
 
-#: Lists that are described at a time.
-_PART = 512
+#: Queries whose lists are described at a time.
+_PART = 256
 
 
 class TreeRanker:
@@ -78,12 +78,13 @@ class Lists:
 
 
 def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerRule) -> Lists:
-    """Lists that the ranker learns from: wrong items of the whole catalogue and of the pool.
+    """Lists that the ranker learns from: pools, and random ones such as a prompt has.
 
-    Each query gives one list of all its right items and wrong ones of its pool, the better half of
-    them the best of the first stage and the rest drawn from the others, and ``lists`` lists of one
-    right item among random ones, as a prompt has them. An item that may be right unlisted, that
-    the request names or that the history has is in none.
+    Each query gives its pool, of which the right items and ``pool_negatives`` wrong ones are kept:
+    the better half of these the best of the first stage, the rest drawn from the others. It is
+    described before that, so that ranks in it are what they will be. And each gives ``lists``
+    lists of one right item among random ones. An item that may be right unlisted, that the request
+    names or that the history has is never a wrong one.
 
     Args:
         retriever: Finds pools and describes items.
@@ -92,42 +93,48 @@ def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerR
     """
     rng = np.random.default_rng(rule.seed)
     chosen = np.sort(rng.permutation(len(answered))[: rule.queries])
-    some = [answered[n] for n in chosen]
-    owners: list[int] = []
-    lists: list[IntArray] = []
-    pools = retriever.ranked_pools([query.asked for query in some])
-    for n, (query, pool) in enumerate(zip(some, pools, strict=True)):
-        drawn = _lists_of(query, pool, retriever.n_items, rule, rng)
-        owners += [n] * len(drawn)
-        lists += drawn
-    parts = [
-        retriever.features([some[n].asked for n in owners[at : at + _PART]], lists[at : at + _PART])
-        for at in range(0, max(len(lists), 1), _PART)
-    ]
-    features = np.concatenate(parts)
-    right = [np.isin(items, list(some[n].truths)) for n, items in zip(owners, lists, strict=True)]
+    features, right, sizes = [np.empty((0, len(FEATURES)), dtype=np.float32)], [], []
+    for at in range(0, len(chosen), _PART):
+        some = [answered[n] for n in chosen[at : at + _PART]]
+        pools = list(retriever.ranked_pools([query.asked for query in some]))
+        owners: list[Asked] = []
+        lists: list[IntArray] = []
+        kept: list[NDArray[np.bool_]] = []
+        for query, pool in zip(some, pools, strict=True):
+            for items, keep in _lists_of(query, pool, retriever.n_items, rule, rng):
+                owners.append(query.asked)
+                lists.append(items)
+                kept.append(keep)
+                right.append(np.isin(items[keep], list(query.truths)))
+                sizes.append(int(keep.sum()))
+        if lists:
+            features.append(retriever.features(owners, lists)[np.concatenate(kept)])
     labels = np.concatenate([np.empty(0, dtype=bool), *right])
-    return Lists(features, labels, [len(items) for items in lists])
+    return Lists(np.concatenate(features), labels, sizes)
 
 
 def _lists_of(
     query: Answered, pool: IntArray, n_items: int, rule: RankerRule, rng: np.random.Generator
-) -> list[IntArray]:
+) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
+    """Lists of a query, each with which of its items are kept to learn from."""
     named = set(query.asked.links.items)
     truths = np.array(sorted(query.truths - named), dtype=np.int64)
     if not len(truths):
-        return []
+        return
     barred = np.array(sorted({*query.truths, *query.unknown, *named, *query.asked.history}))
-    wrong = pool[~np.isin(pool, barred)]
-    best = wrong[: rule.pool_negatives // 2]
-    others = rng.permutation(wrong[len(best) :])[: rule.pool_negatives - len(best)]
-    lists = [np.concatenate([truths, best, others])]
+    keep = np.isin(pool, truths)
+    if keep.any():
+        wrong = np.flatnonzero(~np.isin(pool, barred))
+        best = wrong[: rule.pool_negatives // 2]
+        others = rng.permutation(wrong[len(best) :])[: rule.pool_negatives - len(best)]
+        keep[np.concatenate([best, others])] = True
+        yield pool, keep
     for _ in range(rule.lists):
         # Twice as many as are wanted, as some are barred; distinct, without a look at all items.
         drawn = np.unique(rng.integers(n_items, size=2 * rule.list_size + len(barred)))
         free = rng.permutation(drawn[~np.isin(drawn, barred)])[: rule.list_size - 1]
-        lists.append(np.concatenate([rng.choice(truths, 1), free]))
-    return [items for items in lists if len(items) > 1]
+        items = np.concatenate([rng.choice(truths, 1), free])
+        yield items, np.ones(len(items), dtype=bool)
 
 
 def fit_ranker(train: Lists, validation: Lists | None, rule: RankerRule) -> str:

@@ -33,7 +33,7 @@ _ROWS = (*ASPECT_NAMES, "names_covered", "kinds_covered")
 #: Features of an item by itself, and those that are also told relative to the rest of its pool.
 PLAIN = (
     *_ROWS, "bm25", "seen_with", "near_named", "near_history", "like_history", "typical",
-    "popularity", "year", "from_year", "in_years", "first_stage",
+    "typical_place", "popularity", "year", "from_year", "in_years", "first_stage",
 )  # fmt: skip
 RELATIVE = (
     "names_covered", "bm25", "seen_with", "near_named", "like_history", "typical", "popularity",
@@ -360,7 +360,7 @@ class Retriever:
         width = len(_ROWS)
         columns = [_look_up(aspects, row * width + n, item) for n in range(width)]
         text = np.zeros(len(row), dtype=np.float32)
-        typical = np.zeros(len(row), dtype=np.float32)
+        typical = np.zeros((2, len(row)), dtype=np.float32)
         near = np.zeros((3, len(row)), dtype=np.float32)
         from_year = np.full(len(row), np.nan, dtype=np.float32)
         in_years = np.zeros(len(row), dtype=np.float32)
@@ -370,7 +370,8 @@ class Retriever:
             pool = item[at]
             text[at] = self._text.scores(request.links.text)[pool]
             if self.groups is not None:
-                typical[at] = self.groups.scores(request.links.profile)[pool]
+                typical[0, at] = self.groups.scores(request.links.profile)[pool]
+                typical[1, at] = self.groups.places(request.links.profile)[pool]
             near[:, at] = self._near(request, pool)
             from_year[at], in_years[at] = self._by_year(request.links, pool)
         seen = (
@@ -381,8 +382,19 @@ class Retriever:
         popularity, year = self._popularity[item], self._year[item]
         weights = np.array([*ASPECTS.values(), 4.0, 2.0], dtype=np.float32)
         first = weights @ np.stack(columns) + 0.15 * text + 0.05 * seen + 0.3 * popularity
-        first += 4 * typical
-        parts = [*columns, text, seen, *near, typical, popularity, year, from_year, in_years, first]
+        first += 4 * typical[0]
+        parts = [
+            *columns,
+            text,
+            seen,
+            *near,
+            *typical,
+            popularity,
+            year,
+            from_year,
+            in_years,
+            first,
+        ]
         return np.stack(parts, axis=1)
 
     def _near(self, request: Asked, pool: IntArray) -> FloatArray:
