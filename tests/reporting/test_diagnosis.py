@@ -205,7 +205,16 @@ def page():
 class TestPage:
     def test_it_is_a_page_like_the_others(self, page):
         check_page(page, "A & B", links={"transcripts.html"})
-        assert page.count("<figure") == len(PANELS) - 2  # no difficulties, not supervised
+        assert page.count("<figure") == len(PANELS) - 3  # no difficulties, not supervised
+
+    def test_a_long_run_makes_no_large_page(self):
+        run = record()
+        log = pd.concat([run.log] * 250, ignore_index=True)  # 10,000 steps
+        noise = np.random.default_rng(0).uniform(0.5, 1, log.shape)
+        epochs = {"curriculum/epoch": np.repeat(np.arange(50), 200)}
+        page = page_of(replace(run, log=(log * noise).assign(**epochs)))
+        check_page(page, "A & B", links={"transcripts.html"})
+        assert len(page) > 200_000
 
     def test_it_says_that_there_is_nothing_to_report(self, page):
         assert "Nothing to report" in page
@@ -232,14 +241,14 @@ class TestPage:
         assert ("10.0%", "40.0%", "%") in rows  # groups without spread
 
     def test_what_was_not_measured_is_named(self, page):
-        assert "Not measured in this run: Difficulty of what the curriculum serves, Supervised" in (
-            page
-        )
+        assert "Not measured in this run: Difficulty of the queries served, Loss of" in page
 
     def test_the_supervised_control_has_its_own_plot(self):
         log = pd.DataFrame({"loss": [0.5, 0.4], "mean_token_accuracy": [0.8, 0.9]})
         plots = training_plots(log, 10)
-        assert [n for n, figure in plots.items() if was_measured(figure)] == ["supervised"]
+        assert [n for n, figure in plots.items() if was_measured(figure)] == [
+            "supervised", "token_accuracy",
+        ]  # fmt: skip
         run = replace(record(), log=log)
         page = diagnosis_page("", {}, examine(run, SETTINGS.limits), plots, 10, [], [])
         assert "this run, which is supervised and made no rollouts: reward against accuracy" in page

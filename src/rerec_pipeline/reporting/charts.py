@@ -3,15 +3,16 @@
 Plotly's own script is 4.5 MB. Pages draw the same figures as SVG without a script: shapes stretch
 with the page, text is HTML beside them and keeps its size, and colours follow the page's theme.
 Covered is what the figures of this package use: scatter and grouped bar traces with error bars,
-linear, logarithmic and category axes, a second y axis, subplots, and straight lines with a note.
+linear, logarithmic and category axes, subplots, and straight lines with a note. Bars need
+categories.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,11 +23,8 @@ Values = NDArray[np.float64]
 #: Most points of a line; longer ones keep the lowest and the highest value of each piece.
 MOST_POINTS = 400
 
-_SIZE = 1000  # of the SVG's own coordinates
 
-
-@dataclass(frozen=True)
-class Tick:
+class Tick(NamedTuple):
     """A labelled place on an axis, in percent of its length."""
 
     at: float
@@ -35,72 +33,54 @@ class Tick:
 
 @dataclass(frozen=True)
 class Axis:
-    """Where values are on an axis.
+    """Where values are on an axis: from ``low`` to ``high``, exponents on a logarithmic one.
 
-    Attributes:
-        title: Its title, with units.
-        low: Value at its start (the exponent on a logarithmic axis).
-        high: Value at its end.
-        kind: ``linear``, ``log`` or ``category``.
-        categories: Names in order, on a category axis.
-        ticks: Its labels.
-        reverse: Whether it runs from the top or right.
+    The categories of a vertical axis run from the top.
     """
 
     title: str
+    kind: str
     low: float
     high: float
-    kind: str
-    categories: Sequence[str]
-    ticks: Sequence[Tick] = ()
+    categories: Mapping[str, int] = field(default_factory=dict)
     reverse: bool = False
+    ticks: Sequence[Tick] = ()
 
     def place(self, values: Any) -> Values:
         """Percent of the axis' length for each value; outside the range, the nearest end."""
-        numbers = _numbers(values, self.kind, self.categories)
+        if self.kind == "category":
+            values = [self.categories[str(value)] for value in values]
+        numbers = np.asarray(values, dtype="float64")
+        numbers = np.log10(numbers) if self.kind == "log" else numbers
         share = (numbers - self.low) / ((self.high - self.low) or 1)
         return np.clip(1 - share if self.reverse else share, 0, 1) * 100
 
     def text(self, value: Any) -> str:
         """A value as a reader sees it."""
-        return str(value).replace("<br>", ", ") if self.kind == "category" else f"{value:,.4g}"
+        return value.replace("<br>", ", ") if isinstance(value, str) else f"{value:,.4g}"
 
 
-@dataclass(frozen=True)
-class Mark:
-    """One SVG path: a ``line``, ``area``, ``bar``, ``dot`` or ``whisker``."""
+class Mark(NamedTuple):
+    """One SVG path; ``kind`` is its CSS class: line, area, bar, dot, whisker or rule."""
 
     kind: str
     path: str
     colour: str
     title: str = ""
-    dash: bool = False
-    faint: bool = False
-
-
-@dataclass
-class Panel:
-    """One pair of axes with what is drawn on it.
-
-    Attributes:
-        x: Its horizontal axis.
-        y: Its vertical axis.
-        y2: A second vertical axis at the right.
-        title: Its title among several panels.
-        marks: What is drawn, back to front.
-        notes: Text at (percent from the left, percent from the bottom).
-    """
-
-    x: Axis
-    y: Axis
-    y2: Axis | None = None
-    title: str = ""
-    marks: list[Mark] = field(default_factory=list)
-    notes: list[tuple[float, float, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Chart:
+class Panel:
+    """A pair of axes, its marks back to front, and notes: percent from left, from bottom, text."""
+
+    title: str
+    x: Axis
+    y: Axis
+    marks: Sequence[Mark]
+    notes: Sequence[tuple[float, float, str]]
+
+
+class Chart(NamedTuple):
     """A figure as a page shows it: panels and a legend of names with their colours."""
 
     title: str
@@ -109,86 +89,72 @@ class Chart:
 
 
 def chart(figure: go.Figure) -> Chart:
-    """A Plotly figure as panels of SVG paths.
-
-    Args:
-        figure: Made by this package's plot functions.
-    """
+    """A Plotly figure, made by this package's plot functions, as panels of SVG paths."""
     layout = figure.layout
-    shown = [t for t in figure.data if t.name and t.showlegend is not False]
+    shown = [t for t in figure.data if t.name and False not in (t.showlegend, layout.showlegend)]
     titles = iter([note.text for note in layout.annotations if note.xref == "paper"])
-    pairs: dict[str, str] = {}
-    for trace in figure.data:
-        pairs.setdefault(trace.xaxis or "x", trace.yaxis or "y")
-    panels = [_panel(figure, x, y, next(titles, "")) for x, y in pairs.items()]
+    pairs = dict.fromkeys((t.xaxis or "x", t.yaxis or "y") for t in figure.data)
+    panels = [_panel(figure, x, y, next(titles, "")) for x, y in pairs]
     return Chart(layout.title.text or "", panels, {t.name: _colour(t) for t in shown})
 
 
-def _panel(figure: go.Figure, x: str, y: str, title: str) -> Panel:
-    traces = [t for t in figure.data if (t.xaxis or "x") == x]
-    second = next((t.yaxis for t in traces if (t.yaxis or "y") != y), None)
-    panel = Panel(
-        _axis(figure, x), _axis(figure, y), _axis(figure, second) if second else None, title
-    )
-    groups = _groups(figure, traces)
-    for trace in traces:
-        vertical = panel.y2 if panel.y2 and trace.yaxis == second else panel.y
-        panel.marks += _marks(trace, panel.x, vertical, groups.get(_group(trace), (0.0, 1.0)))
+def _panel(figure: go.Figure, x_name: str, y_name: str, title: str) -> Panel:
+    x, y = _axis(figure, x_name), _axis(figure, y_name)
+    traces = [t for t in figure.data if (t.xaxis or "x") == x_name]
+    marks = [mark for trace in traces for mark in _marks(trace, x, y, _slot(figure, traces, trace))]
     for shape in figure.layout.shapes:
-        if shape.xref.removesuffix(" domain") == x and shape.yref.removesuffix(" domain") == y:
-            panel.marks.append(_straight_line(shape, panel))
-    for note in figure.layout.annotations:
-        if str(note.xref).removesuffix(" domain") == x and str(note.yref).startswith(y):
-            across = panel.x.place([note.x])[0] if note.xref == x else note.x * 100
-            up = panel.y.place([note.y])[0] if note.yref == y else note.y * 100
-            panel.notes.append((round(across, 1), round(up, 1), note.text))
-    return panel
+        if (shape.xref, shape.yref) == (f"{x_name} domain", y_name):
+            marks.append(_rule([0, 100], [*y.place([shape.y0])] * 2, shape))
+        elif (shape.xref, shape.yref) == (x_name, f"{y_name} domain"):
+            marks.append(_rule([*x.place([shape.x0])] * 2, [0, 100], shape))
+    notes = [
+        (_note_at(note.x, note.xref, x_name, x), _note_at(note.y, note.yref, y_name, y), note.text)
+        for note in figure.layout.annotations
+        if {x_name, y_name} == {str(r).removesuffix(" domain") for r in (note.xref, note.yref)}
+    ]
+    return Panel(title, x, y, marks, notes)
+
+
+def _rule(across: Sequence[float], up: Sequence[float], shape: Any) -> Mark:
+    return Mark("rule" + _dash(shape.line), _path(across, up), shape.line.color or "")
+
+
+def _note_at(value: float, ref: str, name: str, axis: Axis) -> float:
+    return round(float(axis.place([value])[0] if ref == name else value * 100), 1)
 
 
 # -- axes ----------------------------------------------------------------------------------------
 
 
 def _axis(figure: go.Figure, name: str) -> Axis:
-    letter, number = name[0], name[1:]
-    given = figure.layout[f"{letter}axis{number}"]
-    alike = [name, *(n for n in ("x", "y") if n == given.matches)]
-    values = _values(figure, letter, alike)
-    words = given.type == "category" or any(isinstance(v, str) for v in values)
-    kind = "category" if words else given.type or "linear"
-    categories = list(given.categoryarray or dict.fromkeys(map(str, values))) if words else []
-    low, high = _range(given, values, kind, categories)
-    reverse = given.autorange == "reversed" or (letter == "y" and kind == "category")
-    bare = Axis(given.title.text or "", low, high, kind, categories, (), reverse)
-    ticks = [Tick(round(float(bare.place([v])[0]), 2), text.split("<br>"))
-             for v, text in _ticks(given, bare)]  # fmt: skip
-    return Axis(bare.title, low, high, kind, categories, ticks, reverse)
+    letter, given = name[0], figure.layout[f"{name[0]}axis{name[1:]}"]
+    values = _values(figure, letter, {name, given.matches})
+    title = given.title.text or ""
+    if given.type == "category" or any(isinstance(value, str) for value in values):
+        names = given.categoryarray or dict.fromkeys(map(str, values))
+        places = {label: n for n, label in enumerate(names)}
+        bare = Axis(title, "category", -0.5, len(places) - 0.5, places, letter == "y")
+        labels: list[tuple[Any, str]] = [(label, label) for label in places]
+    else:
+        kind = given.type or "linear"
+        bare = Axis(title, kind, *_range(given, np.asarray(values, dtype="float64"), kind))
+        labels = _labels(given, bare)
+    at = bare.place([value for value, _ in labels])
+    ticks = [
+        Tick(round(float(place), 2), text.split("<br>"))
+        for place, (_, text) in zip(at, labels, strict=True)
+    ]
+    return replace(bare, ticks=ticks)
 
 
-def _values(figure: go.Figure, letter: str, names: Sequence[str]) -> list[Any]:
+def _values(figure: go.Figure, letter: str, names: set[str]) -> list[Any]:
     """All values on an axis, ends of error bars and straight lines included."""
     found: list[Any] = []
     for trace in figure.data:
         if (trace[f"{letter}axis"] or letter) in names:
-            values = trace[letter]
-            low, high = _ends(trace, letter)
-            found += [*values, *low, *high]
-            if trace.type == "bar":
-                found += [0] if letter == "y" else _edges(values)
-    for shape in figure.layout.shapes:
-        found += [shape[f"{letter}0"]] if shape[f"{letter}ref"] in names else []
-    return found
-
-
-def _gap(values: Any) -> float:
-    """Distance of evenly spaced numbers; 1 for a single one."""
-    return (max(values) - min(values)) / (len(values) - 1) if len(values) > 1 else 1.0
-
-
-def _edges(values: Any) -> list[float]:
-    """Where the first and the last bar end, on an axis of numbers."""
-    if not len(values) or isinstance(values[0], str):
-        return []
-    return [min(values) - _gap(values) / 2, max(values) + _gap(values) / 2]
+            found += [*trace[letter], *_ends(trace, letter)[0], *_ends(trace, letter)[1]]
+            found += [0] if trace.type == "bar" and letter == "y" else []
+    return found + [s[f"{letter}0"] for s in figure.layout.shapes if s[f"{letter}ref"] in names]
 
 
 def _ends(trace: Any, letter: str) -> tuple[Values, Values]:
@@ -200,55 +166,34 @@ def _ends(trace: Any, letter: str) -> tuple[Values, Values]:
     return values - np.asarray(bars.arrayminus), values + np.asarray(bars.array)
 
 
-def _range(
-    given: Any, values: Sequence[Any], kind: str, categories: Sequence[str]
-) -> tuple[float, float]:
-    if kind == "category":
-        return -0.5, len(categories) - 0.5
+def _range(given: Any, values: Values, kind: str) -> tuple[float, float]:
     if given.range is not None:
         return float(given.range[0]), float(given.range[1])
-    numbers = _numbers(values, kind, ())
-    numbers = numbers[np.isfinite(numbers)]
-    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
+    numbers = np.log10(values) if kind == "log" else values
+    numbers = numbers[np.isfinite(numbers)] if len(numbers) else np.array([0.0, 1.0])
+    low, high = float(numbers.min()), float(numbers.max())
     margin = 0.04 * ((high - low) or abs(high) or 1)
-    low, high = low - margin, high + margin
     if given.rangemode == "tozero":
-        low, high = min(low, 0.0) if low + margin < 0 else 0.0, max(high, 0.0)
-    if given.minallowed is not None:
-        low = max(low, given.minallowed)
-    if given.maxallowed is not None:
-        high = min(high, given.maxallowed)
-    return low, high
-
-
-def _numbers(values: Any, kind: str, categories: Sequence[str]) -> Values:
-    if kind == "category":
-        place = {name: n for n, name in enumerate(categories)}
-        return np.array([place[str(value)] for value in values], dtype="float64")
-    numbers = np.asarray(values, dtype="float64")
-    return np.log10(numbers) if kind == "log" else numbers
-
-
-def _ticks(given: Any, axis: Axis) -> Iterator[tuple[Any, str]]:
-    """Values that are labelled, and their labels."""
-    if axis.kind == "category":
-        yield from ((name, name) for name in axis.categories)
-    elif given.tickvals is not None:
-        yield from zip(given.tickvals, given.ticktext, strict=True)
-    elif axis.kind == "log":
-        powers = range(math.ceil(axis.low), math.floor(axis.high) + 1)
-        yield from ((10.0**power, f"{10.0**power:g}") for power in powers)
+        low, high = min(low - margin, 0) if low < 0 else 0.0, max(high + margin, 0)
     else:
-        step = given.dtick or _step(axis.high - axis.low)
-        first = math.ceil(axis.low / step - 1e-6)
-        decimals = max(0, -math.floor(math.log10(step * (100 if _percent(given) else 1)) + 1e-6))
-        for n in range(first, math.floor(axis.high / step + 1e-6) + 1):
-            form = f".{decimals}%" if _percent(given) else f",.{decimals}f"
-            yield n * step, format(n * step + 0.0, form)
+        low, high = low - margin, high + margin
+    least, most = given.minallowed, given.maxallowed
+    return low if least is None else max(low, least), high if most is None else min(high, most)
 
 
-def _percent(given: Any) -> bool:
-    return str(given.tickformat or "").endswith("%")
+def _labels(given: Any, axis: Axis) -> list[tuple[Any, str]]:
+    """Numbers that are labelled, and their labels."""
+    if given.tickvals is not None:
+        return list(zip(given.tickvals, given.ticktext, strict=True))
+    if axis.kind == "log":
+        powers = range(math.ceil(axis.low), math.floor(axis.high) + 1)
+        return [(10.0**power, f"{10.0**power:g}") for power in powers]
+    step = _step(axis.high - axis.low)
+    numbers = range(math.ceil(axis.low / step - 1e-6), math.floor(axis.high / step + 1e-6) + 1)
+    percent = str(given.tickformat).endswith("%")
+    decimals = max(0, -math.floor(math.log10(step * (100 if percent else 1)) + 1e-6))
+    form = f".{decimals}%" if percent else f",.{decimals}f"
+    return [(n * step, format(n * step, form)) for n in numbers]
 
 
 def _step(length: float, most: int = 6) -> float:
@@ -260,70 +205,53 @@ def _step(length: float, most: int = 6) -> float:
 # -- marks ---------------------------------------------------------------------------------------
 
 
-def _group(trace: Any) -> str:
-    return str(trace.offsetgroup or trace.name)
+def _slot(figure: go.Figure, traces: Sequence[Any], trace: Any) -> tuple[float, float]:
+    """Shift from the middle of a category and share of its width, where traces are grouped."""
+    if figure.layout["barmode" if trace.type == "bar" else "scattermode"] != "group":
+        return 0.0, 0.8
+    alike = [t for t in traces if t.type == trace.type]
+    names = list(dict.fromkeys(t.offsetgroup or t.name for t in alike))
+    place = names.index(trace.offsetgroup or trace.name)
+    return (place + 0.5) / len(names) * 0.8 - 0.4, 0.8 / len(names)
 
 
-def _groups(figure: go.Figure, traces: Sequence[Any]) -> dict[str, tuple[float, float]]:
-    """Trace -> its shift from the middle of a category and its share of the width."""
-    grouped = "group" in (figure.layout.barmode, figure.layout.scattermode)
-    on_category = [t for t in traces if t.type == "bar" or figure.layout.scattermode == "group"]
-    names = list(dict.fromkeys(map(_group, on_category))) if grouped else []
-    return {name: ((n + 0.5) / len(names) * 0.8 - 0.4, 1 / len(names))
-            for n, name in enumerate(names)}  # fmt: skip
-
-
-def _marks(trace: Any, x: Axis, y: Axis, group: tuple[float, float]) -> Iterator[Mark]:
-    shift, width = group
-    gap = 1.0 if x.kind == "category" else _gap(trace.x)
-    slot = 100 * gap / ((x.high - x.low) or 1)
-    across, up = x.place(trace.x) + shift * slot, y.place(trace.y)
-    known = np.isfinite(across) & np.isfinite(up)
+def _marks(trace: Any, x: Axis, y: Axis, slot: tuple[float, float]) -> Iterator[Mark]:
+    category = 100 / (len(x.categories) or np.inf)
+    across, up = x.place(trace.x) + slot[0] * category, y.place(trace.y)
+    rows = np.flatnonzero(np.isfinite(across) & np.isfinite(up)).tolist()
     colours = trace.marker.color
-
-    def colour_of(n: int) -> str:
-        return _colour(trace) if isinstance(colours, str | None) else colours[n]
-
-    bars, mode = trace.type == "bar", "" if trace.type == "bar" else trace.mode or ""
-    if not bars and trace.fill == "toself":
-        yield Mark("area", _path(across[known], up[known]) + "Z", trace.fillcolor)
-        return
-    if "lines" in mode:
-        dash, faint = (trace.line.dash or "solid") != "solid", (trace.opacity or 1) < 0.5
-        path = _path(*_thin(across[known], up[known]))
-        yield Mark("line", path, _colour(trace), trace.name or "", dash, faint)
-    rows = np.flatnonzero(known).tolist()
-    zero = float(y.place([0])[0]) if bars else 0.0
-    for n in rows if bars else ():
-        half = 0.4 * slot * width
-        corners = [across[n] - half, across[n] + half, across[n] + half, across[n] - half]
-        path = _path(corners, [zero, zero, up[n], up[n]]) + "Z"
-        yield Mark("bar", path, _colour(trace), _title(trace, n, x, y))
+    if colours is None or isinstance(colours, str):
+        colours = [_colour(trace)] * len(across)
+    if trace.type == "bar":
+        zero, half = float(y.place([0])[0]), slot[1] * category / 2
+        for n in rows:
+            sides = [across[n] - half, across[n] + half, across[n] + half, across[n] - half]
+            path = _path(sides, [zero, zero, up[n], up[n]]) + "Z"
+            yield Mark("bar", path, colours[n], _title(trace, n, x, y))
+    elif trace.fill == "toself":
+        yield Mark("area", _path(across[rows], up[rows]) + "Z", trace.fillcolor)
+    elif "lines" in trace.mode:
+        css = "line" + _dash(trace.line) + (" faint" if (trace.opacity or 1) < 0.5 else "")
+        yield Mark(css, _path(*_thin(across[rows], up[rows])), _colour(trace), trace.name or "")
     for letter, axis in (("x", x), ("y", y)):
-        low, high = (axis.place(ends) for ends in _ends(trace, letter))
-        for n in range(len(low)):
-            sides = ([low[n], high[n]], [up[n]] * 2) if letter == "x" else (
-                [across[n]] * 2, [low[n], high[n]])  # fmt: skip
-            yield Mark("whisker", _path(*sides), "" if bars else colour_of(n))
-    for n in rows if "markers" in mode else ():
-        yield Mark("dot", _path([across[n]], [up[n]]) + "h0", colour_of(n), _title(trace, n, x, y))
+        for n, ends in enumerate(zip(*map(axis.place, _ends(trace, letter)), strict=True)):
+            path = _path(ends, [up[n]] * 2) if letter == "x" else _path([across[n]] * 2, ends)
+            yield Mark("whisker", path, "" if trace.type == "bar" else colours[n])
+    for n in rows if trace.type == "scatter" and "markers" in trace.mode else ():
+        path = _path([across[n]], [up[n]]) + "h0"
+        yield Mark("dot", path, colours[n], _title(trace, n, x, y))
 
 
 def _title(trace: Any, n: int, x: Axis, y: Axis) -> str:
     """What is said of a point under the pointer, with the interval where it has one."""
     said = f"{trace.name + ': ' if trace.name else ''}{x.text(trace.x[n])}, {y.text(trace.y[n])}"
-    low, high = next((e for e in (_ends(trace, "x"), _ends(trace, "y")) if len(e[0])), ((), ()))
-    return f"{said} ({low[n]:.4g} to {high[n]:.4g})" if len(low) else said
+    for low, high in (_ends(trace, "x"), _ends(trace, "y")):
+        said += f" ({low[n]:.4g} to {high[n]:.4g})" if len(low) else ""
+    return said
 
 
-def _straight_line(shape: Any, panel: Panel) -> Mark:
-    if str(shape.xref).endswith("domain"):
-        at = float(panel.y.place([shape.y0])[0])
-        path = _path([0, 100], [at, at])
-    else:
-        at = float(panel.x.place([shape.x0])[0])
-        path = _path([at, at], [0, 100])
-    return Mark("rule", path, shape.line.color or "", dash=(shape.line.dash or "solid") != "solid")
+def _dash(line: Any) -> str:
+    return "" if line.dash in (None, "solid") else " dash"
 
 
 def _colour(trace: Any) -> str:
@@ -342,7 +270,6 @@ def _thin(x: Values, y: Values) -> tuple[Values, Values]:
 
 
 def _path(x: Any, y: Any) -> str:
-    """An SVG path through points given in percent from the left and from the bottom."""
-    scale = _SIZE / 100
-    points = [f"{a * scale:.5g} {_SIZE - b * scale:.5g}" for a, b in zip(x, y, strict=True)]
+    """A path through points in percent from the left and bottom, in an SVG of 1000 by 1000."""
+    points = [f"{a * 10:.5g} {1000 - b * 10:.5g}" for a, b in zip(x, y, strict=True)]
     return "M" + "L".join(points)

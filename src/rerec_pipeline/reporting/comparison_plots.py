@@ -20,7 +20,15 @@ from rerec_pipeline.reporting.comparison import (
     WORSE,
     arm_name,
 )
-from rerec_pipeline.reporting.plots import AFTER, BEFORE, QUIET, share_axis, styled_figure, whiskers
+from rerec_pipeline.reporting.plots import (
+    AFTER,
+    BEFORE,
+    LOOKS,
+    QUIET,
+    share_axis,
+    styled_figure,
+    whiskers,
+)
 
 #: Of what a comparison with the reference came to.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
@@ -52,18 +60,17 @@ def told_apart(rows: Rows) -> Rows:
 def _bars(rows: Rows, measure: str) -> dict[str, Any]:
     """Error bars from an interval."""
     intervals = [(row[f"{measure}_low"], row[f"{measure}_high"]) for row in rows]
-    return whiskers([row[measure] for row in rows], intervals, None, thickness=1.6, width=4)
+    return whiskers([row[measure] for row in rows], intervals, None)
 
 
 def _named(rows: Rows) -> list[str]:
     return [arm_name(row["variant"], row["label"]) for row in rows]
 
 
-def _dress(figure: go.Figure, title: str) -> None:
-    """Gives a figure of several plots the looks of the others."""
-    looks = styled_figure(title, "", "").layout
-    names = ("template", "title", "font", "legend", "margin")
-    figure.update_layout({name: looks[name] for name in names})
+def _subplots(title: str, rows: int, columns: int, **layout: Any) -> go.Figure:
+    """A figure of several plots with the looks of the others."""
+    looks = go.Figure(layout={**LOOKS, "title": title})
+    return make_subplots(rows, columns, figure=looks, **layout)
 
 
 def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
@@ -118,8 +125,10 @@ def faithfulness(rows: Rows) -> go.Figure:
     """Share of stated facts and verdicts that are true, after training and before it."""
     overall = [row for row in rows if row["query_type"] == ALL]
     titles = {"facts_confirmed": "facts that are true", "verdicts_true": "verdicts that are true"}
-    figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=list(titles.values()),
-                           horizontal_spacing=0.04)  # fmt: skip
+    figure = _subplots(
+        "Faithfulness of the reasoning", 1, 2, shared_yaxes=True,
+        subplot_titles=list(titles.values()), horizontal_spacing=0.04,
+    )  # fmt: skip
     colours = colours_of(overall)
     for column, measure in enumerate(titles, start=1):
         known = [row for row in overall if row[measure] is not None]
@@ -132,7 +141,6 @@ def faithfulness(rows: Rows) -> go.Figure:
         before = next((r[measure] for r in known if r["variant"] == UNTRAINED), None)
         if before is not None:
             figure.add_vline(x=before, line_dash="dot", line_color=BEFORE, row=1, col=column)
-    _dress(figure, "Faithfulness of the reasoning")
     figure.update_yaxes(categoryorder="array", categoryarray=_named(overall), type="category")
     figure.update_xaxes(tickformat=".0%", minallowed=0, maxallowed=1, title="% of those stated")
     return _horizontal(figure, len(overall))
@@ -200,13 +208,14 @@ def sensitivity(entries: Rows, columns: int = 1) -> go.Figure:
         figure.add_annotation(text="no parameter was swept", showarrow=False)
         return figure
     rows = math.ceil(len(entries) / columns)
-    figure = make_subplots(rows, columns, vertical_spacing=0.24 / rows,
-                           subplot_titles=[entry["parameter"] for entry in entries])  # fmt: skip
+    figure = _subplots(
+        "Sensitivity to parameters", rows, columns, vertical_spacing=0.24 / rows,
+        subplot_titles=[entry["parameter"] for entry in entries],
+    )  # fmt: skip
     lines = dict.fromkeys(point["line"] for entry in entries for point in entry["points"])
     colours = {line: COLOURS[n % len(COLOURS)] for n, line in enumerate(lines)}
     for n, entry in enumerate(entries):
         _add_sweep(figure, (n // columns + 1, n % columns + 1), entry, colours)
-    _dress(figure, "Sensitivity to parameters")
     figure.update_layout(height=110 + 300 * rows)
     figure.update_yaxes(
         title="accuracy, %", matches="y", tickformat=".0%", minallowed=0, maxallowed=1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import cycle
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -22,8 +23,6 @@ class Panel:
         y: Its axis.
         columns: Columns of the log and what they are called; one that ends in ``/*`` stands for
             all that begin so, called by the rest of their names.
-        second: The same on an axis of its own at the right, ``second_y``.
-        second_y: That axis.
         reading: How it is read, one sentence.
         needs: A column without which the panel is not for this run.
     """
@@ -32,8 +31,6 @@ class Panel:
     y: str
     columns: Mapping[str, str]
     reading: str
-    second: Mapping[str, str] = field(default_factory=dict)
-    second_y: str = ""
     needs: str = ""
 
 
@@ -73,15 +70,21 @@ PANELS: dict[str, Panel] = {
          "completions/clipped_ratio": "cut at the limit"},
         "An answer that is missing, or is no candidate, is a wrong one.",
     ),
-    "policy": Panel(
-        "Entropy and distance to the backbone", "entropy, nats per token", {"entropy": "entropy"},
-        "Low entropy: rollouts are alike. High KL: the backbone's language is left.",
-        {"kl": "KL"}, "KL, nats per token",
+    "entropy": Panel(
+        "Entropy of the policy", "nats per token", {"entropy": "entropy"},
+        "Low entropy: the rollouts of a group are nearly the same.",
     ),
-    "updates": Panel(
-        "Updates", "% of tokens", {"clip_ratio/region_mean": "clipped"},
+    "kl": Panel(
+        "KL divergence from the backbone", "nats per token", {"kl": "KL"},
+        "High KL: the policy has left the backbone's language.",
+    ),
+    "clipping": Panel(
+        "Clipped ratios", "% of tokens", {"clip_ratio/region_mean": "clipped"},
         "A ratio can be clipped only where a generation has several updates.",
-        {"grad_norm": "gradient norm"}, "norm before clipping (no unit)",
+    ),
+    "gradient": Panel(
+        "Gradient norm", "norm before clipping (no unit)", {"grad_norm": "gradient norm"},
+        "Spikes follow from a division by a tiny spread of rewards, or from a large step.",
     ),
     "length": Panel(
         "Length of completions", "tokens",
@@ -90,16 +93,23 @@ PANELS: dict[str, Panel] = {
         "Reasoning that is padded or given up shows here.",
     ),
     "difficulty": Panel(
-        "Difficulty of what the curriculum serves", "mean of 1 - reward",
-        {"diagnosis/kept_difficulty": "kept", "diagnosis/returned_difficulty": "returned"},
-        "Returned queries were mastered; where they are hard again, they were forgotten.",
-        {"diagnosis/returned": "returned", "diagnosis/newly_mastered": "newly mastered"},
-        "% of visits",
+        "Difficulty of the queries served", "mean of 1 - reward (no unit)",
+        {"diagnosis/kept_difficulty": "not mastered before",
+         "diagnosis/returned_difficulty": "mastered before"},
+        "Where mastered queries are hard again, they were forgotten.",
+    ),
+    "visits": Panel(
+        "Mastered queries", "% of visits",
+        {"diagnosis/returned": "mastered before", "diagnosis/newly_mastered": "newly mastered"},
+        "Visits to mastered queries teach little.",
     ),
     "supervised": Panel(
-        "Supervised control", "loss, nats per token", {"loss": "loss"},
-        "Cross-entropy on the right answers.",
-        {"mean_token_accuracy": "token accuracy"}, "% of tokens", needs="mean_token_accuracy",
+        "Loss of the supervised control", "nats per token", {"loss": "loss"},
+        "Cross-entropy on the target completions.", needs="mean_token_accuracy",
+    ),
+    "token_accuracy": Panel(
+        "Token accuracy of the supervised control", "% of tokens",
+        {"mean_token_accuracy": "token accuracy"}, "Of the tokens of the target completions.",
     ),
 }  # fmt: skip
 
@@ -121,25 +131,16 @@ def was_measured(figure: go.Figure) -> bool:
 
 def draw(panel: Panel, log: pd.DataFrame, window: int) -> go.Figure:
     """One panel: each step faint, a moving mean over it."""
-    figure = styled_figure(panel.title, "step", panel.y)
-    left, right = dict(_found(panel.columns, log)), dict(_found(panel.second, log))
-    if not left or panel.needs not in (*log.columns, ""):
+    figure = styled_figure(panel.title, "optimizer step", panel.y)
+    shown = list(_found(panel.columns, log))
+    if not shown or panel.needs not in (*log.columns, ""):
         figure.add_annotation(text="not measured in this run", showarrow=False)
         return figure
-    axes = {**dict.fromkeys(left, "y"), **dict.fromkeys(right, "y2")}
-    for (column, axis), colour in zip(axes.items(), _COLOURS, strict=False):
-        _add_line(figure, log[column], {**left, **right}[column], axis, colour, window)
+    for (column, label), colour in zip(shown, cycle(_COLOURS)):
+        _add_line(figure, log[column].dropna(), label, colour, window)
     figure.update_yaxes(rangemode="tozero")
     if panel.y.startswith("%"):
         share_axis(figure, whole=False)
-    if right:
-        figure.update_layout(
-            yaxis2={"overlaying": "y", "side": "right", "title": panel.second_y,
-                    "rangemode": "tozero", "showgrid": False},
-            margin={"r": 70},
-        )  # fmt: skip
-        if panel.second_y.startswith("%"):
-            share_axis(figure, whole=False, selector={"overlaying": "y"})
     _mark_epochs(figure, log)
     return figure
 
@@ -154,24 +155,22 @@ def _found(columns: Mapping[str, str], log: pd.DataFrame) -> Iterator[tuple[str,
                 yield name, label or name.removeprefix(prefix)
 
 
-def _add_line(
-    figure: go.Figure, values: pd.Series, label: str, axis: str, colour: str, window: int
-) -> None:
-    shown = values.dropna()
-    steps = shown.index + 1
-    line = {"color": colour, "dash": "dot" if axis == "y2" else "solid"}
+def _add_line(figure: go.Figure, values: pd.Series, label: str, colour: str, window: int) -> None:
     figure.add_scatter(
-        x=steps, y=shown, yaxis=axis, mode="lines", line={**line, "width": 1}, opacity=0.35,
-        showlegend=False, hoverinfo="skip",
+        x=values.index + 1, y=values, mode="lines", line={"color": colour, "width": 1},
+        opacity=0.35, showlegend=False, hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
-        x=steps, y=shown.rolling(window, min_periods=1).mean(), yaxis=axis, name=label,
-        mode="lines", line={**line, "width": 2.5},
+        x=values.index + 1, y=values.rolling(window, min_periods=1).mean(), name=label,
+        mode="lines", line={"color": colour, "width": 2.5},
     )  # fmt: skip
 
 
 def _mark_epochs(figure: go.Figure, log: pd.DataFrame) -> None:
+    """Adds a line where an epoch begins; all at once, as each ``add_vline`` copies the others."""
     if "curriculum/epoch" in log:
         epochs = log["curriculum/epoch"].dropna()
-        for row in epochs.index[epochs.diff() > 0]:
-            figure.add_vline(x=row + 1, line={"dash": "dot", "color": BEFORE, "width": 1})
+        line = {"type": "line", "xref": "x", "yref": "y domain", "y0": 0, "y1": 1,
+                "line": {"dash": "dot", "color": BEFORE, "width": 1}}  # fmt: skip
+        starts = epochs.index[epochs.diff() > 0] + 1
+        figure.update_layout(shapes=[{**line, "x0": at, "x1": at} for at in starts])

@@ -140,7 +140,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _label_width(axis: Axis | None) -> str:
-    """Width of a vertical axis' labels as CSS; without an axis, a margin for labels below."""
-    labels = [line for tick in axis.ticks for line in tick.lines] if axis else []
+def _label_width(axis: Axis) -> str:
+    """Width of a vertical axis' labels as CSS."""
+    labels = [line for tick in axis.ticks for line in tick.lines]
     return f"min({max(map(len, labels), default=0) + 2}ch,11rem)"

@@ -14,39 +14,33 @@ import plotly.graph_objects as go
 BEFORE, AFTER, ACCENT, QUIET = "#9aa5b1", "#2563eb", "#d97706", "#cbd5e1"
 
 
+#: What all plots share.
+LOOKS = {
+    "template": "plotly_white",
+    "font": {"family": "Inter, Helvetica, Arial, sans-serif", "size": 14},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    "margin": {"l": 70, "r": 30, "t": 90, "b": 60},
+}
+
+
 def styled_figure(title: str, x: str, y: str) -> go.Figure:
     """An empty figure in the style that all plots share."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        title=title,
-        xaxis_title=x,
-        yaxis_title=y,
-        font={"family": "Inter, Helvetica, Arial, sans-serif", "size": 14},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
-        margin={"l": 70, "r": 30, "t": 90, "b": 60},
-    )
-    return figure
+    return go.Figure(layout={**LOOKS, "title": title, "xaxis_title": x, "yaxis_title": y})
 
 
-def share_axis(figure: go.Figure, whole: bool = True, **axis: Any) -> None:
-    """Labels a vertical axis of shares in percent and keeps it between 0 and 100 %.
+def share_axis(figure: go.Figure, whole: bool = True) -> None:
+    """Labels the vertical axes of shares in percent and keeps them between 0 and 100 %.
 
     Args:
-        figure: Whose axis.
-        whole: Whether it always shows 0 to 100 %, not only as much as there is.
-        axis: Further settings; ``selector`` or ``row`` and ``col`` pick one axis of several.
+        figure: Whose axes.
+        whole: Whether they always show 0 to 100 %, not only as much as there is.
     """
     limits = {"range": [0, 1]} if whole else {"rangemode": "tozero"}
-    figure.update_yaxes(tickformat=".0%", minallowed=0, maxallowed=1, **limits, **axis)
+    figure.update_yaxes(tickformat=".0%", minallowed=0, maxallowed=1, **limits)
 
 
 def whiskers(
-    values: Iterable[float],
-    intervals: Iterable[Sequence[float]],
-    color: str | None = "#475569",
-    thickness: float = 1.2,
-    width: float | None = None,
+    values: Iterable[float], intervals: Iterable[Sequence[float]], color: str | None = "#475569"
 ) -> dict[str, Any]:
     """Error bars that reach from a value to both ends of its interval.
 
@@ -54,8 +48,6 @@ def whiskers(
         values: Where the bars begin.
         intervals: Low and high end for each value.
         color: Of the bars; None takes that of what they are on.
-        thickness: Of their lines.
-        width: Of the strokes at their ends; None leaves it to Plotly.
     """
     pairs = [*zip(values, intervals, strict=True)]
     return {
@@ -64,9 +56,38 @@ def whiskers(
         "array": [high - value for value, (_, high) in pairs],
         "arrayminus": [value - low for value, (low, _) in pairs],
         "color": color,
-        "thickness": thickness,
-        "width": width,
+        "thickness": 1.4,
     }
+
+
+def _grouped_bars(
+    figure: go.Figure, series: Mapping[str, tuple[str, Mapping[str, tuple[float, Any]]]]
+) -> go.Figure:
+    """Adds bars of shares with intervals, grouped by category.
+
+    Args:
+        figure: What they are added to.
+        series: Name -> colour, and category -> share and interval (None for none).
+    """
+    for name, (colour, bars) in series.items():
+        values = [value for value, _ in bars.values()]
+        ends = [interval or (value, value) for value, interval in bars.values()]
+        figure.add_bar(
+            x=list(bars), y=values, name=name, marker_color=colour, error_y=whiskers(values, ends)
+        )
+    figure.update_layout(barmode="group")
+    share_axis(figure)
+    return figure
+
+
+def _stacked_bars(
+    figure: go.Figure, names: Any, series: Mapping[str, tuple[Any, str]]
+) -> go.Figure:
+    """Adds bars of counts, stacked: name -> counts and colour."""
+    for name, (counts, colour) in series.items():
+        figure.add_bar(x=names, y=counts, name=name, marker_color=colour)
+    figure.update_layout(barmode="stack")
+    return figure
 
 
 def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
@@ -117,47 +138,37 @@ def learning_curve(log: pd.DataFrame, per_step: int, window: int) -> go.Figure:
 
 def accuracy_by_type(metrics: Mapping[str, Any]) -> go.Figure:
     """Accuracy by query type, before and after, with intervals."""
-    figure = styled_figure(
-        f"Accuracy on the {metrics['run']['split']} split", "query type", "accuracy, % of queries"
-    )
-    for name, colour in (("before", BEFORE), ("after", AFTER)):
-        rows = {"overall": metrics[name], **metrics[name]["by_type"]}
-        values = [row["accuracy"] for row in rows.values()]
-        figure.add_bar(
-            x=[f"{kind}<br>n={row['n']}" for kind, row in rows.items()],
-            y=values,
-            name=f"{name} fine-tuning",
-            marker_color=colour,
-            error_y=whiskers(values, [row["interval"] for row in rows.values()]),
-        )
-    figure.update_layout(barmode="group")
-    share_axis(figure)
-    return figure
+    title = f"Accuracy on the {metrics['run']['split']} split"
+    series = {
+        f"{name} fine-tuning": (colour, {
+            f"{kind}<br>n={row['n']}": (row["accuracy"], row["interval"])
+            for kind, row in {"overall": metrics[name], **metrics[name]["by_type"]}.items()
+        })
+        for name, colour in (("before", BEFORE), ("after", AFTER))
+    }  # fmt: skip
+    return _grouped_bars(styled_figure(title, "query type", "accuracy, % of queries"), series)
 
 
 def curriculum_by_epoch(epochs: pd.DataFrame) -> go.Figure:
-    """Queries that each epoch visits, and how hard they were when it began."""
-    figure = styled_figure("Curriculum", "epoch", "queries")
+    """Queries that each epoch visits, and how hard they were when it began, as shares."""
+    figure = styled_figure("Curriculum", "epoch", "% of training queries; mean difficulty, %")
     if epochs.empty:
         figure.add_annotation(text="no curriculum: trained on answers", showarrow=False)
         return figure
+    names, queries = epochs["epoch"].map(str).tolist(), epochs["active"] + epochs["mastered"]
     for column, name, colour in (
-        ("active", "still to be learned", AFTER),
+        ("active", "not mastered", AFTER),
         ("mastered", "mastered, set aside", QUIET),
-        ("reviewed", "looked at again", ACCENT),
+        ("reviewed", "visited again", ACCENT),
     ):
-        figure.add_bar(x=epochs["epoch"], y=epochs[column], name=name, marker_color=colour)
+        figure.add_bar(x=names, y=epochs[column] / queries, name=name, marker_color=colour)
     figure.add_scatter(
-        x=epochs["epoch"], y=epochs["mean_difficulty"], name="mean difficulty", yaxis="y2",
-        mode="lines+markers", line_color="#111827",
+        x=names, y=epochs["mean_difficulty"], name="mean difficulty", mode="lines+markers",
+        line_color="#111827",
     )  # fmt: skip
-    figure.update_layout(
-        barmode="group",
-        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1], "title": "mean difficulty, %",
-                "tickformat": ".0%", "showgrid": False},
-        margin={"r": 70},
-    )  # fmt: skip
-    figure.update_xaxes(dtick=1)
+    figure.update_layout(barmode="group")
+    figure.update_xaxes(type="category")
+    share_axis(figure)
     return figure
 
 
@@ -167,14 +178,10 @@ SPLIT_COLOURS = {"train": AFTER, "validation": ACCENT, "test": BEFORE}
 
 def queries_by_type(counts: pd.DataFrame) -> go.Figure:
     """Queries by type and number of conditions, stacked by split."""
-    figure = styled_figure(
-        "Queries by type and number of conditions", "query type and number of conditions", "queries"
-    )
+    figure = styled_figure("Queries", "query type and number of conditions", "queries")
     names = [f"{row.query_type}<br>{row.conditions}" for row in counts.itertuples(index=False)]
-    for split, colour in SPLIT_COLOURS.items():
-        figure.add_bar(x=names, y=counts[split], name=split, marker_color=colour)
-    figure.update_layout(barmode="stack")
-    return figure
+    splits = {split: (counts[split], colour) for split, colour in SPLIT_COLOURS.items()}
+    return _stacked_bars(figure, names, splits)
 
 
 def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
@@ -201,13 +208,8 @@ def conditions_confirmed(counts: pd.DataFrame) -> go.Figure:
         figure.add_annotation(text="no query states a condition", showarrow=False)
         return figure
     missing = counts["stated"] - counts["confirmed"]
-    for name, values, colour in (
-        ("confirmed", counts["confirmed"], AFTER),
-        ("not confirmed", missing, QUIET),
-    ):
-        figure.add_bar(x=counts["relation"], y=values, name=name, marker_color=colour)
-    figure.update_layout(barmode="stack")
-    return figure
+    shown = {"confirmed": (counts["confirmed"], AFTER), "not confirmed": (missing, QUIET)}
+    return _stacked_bars(figure, counts["relation"], shown)
 
 
 def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
@@ -228,22 +230,16 @@ def degree_distributions(degrees: pd.DataFrame) -> go.Figure:
 
 def beside_baselines(metrics: Mapping[str, Any]) -> go.Figure:
     """Accuracy of the policy before and after beside answers that need no language model."""
-    figure = styled_figure(
-        "Compared with methods without a language model", "method", "accuracy, % of queries"
-    )
     rows = {**metrics["baselines"], "before": metrics["before"], "after": metrics["after"]}
     colours = {"before": BEFORE, "after": AFTER}
+    series = {}
     for name, row in rows.items():
-        low, high = row.get("interval", (row["accuracy"], row["accuracy"]))
-        figure.add_bar(
-            x=[f"{name}<br>n={row['n']}" if "n" in row else f"{name}<br>expected"],
-            y=[row["accuracy"]],
-            marker_color=colours.get(name, QUIET),
-            showlegend=False,
-            error_y=whiskers([row["accuracy"]], [(low, high)]),
-        )  # fmt: skip
-    share_axis(figure)
-    return figure
+        label = f"{name}<br>" + (f"n={row['n']}" if "n" in row else "expected")
+        bar = {label: (row["accuracy"], row.get("interval"))}
+        series[name] = (colours.get(name, QUIET), bar)
+    title = "Compared with methods without a language model"
+    figure = _grouped_bars(styled_figure(title, "method", "accuracy, % of queries"), series)
+    return figure.update_layout(barmode="overlay", showlegend=False)
 
 
 def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
@@ -253,20 +249,16 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         tasks: Task -> metric -> its row, see ``reporting.abilities.changes``; a task is shown by
             its first metric.
     """
-    figure = styled_figure(
-        "Other abilities (whiskers: interval of the change)", "task and metric", "score, %"
-    )
-    firsts = {name: next(iter(metrics.items())) for name, metrics in tasks.items()}
-    names = [f"{name}<br>{metric}, n={row['n']}" for name, (metric, row) in firsts.items()]
-    rows = [row for _, row in firsts.values()]
-    figure.add_bar(x=names, y=[row["before"] for row in rows], name="before", marker_color=BEFORE)
-    figure.add_bar(
-        x=names, y=[row["after"] for row in rows], name="after", marker_color=AFTER,
-        error_y=whiskers([row["change"] for row in rows], [row["interval"] for row in rows]),
-    )  # fmt: skip
-    figure.update_layout(barmode="group")
-    share_axis(figure)
-    return figure
+    before, after = {}, {}
+    for task, metrics in tasks.items():
+        metric, row = next(iter(metrics.items()))
+        name = f"{task}<br>{metric}, n={row['n']}"
+        shift = row["after"] - row["change"]
+        before[name] = (row["before"], None)
+        after[name] = (row["after"], [end + shift for end in row["interval"]])
+    title = "Other abilities (whiskers: interval of the change)"
+    figure = styled_figure(title, "task and metric", "score, %")
+    return _grouped_bars(figure, {"before": (BEFORE, before), "after": (AFTER, after)})
 
 
 def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
@@ -296,31 +288,25 @@ def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
 
 def next_item_choices(report: Mapping[str, Any]) -> go.Figure:
     """Hit@1, NDCG@10 and Hit@10 of every model on the same choices, with intervals."""
-    size, users = report["candidates"], report["users"]
-    figure = styled_figure(
-        f"Next item among {size} ({users} users)", "model", "Hit and NDCG (0 to 1)"
-    )
-    models = report["models"]
-    colours = {"hit@1": AFTER, "ndcg@10": ACCENT, "hit@10": QUIET}
-    for name, colour in colours.items():
-        shown = [model for model, measures in models.items() if name in measures]
-        rows = [models[model][name] for model in shown]
-        figure.add_bar(
-            x=shown, y=[row["mean"] for row in rows], name=name, marker_color=colour,
-            error_y=whiskers([row["mean"] for row in rows], [row["interval"] for row in rows]),
-        )  # fmt: skip
-    figure.add_hline(y=1 / size, line_dash="dot", line_color="#111827")
-    figure.update_layout(barmode="group")
-    figure.update_yaxes(range=[0, 1])
-    return figure
+    size, models = report["candidates"], report["models"]
+    title = f"Next item among {size} ({report['users']} users)"
+    series = {
+        name: (colour, {
+            model: (measures[name]["mean"], measures[name]["interval"])
+            for model, measures in models.items() if name in measures
+        })
+        for name, colour in {"hit@1": AFTER, "ndcg@10": ACCENT, "hit@10": QUIET}.items()
+    }  # fmt: skip
+    figure = _grouped_bars(styled_figure(title, "model", "Hit and NDCG, %"), series)
+    return figure.add_hline(y=1 / size, line_dash="dot", line_color="#111827")
 
 
 def ranker_features(importances: Mapping[str, float], most: int = 25) -> go.Figure:
-    """What the features are worth to the ranker of retrieval, the most useful ones."""
-    told = list(importances.items())[:most][::-1]
-    figure = styled_figure("What the ranker goes by", "share of the gain", "")
-    names = [name.replace("_", " ") for name, _ in told]
-    figure.add_bar(x=[share for _, share in told], y=names, orientation="h", marker_color=AFTER)
+    """The most important features of the ranker, by their share of its total gain."""
+    shown = list(importances.items())[:most][::-1]
+    figure = styled_figure("Feature importance of the ranker", "% of the gain", "feature")
+    names = [name.replace("_", " ") for name, _ in shown]
+    figure.add_bar(x=[share for _, share in shown], y=names, orientation="h", marker_color=AFTER)
     figure.update_layout(margin={"l": 190}, height=650)
     figure.update_xaxes(tickformat=".0%")
     return figure
@@ -328,21 +314,15 @@ def ranker_features(importances: Mapping[str, float], most: int = 25) -> go.Figu
 
 def found_by_cut(report: Mapping[str, Any]) -> go.Figure:
     """Recall over the whole catalogue by length of the list, for each system."""
-    figure = styled_figure(
-        "Right items found in the whole catalogue", "length of the list", "recall"
-    )
     systems = {"graph": (report["overall"], AFTER), "bm25": (report["bm25"], BEFORE),
                "popularity": (report["popularity"], QUIET)}  # fmt: skip
-    for name, (row, color) in systems.items():
-        cuts = [key for key in row if key.startswith("recall@")]
-        bars = whiskers([row[c] for c in cuts], [row["intervals"][c] for c in cuts])
-        figure.add_bar(
-            x=[c.removeprefix("recall@") for c in cuts],
-            y=[row[c] for c in cuts],
-            error_y=bars,
-            name=name,
-            marker_color=color,
-        )
+    series = {
+        name: (colour, {
+            cut.removeprefix("recall@"): (row[cut], row["intervals"][cut])
+            for cut in row if cut.startswith("recall@")
+        })
+        for name, (row, colour) in systems.items()
+    }  # fmt: skip
+    figure = styled_figure("Retrieval from the whole catalogue", "length of the list", "recall, %")
     figure.update_xaxes(type="category")
-    share_axis(figure)
-    return figure
+    return _grouped_bars(figure, series)

@@ -11,8 +11,8 @@ nodes = LazyModule("rerec_pipeline.pipelines.diagnosis.nodes")
 
 #: Plots of the page, by the names of ``reporting.diagnosis_plots.PANELS``.
 PANELS = (
-    *("reward", "groups", "terms", "variance", "penalty", "form", "policy", "updates", "length"),
-    *("difficulty", "supervised"),
+    *("reward", "groups", "terms", "variance", "penalty", "form", "entropy", "kl", "clipping"),
+    *("gradient", "length", "difficulty", "visits", "supervised", "token_accuracy"),
 )
 
 #: Answers are scored again, by the very nodes of the evaluation: scores are not kept in files.
