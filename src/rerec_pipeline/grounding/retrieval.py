@@ -269,7 +269,11 @@ class Retriever:
         item = np.concatenate([np.empty(0, np.int64), *pools]).astype(np.int64)
         if not len(item):
             return np.empty((0, len(FEATURES)), dtype=np.float32)
-        plain = self._plain(asked, row, item)
+        # Several lists of one request that follow each other are described together.
+        new = [n == 0 or request is not asked[n - 1] for n, request in enumerate(asked)]
+        owner = np.cumsum(new) - 1
+        distinct = [request for request, first in zip(asked, new, strict=True) if first]
+        plain = self._plain(distinct, owner[row], item)
         starts = np.cumsum([0, *sizes])[:-1]
         filled = sizes > 0
         behind, ranks = [], []
