@@ -90,7 +90,7 @@ def transcripts() -> None:
 
 
 def pipelines() -> None:
-    """The graph of all pipelines, from a static build of kedro viz."""
+    """The stages as boxes, from a static build of kedro viz."""
     subprocess.run([sys.executable, "-m", "kedro", "viz", "build"], cwd=PROJECT, check=True)
     index = PROJECT / "build/index.html"
     settings = json.dumps(json.dumps(VIZ))
@@ -99,8 +99,8 @@ def pipelines() -> None:
     handler = functools.partial(Quiet, directory=PROJECT / "build")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/?pid=rft&expandAllPipelines=true"
-    shoot(url, IMAGES / "pipeline.png", (1000, 1900), 15000)
+    url = f"http://127.0.0.1:{server.server_port}/?pid=__default__"
+    shoot(url, IMAGES / "pipeline.png", (1000, 1000), 15000)
     server.shutdown()
     shutil.rmtree(PROJECT / "build")
 

@@ -51,7 +51,7 @@ def kedro(monkeypatch):
         ("--params split=train", "split: Input should be 'validation' or 'test', got 'train'"),
         ("--pipelines rtf", "--pipelines: there is no pipeline called 'rtf'; did you mean rft?"),
         ("--pipelines rft --to-nodes fine_tun", "--to-nodes: there is no node in this pipeline "
-         "called 'fine_tun'; did you mean fine_tune?"),
+         "called 'fine_tun'; did you mean rft.fine_tune?"),
         ("--to-outputs polcy", "did you mean policy?"),
         ("--from-inputs promts", "did you mean prompts?"),
         ("--tags trainign", "--tags: there is no tag in this pipeline called 'trainign'"),
@@ -63,6 +63,11 @@ def test_a_mistake_is_one_message(kedro, words, said):
     assert done.exit_code == 1
     assert done.output.startswith("Error: ") and said in done.output
     assert len(done.output.splitlines()) <= 3 and "Traceback" not in done.output
+
+
+def test_a_node_may_be_named_without_its_stage(kedro):
+    done = kedro("--to-nodes", "fine_tune,evaluation.answer_before", "--params", "seed=-1")
+    assert "seed: Input should be greater" in done.output
 
 
 def test_the_traceback_is_shown_when_it_is_asked_for(kedro, monkeypatch):

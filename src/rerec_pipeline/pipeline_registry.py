@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.pipelines import (
     abilities,
@@ -20,6 +20,7 @@ from rerec_pipeline.pipelines import (
     score_choices,
     transfer,
 )
+from rerec_pipeline.pipelines.stages import stage_of
 
 #: What fine-tuning and evaluation need that is the same for all variants and seeds; an experiment
 #: makes it once (``groundwork``), and everything else for each of its cells (``cell``).
@@ -44,7 +45,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     found = upstream + retrieval.create_pipeline()
     whole = tuned + found + evaluation.create_pipeline()
     shared = found + whole.to_outputs(*SHARED)
-    return {
+    registered = {
         "__default__": whole,
         "data_engineering": data,
         "graph_modeling": graph_modeling.create_pipeline(),
@@ -65,3 +66,21 @@ def register_pipelines() -> dict[str, Pipeline]:
         "next_item": next_item.create_baselines_pipeline() + next_item.create_pipeline(),
         "transfer": upstream + transfer.create_pipeline(),
     }
+    return {name: _in_boxes(pipeline) for name, pipeline in registered.items()}
+
+
+def _in_boxes(pipeline: Pipeline) -> Pipeline:
+    """Puts the nodes of each stage into a namespace, which Kedro-Viz shows as a box that opens.
+
+    Names of data sets stay as they are. A node is called ``<stage>.<name>``; ``kedro run`` takes
+    the short name, too.
+    """
+    stages: dict[str | None, list[Node]] = {}
+    for node in pipeline.nodes:
+        stage = None if node.namespace else stage_of(node)
+        stages.setdefault(stage, []).append(node)
+    boxes = (
+        Pipeline(nodes, namespace=stage, prefix_datasets_with_namespace=False)
+        for stage, nodes in stages.items()
+    )
+    return sum(boxes, Pipeline([]))

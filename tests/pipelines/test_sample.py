@@ -249,6 +249,8 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
         "diagnosis",
     } <= names
     assert set(graph["layers"]) == LAYERS
+    boxes = {n["name"] for n in graph["nodes"] if n["type"] == "modularPipeline"}
+    assert boxes == {"data_engineering", "graph_modeling", "retrieval", "rft", "evaluation"}
     tasks = {n["name"] for n in graph["nodes"] if n["type"] == "task"}
     assert {"build_task", "build_reward", "prepare_backbone", "fine_tune"} <= tasks
     shown = {n["name"]: n["id"] for n in graph["nodes"] if n["type"] == "data"}

@@ -54,12 +54,17 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 def _check_names(options: dict[str, Any]) -> None:
     """Makes sure that pipelines, nodes and data sets that the command line names exist.
 
+    A node may be named without its stage.
+
     Raises:
         BadParameterError: If one does not.
     """
     asked = [*filter(None, [options["pipeline"], *(options["pipelines"] or [])])]
     _check("--pipelines", "pipeline", asked, pipelines.keys())
     whole = sum((pipelines[name] for name in asked or ["__default__"]), Pipeline([]))
+    short = {node.name.rsplit(".", 1)[-1]: node.name for node in whole.nodes}
+    for option in ("node_names", "from_nodes", "to_nodes"):
+        options[option] = [short.get(name, name) for name in options[option] or ()]
     nodes = {node.name for node in whole.nodes}
     tags = {tag for node in whole.nodes for tag in node.tags}
     for option, what, key, known in (

@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rerec_pipeline import processes
+from rerec_pipeline.pipelines.stages import stage_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class SummaryHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Counts the nodes of each stage."""
-        self._nodes = Counter(map(_stage, pipeline.nodes))
+        self._nodes = Counter(map(stage_of, pipeline.nodes))
         self._left = self._nodes.copy()
         self._seconds = defaultdict(float)
 
@@ -43,7 +44,7 @@ class SummaryHooks:
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Says that a stage is done when its last node is."""
-        stage = _stage(node)
+        stage = stage_of(node)
         self._seconds[stage] += time.monotonic() - self._began
         self._left[stage] -= 1
         if not self._left[stage] and processes.is_main():
@@ -113,12 +114,6 @@ class SummaryHooks:
         if "abilities_report" in made:
             for task, metrics in catalog.load("abilities_report")["tasks"].items():
                 yield from (_ability(task, metric, row) for metric, row in metrics.items())
-
-
-def _stage(node: Node) -> str:
-    """The package that defines a node, e.g. ``graph_modeling``."""
-    module: list[str] = node.func.__module__.split(".")
-    return module[-2] if module[:2] == ["rerec_pipeline", "pipelines"] else module[-1]
 
 
 def _ability(task: str, metric: str, row: dict[str, Any]) -> str:

@@ -33,6 +33,12 @@ class TrainingProgress(ProgressCallback):
         super().__init__()
         self.shown = tuple(shown)
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Opens the bar, under a title."""
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description("Training")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Puts the latest values beside the bar."""
         if state.is_world_process_zero and self.training_bar is not None and logs:

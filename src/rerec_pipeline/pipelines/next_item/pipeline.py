@@ -78,13 +78,13 @@ def create_pipeline() -> Pipeline:
                 asking.answer_before,
                 [*_ASKED, *BACKBONE, "params:evaluation"],
                 "next_item_answers_before",
-                name="choose_before",
+                name="choose_before", namespace="next_item",
             ),
             Node(
                 asking.answer_after,
                 [*_ASKED, "policy", "params:rft", "params:evaluation"],
                 "next_item_answers_after",
-                name="choose_after",
+                name="choose_after", namespace="next_item",
             ),
             Node(
                 nodes.report_choices,
