@@ -1,5 +1,6 @@
 """Three independent choices, laid over defaults, and validated before anything runs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,32 @@ class TestTraces:
     def test_its_place_is_relative_to_the_project(self):
         rft = parameters(variant="sft_traces", rft={"sft": {"traces": "README.md"}})["rft"]
         assert rft.sft.traces == (PROJECT / "README.md").as_posix()
+
+
+class TestOnePlace:
+    """A choice counts for parameters and for the catalog, whatever file it stands in."""
+
+    @pytest.mark.parametrize("file", ["parameters.yml", "globals.yml"])
+    def test_of_choices_in_conf_local(self, tmp_path, file):
+        shutil.copytree(PROJECT / "conf/base", tmp_path / "conf/base")
+        (tmp_path / "conf/local").mkdir()
+        (tmp_path / "conf/local" / file).write_text(
+            "{variant: grpo, dataset: sample_book, seed: 3}"
+        )
+        for runtime, variant in (({}, "grpo"), ({"variant": "rloo"}, "rloo")):
+            loader = ChoicesConfigLoader(
+                str(tmp_path / "conf"), base_env="base", default_run_env="local",
+                runtime_params=runtime,
+                merge_strategy={"parameters": "soft", "globals": "soft"},
+            )  # fmt: skip
+            policy = loader["catalog"]["training_log"]["filepath"]
+            assert f"/sample_book/tiny/{variant}/seed-3/" in policy
+            rft = loader["parameters"]["rft"]
+            assert rft.checkpoint_dir.endswith(f"/sample_book/tiny/{variant}/seed-3/checkpoints")
+            assert loader["parameters"]["variant"] == variant
+            assert rft.curriculum.seed == loader["parameters"]["seed"] == 3
+            assert rft.advantage.w_penalty == 0.0
+            assert loader["globals"]["engines"]["duckdb"]["backend"] == "duckdb"
 
 
 class TestValidation:

@@ -17,6 +17,9 @@ class ChoicesConfigLoader(OmegaConfigLoader):
     Blocks of data sets, backbones and variants stand in ``conf/base/parameters/``; those that a
     run chooses are laid over the defaults, the command line over everything. A wrong parameter
     stops the run here, before data is read or a model is loaded.
+
+    Choices may stand in ``globals.yml`` or ``parameters.yml`` of any environment, or on the command
+    line; the catalog's paths are made of what the parameters of the run say in the end.
     """
 
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
@@ -27,9 +30,15 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         super().__init__(conf_source, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
+        if key == "catalog":
+            _ = self["parameters"]
         if key != "parameters" or key in self:
             return super().__getitem__(key)
         self._defaults = super().__getitem__(key)
+        chosen = {name: self._defaults.get(name, value) for name, value in self._globals.items()}
+        if chosen != self._globals:  # what refers to a choice has been filled in with another
+            self["globals"], self._globals_oc = chosen, None
+            self._defaults = super().__getitem__(key)
         self[key] = compose(self._defaults, self.runtime_params or {}, self.project_root)
         return super().__getitem__(key)
 

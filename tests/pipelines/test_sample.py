@@ -289,7 +289,7 @@ class TestDiagnosis:
         assert said.startswith(f"Accuracy went from {before:.3f} to {after:.3f}: ")
         assert report["findings"]["no_spread"]["value"] < 1
         assert report["run"] == metrics["run"]
-        assert len(report["findings"]) + len(report["not_measured"]) == 16
+        assert len(report["findings"]) + len(report["not_measured"]) == 17
 
     def test_the_page_shows_gains_and_losses(self, diagnosed):
         report = json.loads((diagnosed / "diagnosis.json").read_text())

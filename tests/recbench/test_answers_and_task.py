@@ -40,12 +40,25 @@ EXAMPLE = Example("e-0", "explicit", [], truth=0, candidates=(3, 0, 1, 2))
         ("Toy Story (1995)", None),
         ("", None),
         (r"\boxed{line" + "\n" + "break}", "line\nbreak"),
+        (r"\boxed{;}", None),  # nothing but separators, spaces, controls, direction marks
+        (r"\boxed{ ; ;\text{}}", None),
+        (r"\boxed{\boxed{}}", None),
+        (r"\boxed{{}}", None),
+        (r"\boxed{A \boxed{}}", r"A \boxed{}"),
+        (r"\boxed{\text{ ; }}", None),
+        ("\\boxed{\0\u200f\u202e\u200b\ufeff}", None),
+        (r"\boxed{A} or \boxed{;}", "A"),
+        (r"\boxed{____}", "____"),  # no title, but an answer: a wrong one
     ],
 )
 def test_boxes(text, content):
     answer = read_answer(text)
     assert answer.content == content
     assert answer.boxed == (content is not None)
+    if content is not None:
+        start, end = answer.span
+        assert text[start:].startswith("\\boxed{") and text[:end].endswith("}")
+        assert content in text[start:end]
 
 
 @pytest.mark.parametrize("title", ["A}", "{A", r"\text{Y}", r"\boxed{Y}", "A}{B"])
@@ -86,6 +99,37 @@ def test_grading(text, ranked, correct):
     graded = TASK.grade([text], [EXAMPLE])
     assert graded.correct.tolist() == [correct]
     assert graded.boxed.tolist() == ["box{" in text.replace("ed", "")]
+
+
+class TestTitlesThatTwoItemsHave:
+    TASK = RecTask(
+        Catalogue(
+            range(6),
+            ["Sabrina (1954)", "Sabrina (1995)", "Heat", "Heat (1995)", "Emma", "Emma"],
+        ),
+        WORDING,
+    )
+
+    @pytest.mark.parametrize(
+        ("title", "listed", "ranked"),
+        [
+            ("Sabrina", (1, 3), 1),  # only one of them is on the list
+            ("sabrina", (0, 3), 0),
+            ("Sabrina", (0, 1), -1),  # both are
+            ("Sabrina", (3,), -1),  # none is
+            ("Sabrina (1954)", (1, 3), -1),  # a year says which one is meant
+            ("Heat", (3, 0), 3),  # on the list it can only be this one
+            ("Heat", (2, 3), 2),  # the closest reading
+            ("Emma", (5, 0), 5),
+            ("Emma", (4, 5), -1),
+        ],
+    )
+    def test_the_list_comes_first(self, title, listed, ranked):
+        example = Example("q", "explicit", [], truth=listed[0], candidates=listed)
+        graded = self.TASK.grade([f"\\boxed{{{title}}}"], [example])
+        assert graded.ranked.tolist() == [[ranked]]
+        assert graded.listed.tolist() == [list(listed)]
+        assert graded.correct.tolist() == [ranked == listed[0]]
 
 
 def test_several_completions_are_padded():
@@ -161,6 +205,24 @@ class TestPenalisedParagraphs:
 
     def test_only_the_last_box_is_the_answer(self):
         assert self.penalised(r"First \boxed{Toy Story 2}", r"\boxed{Toy Story 2}") == [0]
+
+    def test_a_box_that_is_never_closed_is_not_the_answer(self):
+        """What is left aside is the paragraph that was read, not the last that begins a box."""
+        assert self.penalised(
+            "Toy Story 2 fits.",
+            r"So Toy Story 2: \boxed{Toy Story 2}.",
+            r"Yes, Toy Story 2: \boxed{Toy",
+        ) == [0, 2]
+
+    def test_a_box_over_several_lines_is_left_aside_whole(self):
+        assert self.penalised("Toy Story 2.", "\\boxed{", "Toy Story 2", "}", "Toy Story 2!") == [
+            0,
+            4,
+        ]
+
+    @pytest.mark.parametrize("title", ["_", "____", "\U0001f600", "?!", "~", "(1995)"])
+    def test_an_answer_without_a_word_is_brought_up_nowhere(self, title):
+        assert self.penalised("____ _ (1996)", f"\\boxed{{{title}}}") == []
 
     def test_an_unknown_title_is_followed_as_written(self):
         assert self.penalised("Great Voyage might do.", "Toy Story.", r"\boxed{Great Voyage}") == [

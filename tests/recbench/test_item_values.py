@@ -7,8 +7,9 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.parameters import RewardParameters
 from rerec_pipeline.pipelines.rft.nodes import build_reward
 from rerec_pipeline.recbench.tables import item_values
-from rerec_pipeline.recbench.task import PromptWording, RecTask
+from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import Catalogue
+from tests.conftest import data_parameters
 
 CATALOGUE = Catalogue([1, 2], ["A", "B"], ["x", "7"])
 
@@ -42,7 +43,6 @@ def test_a_term_finds_them_under_the_name_in_conf(tmp_path, suffix):
     file = tmp_path / f"seen.{suffix}"
     table = pd.DataFrame({"item": ["x", "7"], "seen": [5.0, 6.0]})
     table.to_csv(file, index=False) if suffix == "csv" else table.to_parquet(file)
-    wording = PromptWording(system="", user="{query}{candidates}", history="{titles}", separator="")
     graph = pd.DataFrame({"item_id": [1], "relation": ["r"], "value": ["v"]})
     import torch
 
@@ -50,7 +50,7 @@ def test_a_term_finds_them_under_the_name_in_conf(tmp_path, suffix):
     for name, path in (("seen", file), ("other", tmp_path / "none.csv")):
         given = RewardParameters(k=1, no_box_ndcg=-0.5, weights=weights, data={name: str(path)})
         embeddings = {"items": torch.eye(2)}
-        task = RecTask(CATALOGUE, wording)
+        task = RecTask(CATALOGUE, data_parameters().prompt)
         if name == "other":
             with pytest.raises(BadInputError, match="none.csv: there is no such file"):
                 build_reward(task, graph, embeddings, given)

@@ -32,6 +32,7 @@ HEALTHY = {
     "diagnosis/paid/ndcg": 0.4, "diagnosis/paid/qas": 0.1,
     "diagnosis/variance_share/ndcg": 0.8, "diagnosis/variance_share/qas": 0.2,
     "diagnosis/push_on_penalised": 0.2, "diagnosis/not_boxed": 0.0, "diagnosis/not_listed": 0.0,
+    "diagnosis/largest_advantage": 3.0,
     "diagnosis/reward_of_right": 1.4, "diagnosis/reward_of_wrong": 0.1,
     "diagnosis/returned": 0.25, "diagnosis/forgotten": 0.1,
     "curriculum/epoch": np.repeat([0.0, 1.0], STEPS // 2),
@@ -69,6 +70,10 @@ SPEAKING = {
     "shaping_variance": ({"diagnosis/variance_share/qas": 0.6}, "made 60% of the variance"),
     "penalty_push": (
         {"diagnosis/push_on_penalised": 0.9}, "20% of the tokens, had 90% of all advantages",
+    ),
+    "largest_advantage": (
+        {"diagnosis/largest_advantage": np.repeat([30.0, 150.0], STEPS // 2)},
+        "was 90.0 on average and 150.0 at most, in absolute value",
     ),
     "not_boxed": (
         {"diagnosis/not_boxed": np.repeat([0.0, 0.2], STEPS // 2)},

@@ -100,6 +100,23 @@ def test_bad_arguments():
         group_statistics(torch.zeros(4), 2, "median")
 
 
+def test_a_floor_for_the_divisor_by_hand():
+    """Rewards .30 and .30 + 2e-4: sample std 1.4e-4, with EPSILON the divisor is 2.4e-4."""
+    rewards = torch.tensor([0.3, 0.3002, 1.0, 0.0], dtype=torch.float64)
+    nothing = torch.zeros((4, 1), dtype=torch.bool)
+    plain = reasoning_aware_advantages(rewards, nothing, 2, 0.3)
+    assert plain[:, 0].tolist() == pytest.approx([-0.4142, 0.4142, 0.7070, -0.7070], abs=1e-3)
+    everything = ~nothing  # the penalty of .09, divided by 2.4e-4
+    unbounded = reasoning_aware_advantages(rewards, everything, 2, 0.3)
+    assert unbounded[0, 0] == pytest.approx(-0.0901 / 2.414e-4, rel=1e-3)
+    floored = reasoning_aware_advantages(rewards, everything, 2, 0.3, min_std=0.1)
+    assert floored[0, 0] == pytest.approx(-0.0901 / 0.1001, rel=1e-3)
+    # a group whose rewards differ by more is as before
+    assert torch.equal(floored[2:], unbounded[2:])
+    _, divisor = group_statistics(rewards, 2, "batch", min_std=2.0)
+    assert divisor.tolist() == pytest.approx([2.0 + EPSILON] * 4)
+
+
 def trl_advantages(rewards: torch.Tensor, group: int, scale: str) -> torch.Tensor:
     """TRL 1.16's own lines for one reward function (sum_then_normalize)."""
     mean = torch.nanmean(rewards.view(-1, group), dim=1).repeat_interleave(group, dim=0)

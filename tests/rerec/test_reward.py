@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.rerec.reward import (
@@ -121,6 +122,41 @@ class TestPas:
 
     def test_several_truths_are_averaged(self):
         assert pas(EMBEDDINGS, rows([0]), rows([0, 2]), 1) == pytest.approx([0.0])
+
+
+@given(
+    hnp.arrays("float64", (8, 3), elements=st.floats(-1, 1, width=32)),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.integers(1, 4),
+)
+def test_no_answer_off_the_list_is_paid_more_than_the_worst_on_it(vectors, seed, w_qas, w_pas, k):
+    """Whatever the graphs say; for k > 1, of answers with one title."""
+    rng = np.random.default_rng(seed)
+    embeddings, bits = unit_rows(vectors), rng.integers(0, 256, (8, 1)).astype(np.uint64)
+    listed = rng.permutation(8)[:5]
+    truth = listed[:1]
+    ranked = np.array([[item] for item in (*listed, -1)])
+    n = len(ranked)
+    batch = RewardBatch(
+        ranked, np.tile(truth, (n, 1)), np.ones(n, dtype=bool), np.tile(listed, (n, 1))
+    )
+    context = RewardContext(bits, embeddings, k=k, no_box_ndcg=-0.5)
+    weights = {"ndcg": 1.0, "qas": w_qas, "pas": w_pas, "format": 0.1}
+    *on_list, off_list = Reward(context, weights)(batch).total
+    assert off_list <= min(on_list) + 1e-12
+
+
+def test_pas_of_an_answer_off_the_list_by_hand():
+    """Right item (1, 0); on the list cosines 1, 0 and -0.6, so an unknown answer has -0.6."""
+    embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [-0.6, 0.8], [-1.0, 0.0]])
+    ranked, truths = np.array([[-1], [1], [-1]]), np.array([[0], [0], [0]])
+    listed = np.array([[0, 1, 2], [0, 1, 2], [0, 1, -1]])  # item 3 is not on any list
+    assert pas(embeddings, ranked, truths, 1, listed).tolist() == pytest.approx([-0.6, 0.0, 0.0])
+    assert pas(embeddings, ranked, truths, 1).tolist() == pytest.approx([0.0, 0.0, 0.0])
+    # two places, one of them empty
+    assert pas(embeddings, ranked, truths, 2, listed).tolist() == pytest.approx([-0.6, -0.3, 0.0])
 
 
 class TestReward:

@@ -14,9 +14,10 @@ from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_ro
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
-def told(right, boxed=None, listed=None, push=None, penalised=None):
+def told(right, boxed=None, listed=None, push=None, penalised=None, largest=None):
     n = len(right)
     rows = [right, boxed or [1] * n, listed or [1] * n, push or [1] * n, penalised or [0] * n]
+    rows.append(largest or [1] * n)
     return torch.tensor(rows, dtype=torch.float32).T
 
 
@@ -29,7 +30,7 @@ class TestOutcomes:
                 np.array([2, 1, 0, 1, 1]), np.zeros(5, int), np.array([3, 2]), np.array([3, 2]),
             ),
             Graded(
-                [], np.array([[4, 1], [-1, 1]]), np.array([[4], [1]]),
+                [], np.array([[4, 1], [-1, 1]]), np.array([[4], [1]]), np.array([[4, 1], [4, 1]]),
                 np.array([True, True]), np.array([True, False]),
             ),
             ScoredBatch({}, {}),
@@ -38,8 +39,8 @@ class TestOutcomes:
         )  # fmt: skip
         advantages = torch.tensor([[0.5, -2.0, 0.5], [-1.0, -1.0, 99.0]])
         assert outcomes(scored, advantages).tolist() == [
-            [1.0, 1.0, 1.0, 3.0, 2.0],
-            [0.0, 1.0, 0.0, 2.0, 0.0],
+            [1.0, 1.0, 1.0, 3.0, 2.0, 2.0],
+            [0.0, 1.0, 0.0, 2.0, 0.0, 1.0],
         ]
 
 
@@ -55,6 +56,7 @@ class TestRollouts:
             told(
                 [1, 0, 0, 0, 1, 1], boxed=[1, 0, 1, 1, 1, 1], listed=[1, 0, 1, 0, 1, 1],
                 push=[2, 2, 1, 1, 1, 1], penalised=[0, 0, 1, 1, 0, 0],
+                largest=[1, 7, 0, 0, 0, 0],
             ),
             ["ndcg", "format"],
             2,
@@ -64,7 +66,7 @@ class TestRollouts:
                 "no_spread": 2 / 3, "all_right": 1 / 3, "none_right": 1 / 3,
                 "wrong_above_right": 0.0, "not_boxed": 1 / 6, "not_listed": 1 / 6,
                 "reward_of_right": 1.5, "reward_of_wrong": (-0.5 + 0.5 + 0.5) / 3,
-                "push_on_penalised": 2 / 8,
+                "push_on_penalised": 2 / 8, "largest_advantage": 7.0,
                 "paid/ndcg": 0.5, "paid/format": (5 * 0.5 - 0.5) / 6,
                 # the one group with a spread: 1.5 and -0.5, of which ndcg and format half each
                 "variance_share/ndcg": 0.5, "variance_share/format": 0.5,

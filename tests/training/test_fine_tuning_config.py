@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from trl import GRPOTrainer, RLOOTrainer
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone
-from rerec_pipeline.training import fine_tuning
+from rerec_pipeline.training import examples_to_dataset, fine_tuning
 from rerec_pipeline.training.fine_tuning import sft_config, training_config
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import ReRecTrainer
@@ -136,6 +137,40 @@ class TestAtOnce:
 
 
 class TestPrecision:
+    @pytest.mark.parametrize("kind", [GRPOTrainer, RLOOTrainer])
+    def test_rollouts_are_made_in_the_precision_of_the_arithmetic(
+        self, material, tiny_backbone, tmp_path, monkeypatch, kind
+    ):
+        """Not by float32 weights that autocast casts for every token; training keeps its own."""
+        task, reward, examples = material
+        algorithm = "grpo" if kind is GRPOTrainer else "rloo"
+        changes = {} if algorithm == "grpo" else {"advantage": {"w_penalty": 0.0}}
+        rft = rft_parameters(tiny_backbone, tmp_path, algorithm=algorithm, **changes)
+        args = training_config(rft, 0, tmp_path / "t", 1)
+        args.bf16 = True
+        backbone = load_backbone(tiny_backbone, "float32")
+        trainer = fine_tuning.ALGORITHMS[algorithm][0](
+            backbone.model, args, examples_to_dataset(examples), task=task,
+            reward=reward.context, processing_class=backbone.tokenizer,
+        )  # fmt: skip
+        model, seen = trainer.model, []
+        before = {name: (weight, weight.clone()) for name, weight in model.named_parameters()}
+        original = SharesPrompts._generate_single_turn
+
+        def spy(self, *given, **more):
+            seen.extend({w.dtype for w in model.parameters()})
+            tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+            seen.append(tied)
+            return original(self, *given, **more)
+
+        monkeypatch.setattr(SharesPrompts, "_generate_single_turn", spy)
+        ids = [backbone.tokenizer("a film")["input_ids"]] * 4
+        trainer._generate_single_turn(ids, None, {}, *([4] if algorithm == "grpo" else []))
+        assert seen == [torch.bfloat16, True]
+        for name, weight in model.named_parameters():
+            assert weight is before[name][0] and torch.equal(weight, before[name][1])
+            assert weight.dtype == torch.float32
+
     def test_why_trained_weights_are_not_kept_in_16_bits(self):
         weight = torch.tensor(0.02, dtype=torch.bfloat16)
         assert weight - 5e-6 == weight

@@ -144,7 +144,10 @@ class TestTrainers:
         config = ReRecConfig(str(tmp_path), use_cpu=True)
         assert config.term_weights == dict(rft.reward.weights)
         assert (config.ndcg_k, config.no_box_ndcg) == (rft.reward.k, rft.reward.no_box_ndcg)
-        own = {"advantage": "name", "scale_rewards": "scale", "w_penalty": "w_penalty"}
+        own = {
+            "advantage": "name", "scale_rewards": "scale", "w_penalty": "w_penalty",
+            "min_std": "min_std",
+        }  # fmt: skip
         for field, name in own.items():
             assert getattr(config, field) == rft.advantage[name]
         curriculum = (config.curriculum, config.tau, config.review_after, config.difficulty)
@@ -185,7 +188,7 @@ class TestRegistries:
         yield sign_of_reward
         del ADVANTAGES["sign"]
 
-    COMMON = {"w_penalty": 0.3, "scale": "group"}  # noqa: RUF012
+    COMMON = {"w_penalty": 0.3, "scale": "group", "min_std": 0.0}  # noqa: RUF012
 
     def test_an_advantage_of_ones_own(self, sign):
         rule = AdvantageRule(name="sign", strength=0.5, **self.COMMON)

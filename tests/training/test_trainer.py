@@ -82,7 +82,7 @@ def rft_parameters(name_or_path, tmp_path, **changes):
             "k": 1, "no_box_ndcg": -0.5,
             "weights": {"ndcg": 1.0, "qas": 0.2, "pas": 0.2, "format": 0.1}, "data": {},
         },
-        "advantage": {"name": "raae", "w_penalty": 0.3, "scale": "group"},
+        "advantage": {"name": "raae", "w_penalty": 0.3, "scale": "group", "min_std": 0.0},
         "curriculum": {"enabled": True, "tau": 0.1, "review_after": 2, "seed": 0},
         "difficulty": "reward",
         "budget": {
@@ -232,6 +232,34 @@ class TestTraining:
         assert tuned.summary["steps"] > 3
         assert abs(spent - rft.sft.token_passes) < 0.25 * rft.sft.token_passes
         assert tuned.log["loss"].iloc[-1] < tuned.log["loss"].iloc[0]
+
+
+class TestObjective:
+    def test_the_kl_is_the_papers_k3(self, material, warm_backbone, tmp_path):
+        """k3 as it is; TRL would multiply it by the ratio of a policy that has moved on."""
+        task, reward, examples = material
+        rft = rft_parameters(warm_backbone, tmp_path, optimizer={"beta": 0.5})
+        backbone = load_backbone(warm_backbone)
+        trainer = ReRecTrainer(
+            backbone.model, training_config(rft, 0, tmp_path / "t", 1),
+            examples_to_dataset(examples), task=task, reward=reward.context,
+            processing_class=backbone.tokenizer,
+        )  # fmt: skip
+        trainer.model.train()
+        torch.manual_seed(0)
+        output = trainer._generate_and_score_completions([{}] * (PROMPTS * GROUP))
+        mask, reference = output["completion_mask"], output["ref_per_token_logps"]
+        generator = torch.Generator().manual_seed(0)
+        moved = 0.3 * torch.randn(reference.shape, generator=generator)
+        output["ref_per_token_logps"] = reference + moved
+        output["old_per_token_logps"] = reference - 0.5  # the ratio is e^.5 everywhere
+        output["advantages"] = torch.zeros_like(output["advantages"])
+        trainer.current_gradient_accumulation_steps = 1
+        k3 = torch.exp(moved) - 1 - moved  # the policy has not moved from its reference
+        expected = 0.5 * (k3 * mask).sum() / mask.sum()
+        assert expected > 0.01
+        loss = trainer._compute_loss(trainer.model, output)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 class TestAdvantagesInTheTrainer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jinja2 import TemplateError
@@ -28,6 +28,8 @@ from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.storage.records import replacing
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Bars for reading and writing weights would interrupt those that tell something.
 disable_progress_bar()
@@ -130,6 +132,31 @@ def cast_weights(model: PreTrainedModel, dtype: str) -> None:
     """
     for weight in model.parameters():
         weight.data = weight.data.to(getattr(torch, dtype))
+
+
+def with_weights_in(dtype: torch.dtype, model: PreTrainedModel, make: Callable[[], T]) -> T:
+    """Calls ``make`` while the model's float32 weights are replaced by copies in ``dtype``.
+
+    The weights themselves, which an optimizer and hooks of other processes know, stay as they are.
+
+    Args:
+        dtype: Precision of the copies.
+        model: The model that ``make`` uses, by whatever name.
+        make: What to do, without gradients.
+    """
+
+    class Holder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self) -> T:
+            return make()
+
+    kept = ((name, w) for name, w in model.named_parameters() if w.dtype == torch.float32)
+    copies = {f"model.{name}": weight.detach().to(dtype) for name, weight in kept}
+    made: T = torch.func.functional_call(Holder(), copies, ())
+    return made
 
 
 def load_tokenizer(

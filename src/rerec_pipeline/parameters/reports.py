@@ -43,6 +43,7 @@ class DiagnosisLimits(Rule):
     wrong_above_right: float = Field(ge=0, le=1)
     shaping_variance: float = Field(ge=0)
     penalty_push: float = Field(ge=0, le=1)
+    largest_advantage: float = Field(gt=0)
     not_boxed: float = Field(ge=0, le=1)
     not_listed: float = Field(ge=0, le=1)
     at_limit: float = Field(ge=0, le=1)

@@ -3,12 +3,17 @@ r"""Reading an answer out of a completion: the last ``\boxed{...}`` and the titl
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 #: What stands between the titles of an answer.
 SEPARATOR = ";"
 
 _BOX = "\\boxed{"
+_BOXES = re.compile(re.escape(_BOX))
+_BRACE = re.compile(r"[{}]")
+_MARKUP = re.compile(r"\\(?:boxed|text(?:bf|it|rm)?)\{|[{};]")
 _TEXT_MACRO = re.compile(r"^\\text(?:bf|it|rm)?\{(?P<inner>.*)\}$", re.DOTALL)
 
 
@@ -17,10 +22,15 @@ class Answer:
     r"""What a completion answers.
 
     Attributes:
-        content: Text inside the last complete, non-empty ``\boxed{...}``; None without one.
+        content: Text inside the last complete ``\boxed{...}`` that says something; None without
+            one.
+        span: Where this box begins and ends in the completion, in characters; None without one.
+        paragraphs: Which of the completion's lines with text the box stands in.
     """
 
     content: str | None
+    span: tuple[int, int] | None = None
+    paragraphs: range = range(0)
 
     @property
     def boxed(self) -> bool:
@@ -29,18 +39,17 @@ class Answer:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """The titles as written, ranked best first (see ``SEPARATOR``)."""
-        if self.content is None:
-            return ()
-        parts = [part.strip() for part in self.content.split(SEPARATOR)]
-        return tuple([part for part in parts if part])
+        """The titles as written, ranked best first (see ``SEPARATOR``); none is blank."""
+        parts = (self.content or "").split(SEPARATOR)
+        return tuple([part.strip() for part in parts if _says_something(part)])
 
 
 def read_answer(completion: str) -> Answer:
     r"""Finds the answer of a completion.
 
-    The last complete box counts, so that a model may reconsider; braces inside it are balanced,
-    ``\text{...}`` around the content is dropped, and an empty box is no answer.
+    The last complete box counts, so that a model may reconsider; braces inside it are balanced
+    and ``\text{...}`` around the content is dropped. A box without a visible character other than
+    separators and markup is no answer: nothing is paid for it.
 
     Args:
         completion: Text that the policy wrote.
@@ -48,12 +57,16 @@ def read_answer(completion: str) -> Answer:
     Returns:
         The answer; ``boxed`` is False when there is none.
     """
-    start = completion.rfind(_BOX)
-    while start != -1:
-        content = _balanced(completion, start + len(_BOX))
-        if content is not None and content.strip():
-            return Answer(_strip_macro(content.strip()))
-        start = completion.rfind(_BOX, 0, start)
+    blank = (0, 0)
+    for start, end in _boxes(completion):
+        inside = (start + len(_BOX), end - 1)
+        # Of a box around one that says nothing, only what is outside that one is looked at.
+        around = start < blank[0] and blank[1] < end
+        parts = [(inside[0], blank[0]), (blank[1], inside[1])] if around else [inside]
+        if any(_says_something(completion[first:last]) for first, last in parts):
+            content = _strip_macro(completion[slice(*inside)].strip())
+            return Answer(content, (start, end), _lines(completion, start, end))
+        blank = (start, end)
     return Answer(None)
 
 
@@ -62,17 +75,35 @@ def can_be_boxed(title: str) -> bool:
     return read_answer(f"{_BOX}{title}}}").content == title
 
 
-def _balanced(text: str, start: int) -> str | None:
-    depth, at = 1, start
-    while depth:
-        close = text.find("}", at)
-        if close == -1:
-            return None
-        depth += text.count("{", at, close) - 1
-        at = close + 1
-    return text[start : at - 1]
+def _boxes(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every complete box, the last one first.
+
+    One pass over the braces: a box that is never closed costs no more than one that is.
+    """
+    closes: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif opened:
+            closes[opened.pop()] = match.end()
+    for match in reversed([*_BOXES.finditer(text)]):
+        if (end := closes.get(match.end() - 1)) is not None:
+            yield match.start(), end
+
+
+def _says_something(text: str) -> bool:
+    """Whether there is more than markup, separators, spaces, controls and direction marks."""
+    said = _MARKUP.sub("", text)
+    return any(unicodedata.category(character)[0] not in "ZC" for character in said)
+
+
+def _lines(text: str, start: int, end: int) -> range:
+    """Numbers of the lines with text that a span is in; its first and last character are text."""
+    first = sum(map(bool, text[:start].split("\n")[:-1]))
+    return range(first, first + sum(map(bool, text[start:end].split("\n"))))
 
 
 def _strip_macro(content: str) -> str:
-    match = _TEXT_MACRO.match(content) if content[0] == "\\" else None
+    match = _TEXT_MACRO.match(content) if content.startswith("\\") else None
     return match.group("inner").strip() if match else content

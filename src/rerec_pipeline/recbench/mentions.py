@@ -14,7 +14,7 @@ import marisa_trie
 
 from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year, tidy
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(r"\w+|[^\w\s\0]")  # NUL ends a key of the trie, and is seen by nobody
 _SEQUEL = re.compile(r"\d+|i{2,3}|iv|vi{0,3}|ix", re.IGNORECASE)
 
 

@@ -18,10 +18,12 @@ from pydantic import Field, field_validator, model_validator
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
-from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year, tidy
+from rerec_pipeline.recbench.titles import Catalogue, choose, natural_order, split_year, tidy
 from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
+#: See ``Catalogue.readings``.
+Readings = Sequence[Sequence[int]]
 
 _PLACES = re.compile(r"\{(history|candidates|query|known)\}")
 
@@ -126,6 +128,7 @@ class Graded:
         answers: The parsed answers, N of them.
         ranked: Answered items (N, R), best first, int64; -1 where a place holds no candidate.
         truths: Right items (N, 1), int64.
+        listed: Candidates (N, C), int64, padded with -1.
         boxed: Whether each completion boxes an answer, (N,).
         correct: Whether the first answer is right (the accuracy of the paper), (N,).
     """
@@ -133,6 +136,7 @@ class Graded:
     answers: list[Answer]
     ranked: NDArray[np.int64]
     truths: NDArray[np.int64]
+    listed: NDArray[np.int64]
     boxed: NDArray[np.bool_]
     correct: NDArray[np.bool_]
 
@@ -209,22 +213,23 @@ class RecTask:
     def rank(self, answer: Answer, candidates: Sequence[int]) -> list[int]:
         """The answered items, best first, each once.
 
-        A title that is unknown, fits two items or is no candidate keeps its rank as -1: it is
-        a wrong answer and never replaced by something else.
+        A title means a candidate if it fits one. One that is unknown, fits several candidates or
+        is no candidate keeps its rank as -1: it is a wrong answer and never replaced by something
+        else.
         """
         titles = self._titles(answer)
-        return _rank(titles, self._resolve_each(titles), candidates)
+        return _rank(titles, self._read_each(titles), candidates)
 
-    def _resolve_each(self, titles: Iterable[str]) -> dict[str, int | None]:
-        return {title: self.catalogue.resolve(title) for title in titles}
+    def _read_each(self, titles: Iterable[str]) -> dict[str, Readings]:
+        return {title: self.catalogue.readings(title) for title in titles}
 
     def _titles(self, answer: Answer) -> tuple[str, ...]:
         """The answered titles; a title of the catalogue may itself contain the separator."""
         titles = answer.titles
-        # A separator at the end of a title leaves one part, a title of separators none.
+        # A separator at the end of a title leaves one part.
         if answer.content is not None and 0 < answer.content.count(SEPARATOR) < self._most_parts:
-            whole = self.catalogue.resolve(answer.content)
-            titles = titles if whole is None else (answer.content,)
+            whole = any(self.catalogue.readings(answer.content))
+            titles = (answer.content,) if whole else titles
         return titles
 
     @cached_property
@@ -242,15 +247,12 @@ class RecTask:
         answers = [read_answer(text) for text in completions]
         titles = [self._titles(answer) for answer in answers]
         # The rollouts of a prompt answer the same few titles: each is resolved once.
-        found = self._resolve_each({title for row in titles for title in row})
+        found = self._read_each({title for row in titles for title in row})
         ranks = [_rank(t, found, e.candidates) for t, e in zip(titles, examples, strict=True)]
-        width = max(1, max((len(r) for r in ranks), default=1))
-        ranked = np.full((len(ranks), width), -1, dtype=np.int64)
-        for row, items in enumerate(ranks):
-            ranked[row, : len(items)] = items
+        ranked, listed = _padded(ranks), _padded([e.candidates for e in examples])
         truths = np.array([[e.truth] for e in examples], dtype=np.int64).reshape(-1, 1)
         boxed = np.array([answer.boxed for answer in answers], dtype=bool)
-        return Graded(answers, ranked, truths, boxed, ranked[:, 0] == truths[:, 0])
+        return Graded(answers, ranked, truths, listed, boxed, ranked[:, 0] == truths[:, 0])
 
     # -- reasoning that led astray ---------------------------------------------------------
 
@@ -259,7 +261,7 @@ class RecTask:
     ) -> list[int]:
         r"""Paragraphs that bring up the wrongly recommended item (RAAE).
 
-        The paragraph of the answer itself is left aside (official). An item is brought up by its
+        The paragraphs of the answer itself are left aside (official). An item is brought up by its
         whole title, as the catalogue or the answer writes it.
 
         Args:
@@ -272,15 +274,16 @@ class RecTask:
         """
         if not answer.titles:
             return []
-        known = index if index >= 0 else self.catalogue.resolve(answer.titles[0])
-        finder, key = self._finder(answer.titles[0], known)
-        name = split_year(answer.titles[0])[0] or answer.titles[0]
-        needle = max(words(name), key=len)
-        boxes = [n for n, text in enumerate(paragraphs) if "\\boxed{" in text]
+        title = self._titles(answer)[0]
+        known = index if index >= 0 else self.catalogue.resolve(title)
+        finder, key = self._finder(title, known)
+        # Without a word ("____", "?!") there is nothing that could be brought up.
+        needle = max(words(split_year(title)[0] or title), key=len, default="")
         return [
             n
             for n, text in enumerate(paragraphs)
-            if n not in boxes[-1:]
+            if needle
+            and n not in answer.paragraphs
             # Most paragraphs lack even the longest word of the title: do not search those.
             and needle in unicodedata.normalize("NFC", text).casefold()
             and any(key in mention.keys for mention in finder.find(text))
@@ -301,14 +304,22 @@ class RecTask:
         return title_index(self.catalogue)
 
 
+def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Rows of different lengths as one array, at least one column wide, padded with -1."""
+    whole = np.full((len(rows), max([1, *map(len, rows)])), -1, dtype=np.int64)
+    for number, row in enumerate(rows):
+        whole[number, : len(row)] = row
+    return whole
+
+
 def _rank(
-    titles: Sequence[str], found: Mapping[str, int | None], candidates: Sequence[int]
+    titles: Sequence[str], found: Mapping[str, Readings], candidates: Sequence[int]
 ) -> list[int]:
     """See ``RecTask.rank``."""
     allowed = set(candidates)
     ranked: dict[object, int] = {}
     for title in titles:
-        index = found[title]
+        index = choose(found[title], allowed)
         if index is not None and index in allowed:
             ranked[index] = index
         else:

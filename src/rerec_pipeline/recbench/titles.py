@@ -2,15 +2,16 @@
 
 A title is looked up exactly first and then by its normal form: case, white space, ``_`` for a
 space, Unicode composition and quote marks do not matter, "Harbor, The (1999)" equals
-"The Harbor (1999)", and the year may be missing where that leaves one item only. A title that
-fits two items resolves to none: nothing is ever replaced by a guess.
+"The Harbor (1999)", and the year may be missing where that leaves one item only. Where there is a
+list to choose from, its items come first. A title that fits two items resolves to none: nothing
+is ever replaced by a guess.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 
 from rerec_pipeline.errors import BadInputError
@@ -98,31 +99,27 @@ class Catalogue:
         self.id_of_raw = dict(zip(raw, self.item_ids, strict=True))
         if not len(self.index_of_id) == len(self.id_of_raw) == len(self.item_ids):
             raise BadInputError(source, "an item id occurs twice", field="item_id")
-        self._exact = self._index_exact()
-        self._normal, self._yearless = self._index_normal()
+        self._exact: dict[str, list[int]] = {}
+        self._normal: dict[tuple[str, int | None], list[int]] = {}
+        self._yearless: dict[str, list[int]] = {}
+        for index, title in enumerate(self.titles):
+            name, year = normal_form(title)
+            self._exact.setdefault(title, []).append(index)
+            self._normal.setdefault((name, year), []).append(index)
+            self._yearless.setdefault(name, []).append(index)
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def _index_exact(self) -> dict[str, int | None]:
-        exact: dict[str, int | None] = {}
-        for index, title in enumerate(self.titles):
-            exact[title] = None if title in exact else index
-        return exact
-
-    def _index_normal(
-        self,
-    ) -> tuple[dict[tuple[str, int | None], int | None], dict[str, int | None]]:
-        normal: dict[tuple[str, int | None], int | None] = {}
-        yearless: dict[str, int | None] = {}
-        for index, title in enumerate(self.titles):
-            name, year = normal_form(title)
-            normal[name, year] = None if (name, year) in normal else index
-            yearless[name] = None if name in yearless else index
-        return normal, yearless
+    def readings(self, title: str) -> tuple[list[int], ...]:
+        """The items that a title fits: exactly, by its normal form, and without its year."""
+        name, year = normal_form(title)
+        exact, normal = self._exact.get(title, []), self._normal.get((name, year), [])
+        # Only a title *without* a year may stand for one with a year: a wrong year is wrong.
+        return exact, normal, self._yearless.get(name, []) if year is None else []
 
     def resolve(self, title: str) -> int | None:
-        """Finds the item a title means.
+        """Finds the item a title means, where there is no list to choose from.
 
         Args:
             title: Text as a person or a model writes it.
@@ -130,31 +127,20 @@ class Catalogue:
         Returns:
             The item's index, or None if no item or more than one fits.
         """
-        index = self._exact.get(title)
-        if index is not None:
-            return index
-        name, year = normal_form(title)
-        if (name, year) in self._normal:
-            return self._normal[name, year]
-        # Only a title *without* a year may stand for one with a year: a wrong year is wrong.
-        return self._yearless.get(name) if year is None else None
+        return choose(self.readings(title))
 
     def find_whole(self, title: str) -> int | None:
         """Finds the item whose whole title this is, the year included where the item has one."""
-        return self._exact[title] if title in self._exact else self._normal.get(normal_form(title))
+        exact, normal, _ = self.readings(title)
+        return choose((exact or normal,))
 
     def is_ambiguous(self, title: str) -> bool:
         """Whether a title fits several items (and therefore resolves to none)."""
-        name, year = normal_form(title)
-        if title in self._exact:
-            return self._exact[title] is None
-        if (name, year) in self._normal:
-            return self._normal[name, year] is None
-        return year is None and name in self._yearless and self._yearless[name] is None
+        return any(self.readings(title)) and self.resolve(title) is None
 
     def is_unique(self, index: int) -> bool:
         """Whether no other item has this item's title."""
-        return self._exact[self.titles[index]] is not None
+        return len(self._exact[self.titles[index]]) == 1
 
     def is_answerable(self, index: int) -> bool:
         r"""Whether an item's own title, in ``\boxed{}``, means this item and no other."""
@@ -163,3 +149,20 @@ class Catalogue:
     def indices(self, item_ids: Iterable[int]) -> list[int]:
         """Positions of data-set ids; a KeyError names an id that is not in the catalogue."""
         return [self.index_of_id[int(item)] for item in item_ids]
+
+
+def choose(readings: Sequence[Sequence[int]], among: Container[int] = ()) -> int | None:
+    """The one item of the closest reading that has any; items of ``among`` come first.
+
+    Args:
+        readings: See ``Catalogue.readings``.
+        among: Items that come before all others.
+
+    Returns:
+        The item's index, or None if no item or more than one fits equally well.
+    """
+    listed = [[item for item in items if item in among] for items in readings]
+    for items in (*listed, *readings):
+        if items:
+            return items[0] if len(items) == 1 else None
+    return None

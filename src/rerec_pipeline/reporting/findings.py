@@ -208,6 +208,19 @@ def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     )  # fmt: skip
 
 
+def largest_advantage(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+    """Does a single group own the gradient?"""
+    largest = run.mean("diagnosis/largest_advantage")
+    worst = float(run.log["diagnosis/largest_advantage"].max())
+    return _above(
+        limits, "largest_advantage", largest,
+        f"The largest advantage of a step was {largest:.1f} on average and {worst:.1f} at most, in "
+        "absolute value; those of a group with right and wrong answers are about 1.",
+        "Rewards of a group that are nearly equal are divided by next to nothing, and the clipped "
+        "gradient is that group's: see rft.advantage.min_std and scale.",
+    )  # fmt: skip
+
+
 def not_boxed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Is there an answer at all?"""
     first, last = run.quarters("diagnosis/not_boxed")
@@ -333,6 +346,7 @@ RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
         penalty_push,
         ("diagnosis/push_on_penalised", "raae/penalised_token_share"),
     ),
+    ("largest advantage", largest_advantage, ("diagnosis/largest_advantage",)),
     ("rollouts without an answer", not_boxed, ("diagnosis/not_boxed",)),
     ("answers that are no candidates", not_listed, ("diagnosis/not_listed",)),
     ("completions cut at the limit", at_limit, ("completions/clipped_ratio",)),

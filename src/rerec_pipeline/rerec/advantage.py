@@ -102,13 +102,16 @@ def segment_rewards(rewards: Tensor, w_penalty: float) -> Tensor:
     return rewards - w_penalty * rewards.abs()
 
 
-def group_statistics(rewards: Tensor, group_size: int, scale: Scale) -> tuple[Tensor, Tensor]:
+def group_statistics(
+    rewards: Tensor, group_size: int, scale: Scale, min_std: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Baseline and divisor of every completion's advantage.
 
     Args:
         rewards: float (N,), the G completions of a group adjacent.
         group_size: G.
         scale: Divide by the std of the group (paper), of the batch, or not at all.
+        min_std: Least std that is divided by; 0 is the paper's formula.
 
     Returns:
         mean (N,) and divisor (N,).
@@ -121,9 +124,9 @@ def group_statistics(rewards: Tensor, group_size: int, scale: Scale) -> tuple[Te
     grouped = rewards.view(-1, group_size)
     mean = grouped.nanmean(dim=1).repeat_interleave(group_size)
     if scale == "group":
-        divisor = _std(grouped, dim=1).repeat_interleave(group_size) + EPSILON
+        divisor = _std(grouped, dim=1).clamp(min=min_std).repeat_interleave(group_size) + EPSILON
     elif scale == "batch":
-        divisor = _std(rewards, dim=None).expand_as(rewards) + EPSILON
+        divisor = _std(rewards, dim=None).clamp(min=min_std).expand_as(rewards) + EPSILON
     elif scale == "none":
         divisor = rewards.new_ones(rewards.shape)
     else:
@@ -151,6 +154,7 @@ def reasoning_aware_advantages(
     group_size: int,
     w_penalty: Annotated[float, Field(ge=0, le=1)],
     scale: Scale = "group",
+    min_std: Annotated[float, Field(ge=0)] = 0.0,
 ) -> Tensor:
     """Token-level advantages; with ``w_penalty`` = 0 they are GRPO's, bit for bit.
 
@@ -160,11 +164,12 @@ def reasoning_aware_advantages(
         group_size: G.
         w_penalty: Share of the reward that penalised paragraphs lose.
         scale: See ``group_statistics``.
+        min_std: See ``group_statistics``.
 
     Returns:
         Advantages (N, T), of the dtype of ``rewards``.
     """
-    mean, divisor = group_statistics(rewards, group_size, scale)
+    mean, divisor = group_statistics(rewards, group_size, scale, min_std)
     kept = (rewards - mean) / divisor
     lowered = (segment_rewards(rewards, w_penalty) - mean) / divisor
     return lowered.unsqueeze(1).where(penalised, kept.unsqueeze(1))
@@ -179,6 +184,8 @@ class AdvantageRule(Rule):
         name: An entry of ``ADVANTAGES``.
         w_penalty: Share of the reward that penalised paragraphs lose; 0 is plain GRPO.
         scale: Divide by the reward's std within the group, the batch, or not at all.
+        min_std: Least std that is divided by, so that a group of nearly equal rewards does not own
+            the gradient; 0 is the paper's formula.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -186,6 +193,7 @@ class AdvantageRule(Rule):
     name: str
     w_penalty: float = Field(ge=0, le=1)
     scale: Scale
+    min_std: float = Field(ge=0)
 
     @model_validator(mode="after")
     def _names_an_advantage_and_its_settings(self) -> AdvantageRule:

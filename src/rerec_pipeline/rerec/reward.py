@@ -114,26 +114,47 @@ def _shared_attributes(bits: NDArray[np.uint64], truths: IntArray) -> NDArray[np
     return shared
 
 
-def pas(embeddings: FloatArray, ranked: IntArray, truths: IntArray, k: int) -> FloatArray:
+def pas(
+    embeddings: FloatArray,
+    ranked: IntArray,
+    truths: IntArray,
+    k: int,
+    listed: IntArray | None = None,
+) -> FloatArray:
     r"""Preference Alignment Score: closeness in the interaction graph (paper).
 
     .. math:: \mathrm{PAS}(p, gt) = \cos(e_p, e_{gt})
 
-    with LightGCN item embeddings. An unknown item scores 0; several right items and several
-    places are averaged (decisions of this project).
+    with LightGCN item embeddings. An unknown item scores 0 (paper), or what the worst item of the
+    list scores where that is less: else an answer off the list would be paid more than one on it.
+    Several right items and several places are averaged (decisions of this project).
 
     Args:
         embeddings: Item embeddings of unit length, float (I, D); see ``unit_rows``.
         ranked: Answered items (N, R), -1 for none.
         truths: Right items (N, M), padded with -1.
         k: Places that count.
+        listed: Items that could be chosen (N, C), padded with -1; None where that is not known.
 
     Returns:
         float64 (N,), each in [-1, 1].
     """
     target = _sum_of_rows(embeddings, truths) / (truths >= 0).sum(axis=1)[:, None]
     answered = _sum_of_rows(embeddings, ranked[:, :k]) / k
-    return np.einsum("nd,nd->n", answered, target, dtype=np.float64)
+    scores = np.einsum("nd,nd->n", answered, target, dtype=np.float64)
+    if listed is None:
+        return scores
+    unknown = k - (ranked[:, :k] >= 0).sum(axis=1)
+    for start in range(0, len(ranked), _CHUNK):
+        rows = start + np.flatnonzero(unknown[start : start + _CHUNK])
+        scores[rows] += unknown[rows] / k * _worst(embeddings, listed[rows], target[rows])
+    return scores
+
+
+def _worst(embeddings: FloatArray, listed: IntArray, target: FloatArray) -> FloatArray:
+    """The lowest score of a row's listed items (N, C), at most 0."""
+    scores = np.einsum("ncd,nd->nc", embeddings[listed], target, dtype=np.float64)
+    return np.where(listed >= 0, scores, 0.0).min(axis=1, initial=0.0)
 
 
 def _sum_of_rows(embeddings: FloatArray, items: IntArray) -> FloatArray:
@@ -164,11 +185,13 @@ class RewardBatch:
         ranked: Answered items (N, R), best first, -1 for none.
         truths: Right items (N, M), padded with -1.
         boxed: Whether the completion boxes an answer, (N,).
+        listed: Items that could be chosen (N, C), padded with -1; None where that is not known.
     """
 
     ranked: IntArray
     truths: IntArray
     boxed: NDArray[np.bool_]
+    listed: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +241,7 @@ Term = Callable[[RewardContext, RewardBatch], FloatArray]
 TERMS: dict[str, Term] = {
     "ndcg": lambda c, b: np.where(b.boxed, ndcg_at_k(b.ranked, b.truths, c.k), c.no_box_ndcg),
     "qas": lambda c, b: qas(c.bits, b.ranked, b.truths, c.k),
-    "pas": lambda c, b: pas(c.embeddings, b.ranked, b.truths, c.k),
+    "pas": lambda c, b: pas(c.embeddings, b.ranked, b.truths, c.k, b.listed),
     "format": lambda c, b: format_term(b.boxed),
 }
 

@@ -108,7 +108,8 @@ class TaskRLOOTrainer(RecTaskTrainer, SharesPrompts, RLOOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *details: Any, **more: Any
     ) -> list[list[int]]:
-        made: list[list[int]] = []
-        for part in self._portions(prompt_ids):
-            made += super()._generate_single_turn(part, *details, **more)
-        return made
+        turn = super()._generate_single_turn
+        turns = self._in_precision(
+            lambda: [turn(part, *details, **more) for part in self._portions(prompt_ids)]
+        )
+        return [ids for completions in turns for ids in completions]

@@ -99,9 +99,15 @@ class ReRecConfig(RecTaskConfig, GRPOConfig):
     _VALID_DICT_FIELDS = [*RecTaskConfig._VALID_DICT_FIELDS, "advantage_settings"]  # noqa: RUF012
 
     loss_type: str = _help("dapo", "Token mean over the batch (1/N), as in the paper; see TRL.")
+    use_bias_correction_kl: bool = _help(
+        False, "Whether the KL is weighted with the ratio (TRL's default); the paper's is not."
+    )
     advantage: str = _help("raae", "An entry of rerec_pipeline.rerec.advantage.ADVANTAGES.")
     w_penalty: float = _help(
         0.3, "Share of the reward that paragraphs about a wrong answer lose; 0 is plain GRPO."
+    )
+    min_std: float = _help(
+        0.0, "Least standard deviation that advantages are divided by; 0 is the paper's formula."
     )
     advantage_settings: dict[str, Any] = field(
         default_factory=dict,
@@ -114,5 +120,6 @@ class ReRecConfig(RecTaskConfig, GRPOConfig):
             name=self.advantage,
             w_penalty=self.w_penalty,
             scale=self.scale_rewards,
+            min_std=self.min_std,
             **self.advantage_settings,
         )

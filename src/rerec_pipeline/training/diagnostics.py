@@ -26,9 +26,9 @@ def outcomes(scored: ScoredRollouts, advantages: Tensor) -> Tensor:
         advantages: Of their tokens (N, T); what is beyond a completion's end is not looked at.
 
     Returns:
-        float32 (N, 5), on the device of ``advantages``: whether the answer is right; whether one
+        float32 (N, 6), on the device of ``advantages``: whether the answer is right; whether one
         is boxed; whether the first boxed one is among the candidates; the sum of the advantages'
-        absolute values over all tokens, and over penalised ones.
+        absolute values over all tokens, and over penalised ones; the largest of them.
     """
     width = advantages.shape[1]
     n_tokens = torch.from_numpy(scored.completions.n_tokens).to(advantages.device)
@@ -38,7 +38,8 @@ def outcomes(scored: ScoredRollouts, advantages: Tensor) -> Tensor:
     graded = scored.graded
     answered = np.stack([graded.correct, graded.boxed, graded.ranked[:, 0] >= 0], axis=1)
     flags = torch.from_numpy(answered).to(push)
-    return torch.cat([flags, push.sum(1, True), (push * penalised).sum(1, True)], dim=1)
+    sums = [push.sum(1, True), (push * penalised).sum(1, True)]
+    return torch.cat([flags, *sums, push.amax(1, True)], dim=1)
 
 
 def diagnose_rollouts(
@@ -56,7 +57,7 @@ def diagnose_rollouts(
     Args:
         rewards: Total rewards, float (N,).
         paid: Weighted terms that sum to them, float (N, K).
-        told: See ``outcomes``, float (N, 5).
+        told: See ``outcomes``, float (N, 6).
         terms: Names of the K terms.
         group_size: G.
 
@@ -65,10 +66,11 @@ def diagnose_rollouts(
         wrong answers, ``wrong_above_right``, where a wrong one is paid no less than a right one;
         mean ``paid/<term>`` and its ``variance_share/<term>``; shares of rollouts ``not_boxed``
         and, boxed but no candidate, ``not_listed``; ``reward_of_right``, ``reward_of_wrong``;
-        ``push_on_penalised``, the share of all advantages (absolute) on penalised tokens.
+        ``push_on_penalised``, the share of all advantages (absolute) on penalised tokens;
+        ``largest_advantage``, in absolute value.
     """
     groups = rewards.double().view(-1, group_size)
-    right, boxed, listed, push, push_penalised = told.double().unbind(dim=1)
+    right, boxed, listed, push, push_penalised, largest = told.double().unbind(dim=1)
     found = {
         "no_spread": _mean(groups.amax(1) - groups.amin(1) < _SAME),
         **_by_group(groups, right.view(-1, group_size) > 0),
@@ -77,6 +79,7 @@ def diagnose_rollouts(
         "reward_of_right": _mean(rewards[right > 0]),
         "reward_of_wrong": _mean(rewards[right == 0]),
         "push_on_penalised": _share(push_penalised.sum(), push.sum()),
+        "largest_advantage": float(largest.max()),
     }
     shares = _variance_shares(groups, paid.double().view(-1, group_size, len(terms)))
     for number, term in enumerate(terms):

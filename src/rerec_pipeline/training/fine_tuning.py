@@ -117,6 +117,7 @@ def _algorithm_arguments(rft: RFTParameters) -> dict[str, Any]:
             "advantage": settings.pop("name"),
             "scale_rewards": settings.pop("scale"),
             "w_penalty": settings.pop("w_penalty"),
+            "min_std": settings.pop("min_std"),
             "advantage_settings": settings,
         }
     return {"reward_kl": rft.optimizer.reward_kl} if rft.algorithm == "reinforce_pp" else {}

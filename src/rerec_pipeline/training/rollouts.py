@@ -74,7 +74,7 @@ class RolloutScorer:
         """
         completions = self.token_bytes.read_batch(token_ids)
         graded = self.task.grade(completions.texts, examples)
-        scored = self.reward(RewardBatch(graded.ranked, graded.truths, graded.boxed))
+        scored = self.reward(RewardBatch(graded.ranked, graded.truths, graded.boxed, graded.listed))
         split = split_paragraphs(completions.data, completions.n_bytes)
         penalised = [
             [] if right else self.task.penalised_paragraphs(texts, answer, int(ranked[0]))

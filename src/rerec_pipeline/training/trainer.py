@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
-from rerec_pipeline.models.backbone import chat_ids
+from rerec_pipeline.models.backbone import chat_ids, with_weights_in
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Messages, RecTask
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
@@ -33,6 +33,8 @@ from rerec_pipeline.training.data import example_from_row
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.training.shared_prompts import SharesPrompts
+
+T = TypeVar("T")
 
 CURRICULUM_FILE = "curriculum.json"
 
@@ -172,6 +174,18 @@ class RecTaskTrainer(_RolloutTrainer):
         most = None if self.use_vllm else self.args.max_concurrent_completions
         size = most or len(prompt_ids)
         return [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
+
+    def _in_precision(self, make: Callable[[], T]) -> T:
+        """Generates with weights in the precision of the arithmetic, as they are kept in the end.
+
+        Otherwise autocast would cast all of them again for every token. Where weights are sharded
+        over processes, and where vLLM generates, these keep copies of their own.
+        """
+        dtype = torch.bfloat16 if self.args.bf16 else torch.float16
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or self.use_vllm or not (self.args.bf16 or self.args.fp16):
+            return make()
+        return with_weights_in(dtype, self.accelerator.unwrap_model(self.model), make)
 
     def _tokenize_prompts(self, prompts: list[Messages]) -> tuple[list[list[int]], None, dict]:
         # As evaluation does: what a query says is text, also where it spells a control token.
@@ -323,11 +337,11 @@ class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], *details: Any, **more: Any
     ) -> tuple[list[list[int]], Any]:
-        made: list[list[int]] = []
-        for part in self._portions(prompt_ids):
-            completions, logprobs = super()._generate_single_turn(part, *details, **more)
-            made += completions
-        return made, logprobs
+        turn = super()._generate_single_turn
+        turns = self._in_precision(
+            lambda: [turn(part, *details, **more) for part in self._portions(prompt_ids)]
+        )
+        return [ids for completions, _ in turns for ids in completions], turns[-1][1]
 
 
 class ReRecTrainer(TaskGRPOTrainer):
