@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy ask serve viz ui pictures lint format lock clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,6 +80,12 @@ base-policy: setup ## make the shipped base policy again (up to 30 minutes)
 
 offline-kit: setup ## all that a machine without a network needs, into KIT (RAW=folder with dataset/...)
 	$(BIN)/python offline/pack.py $(KIT) $(if $(RAW),--raw $(RAW)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX))
+
+ask: setup ## ask the assistant (Q="another film by the director of ...")
+	@$(BIN)/kedro ask $(if $(Q),"$(Q)") $(ARGS)
+
+serve: setup ## the assistant as a page and an API on this machine
+	$(BIN)/kedro serve $(ARGS)
 
 viz: setup ## the pipelines in a browser
 	$(BIN)/kedro viz run

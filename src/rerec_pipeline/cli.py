@@ -14,6 +14,7 @@ from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
 
+from rerec_pipeline.commands.asking import ask, serve
 from rerec_pipeline.commands.pretrained import fetch_backbone, plan_run
 from rerec_pipeline.commands.run import run
 from rerec_pipeline.commands.shown import errors_shown
@@ -39,6 +40,8 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(ask)
+cli.add_command(serve)
 cli.add_command(fetch_backbone)
 cli.add_command(plan_run)
 

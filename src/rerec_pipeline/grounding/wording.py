@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from rerec_pipeline.grounding.evidence import Reason, explain
 from rerec_pipeline.grounding.facts import Facts, plain_name
 from rerec_pipeline.grounding.linking import Claim, Links
-from rerec_pipeline.recbench.relations import RELATION_PHRASES, is_kind
+from rerec_pipeline.recbench.relations import KIND_RELATIONS, RELATION_PHRASES
 from rerec_pipeline.recbench.task import Evidence
 from rerec_pipeline.recbench.titles import natural_order, split_year
 
@@ -58,7 +58,7 @@ def _words(phrases: Iterable[str]) -> int:
 def say_fact(relation: str, value: str) -> str:
     """A fact as reasoning states it: ``directed by Spike Lee``; a kind alone: ``Drama``."""
     name = plain_name(value)
-    if is_kind(relation):
+    if relation in KIND_RELATIONS:
         return name
     phrase = RELATION_PHRASES.get(relation, (relation.replace("_", " ").lower(),))[0]
     return f"{phrase} {name}"
@@ -79,6 +79,11 @@ def say_reason(reason: Reason, titles: Sequence[str]) -> str:
     return f"{fact}, as {names} {verb}"
 
 
+def say_statement(claim: Claim, titles: Sequence[str]) -> str:
+    """A statement as it was made: ``Ember: directed by Ana Torv``."""
+    return f"{short_title(titles[claim.item])}: {say_fact(claim.relation, claim.value)}"
+
+
 def say_claim(claim: Claim, titles: Sequence[str]) -> str:
     """What a request says of an item, and what the graph says of it.
 
@@ -86,11 +91,11 @@ def say_claim(claim: Claim, titles: Sequence[str]) -> str:
         claim: The checked statement.
         titles: Titles of all items.
     """
-    name, said = short_title(titles[claim.item]), say_fact(claim.relation, claim.value)
     if claim.status == "confirmed":
-        return f"{name}: {said} is right"
+        return f"{say_statement(claim, titles)} is right"
     if claim.status == "unknown":
-        return f"{name}: {said} is not known"
+        return f"{say_statement(claim, titles)} is not known"
+    name, said = short_title(titles[claim.item]), say_fact(claim.relation, claim.value)
     phrase = say_fact(claim.relation, " and ".join(plain_name(v) for v in claim.instead[:2]))
     return f"{name}: not {said}, but {phrase}"
 

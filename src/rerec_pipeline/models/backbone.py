@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import torch
 from jinja2 import TemplateError
-from peft import LoraConfig, PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,7 +22,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.gguf import converted, is_gguf
-from rerec_pipeline.parameters.backbone import MADE_BY, splits_read
 from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.storage.records import replacing
 
@@ -44,6 +42,9 @@ _SET = "{% set "
 
 #: How control tokens look that are not declared special.
 _MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
+
+#: A backbone that was pretrained on our own data says here on which splits of it.
+MADE_BY = "made_by.json"
 
 
 @dataclass
@@ -79,6 +80,9 @@ def load_backbone(
     name_or_path = as_folder(name_or_path)
     tokenizer = load_tokenizer(name_or_path, template_values)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
+        # PEFT takes two seconds to import, which the answer of a policy without an adapter has not.
+        from peft import LoraConfig, PeftModel
+
         adapter = LoraConfig.from_pretrained(name_or_path)
         base: Any = AutoModelForCausalLM.from_pretrained(
             adapter.base_model_name_or_path, dtype=dtype
@@ -216,9 +220,20 @@ def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
     Raises:
         BadInputError: If the backbone has not read this data set, or held out other queries.
     """
-    if splits_read(name_or_path, dataset) not in (None, splits):
+    record = Path(name_or_path) / MADE_BY
+    if not record.is_file():
+        return
+    known = json.loads(record.read_text(encoding="utf-8"))["splits"]
+    if dataset not in known:
         raise BadInputError(
-            Path(name_or_path) / MADE_BY,
+            record,
+            f"this backbone only reads {' and '.join(known)}, not {dataset}",
+            field="splits",
+            remedy="Choose another backbone, by --params backbone=NAME",
+        )
+    if known[dataset] != splits:
+        raise BadInputError(
+            record,
             f"this backbone was pretrained while other queries of {dataset} were held out, so it "
             "may know answers that are asked for",
             field="splits",

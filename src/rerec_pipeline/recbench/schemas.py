@@ -16,6 +16,7 @@ from pandera.typing.pandas import Series
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_TYPES
+from rerec_pipeline.recbench.relations import RELATION_ALIASES
 from rerec_pipeline.recbench.splits import SPLITS
 
 
@@ -47,7 +48,7 @@ class Attributes(pa.DataFrameModel):
     """One row a fact, with the file it is from."""
 
     item_id: Series[int] = pa.Field(coerce=True)
-    relation: Series[str] = pa.Field(str_length={"min_value": 1})
+    relation: Series[str] = pa.Field(isin=list(RELATION_ALIASES))
     value: Series[str] = pa.Field(str_length={"min_value": 1})
     source: Series[str]
 
@@ -137,7 +138,7 @@ class AttributeEdges(pa.DataFrameModel):
     """The attribute graph: one row an edge, with the sources that state it."""
 
     item_id: Series[int] = pa.Field(coerce=True)
-    relation: Series[str] = pa.Field(str_length={"min_value": 1})
+    relation: Series[str] = pa.Field(isin=list(RELATION_ALIASES))
     value: Series[str]
     sources: Series[str] = pa.Field(str_length={"min_value": 1})
 

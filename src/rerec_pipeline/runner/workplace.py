@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 from kedro.framework.project import pipelines, settings
 
 import rerec_pipeline
@@ -26,7 +25,9 @@ from rerec_pipeline.provenance import (
 )
 from rerec_pipeline.runner.records import hash_content, read_json
 from rerec_pipeline.runner.sources import imported_files
-from rerec_pipeline.tracking import MlflowClient, add_to_group, client_of
+
+if TYPE_CHECKING:
+    from rerec_pipeline.tracking import MlflowClient
 
 #: Modules that a cell imports by names in configuration, which its nodes do not import.
 _BY_NAME = (
@@ -185,15 +186,21 @@ class Workplace:
     @cached_property
     def mlflow(self) -> MlflowClient:
         """The tracking store that runs of this project write to."""
+        from rerec_pipeline.tracking import client_of
+
         return client_of(self.read("mlflow"))
 
     def add_to_group(self, run_id: str | None, group: str) -> None:
         """Makes the MLflow run of a finished cell one of another experiment, too."""
+        from rerec_pipeline.tracking import add_to_group
+
         add_to_group(self.mlflow, run_id, group)
 
 
 def available_memory() -> int:
     """Bytes that are free: of the GPU where there is one, else of the machine."""
+    import torch
+
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     return int(psutil.virtual_memory().available)

@@ -1,0 +1,1 @@
+"""A recommendation assistant: link, retrieve, reason, check. Knows neither Kedro nor HTTP."""

@@ -1,0 +1,220 @@
+"""The assistant: from a request to items of the catalogue, with reasons whose facts are checked.
+
+The way of an answer: *link* the request to the catalogue and its graph, *retrieve* candidates
+(unless the caller gives some), let the policy *reason* about them, *choose* by the likelihood of
+each candidate after the reasoning, and *check* what the reasoning states against the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.grounding.retrieval import Asked, Retriever
+from rerec_pipeline.grounding.wording import gather_evidence, say_claim, say_reason, say_statement
+from rerec_pipeline.recbench.task import Messages, RecTask
+
+Status = Literal["confirmed", "contradicted", "unknown"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recommended or considered item.
+
+    Attributes:
+        id: The data set's id.
+        title: Its title.
+        score: Share of the policy's belief among the candidates, 0 to 1; they add up to 1.
+        reasons: Facts of it that touch the request.
+    """
+
+    id: str
+    title: str
+    score: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A statement of the reasoning, and what the attribute graph says of it."""
+
+    text: str
+    item: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the assistant answers.
+
+    Attributes:
+        items: The recommendation, best first.
+        reasoning: What the policy wrote before it chose.
+        facts: Statements of the reasoning, checked.
+        request_facts: What the request itself states about items that it names, checked.
+        candidates: All that was considered, best first, with their reasons.
+        policy: Name of the policy that answered; ``graph`` where retrieval alone did.
+    """
+
+    items: tuple[Item, ...]
+    reasoning: str
+    facts: tuple[Fact, ...]
+    request_facts: tuple[Fact, ...]
+    candidates: tuple[Item, ...]
+    policy: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON has them."""
+        return asdict(self)
+
+
+class Reasoner(Protocol):
+    """A policy as the assistant uses it (``models/reasoner.py``)."""
+
+    name: str
+
+    def reason(
+        self, messages: Messages, titles: Sequence[str], on_text: Callable[[str], None] | None
+    ) -> tuple[str, np.ndarray]:
+        """The reasoning, and a probability for each of the C titles, float64 (C,)."""
+        ...
+
+
+@dataclass
+class Assistant:
+    """Answers requests over one catalogue.
+
+    Attributes:
+        task: Words prompts and knows titles.
+        retriever: Links requests and finds candidates.
+        reasoner: The policy; None lets retrieval alone answer.
+        list_size: Candidates that are laid before the policy.
+        shown_reasons: Most reasons given for an item.
+    """
+
+    task: RecTask
+    retriever: Retriever
+    reasoner: Reasoner | None = None
+    list_size: int = 20
+    shown_reasons: int = 3
+    _raw_ids: list[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_id = {item: raw for raw, item in self.task.catalogue.id_of_raw.items()}
+        self._raw_ids = [by_id[item] for item in self.task.catalogue.item_ids]
+
+    def ask(
+        self,
+        request: str,
+        history: Sequence[int] = (),
+        candidates: Sequence[int] | None = None,
+        top: int = 1,
+        exclude: Sequence[int] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
+        """Answers a request.
+
+        Args:
+            request: What the user says; may be empty.
+            history: Item indices that the user knows, oldest first. They are not recommended.
+            candidates: Item indices to choose from; None finds them.
+            top: How many items to recommend.
+            exclude: Item indices that must not be recommended, e.g. what was shown before.
+            on_text: Called with each piece of the reasoning as it is written.
+        """
+        asked = self.retriever.ask(request, history)
+        listed = self._listed(asked, candidates, [*history, *exclude])
+        if not listed:
+            return Answer((), "", (), self._checked(request), (), self.name)
+        reasoning, scores = self._reasoned(asked, listed, history, on_text)
+        order = np.argsort(-scores, kind="stable")
+        considered = tuple(self._item(asked, listed[n], float(scores[n])) for n in order)
+        return Answer(
+            considered[:top],
+            reasoning,
+            self._checked_reasoning(reasoning),
+            self._checked(request),
+            considered,
+            self.name,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the policy; ``graph`` where retrieval alone answers."""
+        return "graph" if self.reasoner is None else self.reasoner.name
+
+    def indices(self, titles: Sequence[str], field_name: str) -> list[int]:
+        """Item indices of titles.
+
+        Args:
+            titles: Titles as people write them.
+            field_name: Where they stand, for the error.
+
+        Raises:
+            BadInputError: If a title is no item's, or fits two.
+        """
+        found = [(title, self.task.catalogue.resolve(title)) for title in titles]
+        for title, index in found:
+            if index is None:
+                raise BadInputError(
+                    "request",
+                    f"'{title[:80]}' is no title of the catalogue, or fits two of its items",
+                    field=field_name,
+                    remedy="Write the full title with its year",
+                )
+        return [index for _, index in found if index is not None]
+
+    def _listed(
+        self, asked: Asked, candidates: Sequence[int] | None, known: Sequence[int]
+    ) -> list[int]:
+        if candidates is None:
+            return self.retriever.top(asked, self.list_size, known)
+        return [item for item in dict.fromkeys(candidates) if item not in set(known)]
+
+    def _reasoned(
+        self,
+        asked: Asked,
+        listed: Sequence[int],
+        history: Sequence[int],
+        on_text: Callable[[str], None] | None,
+    ) -> tuple[str, np.ndarray]:
+        """The reasoning and the probabilities of the candidates, float64 (C,)."""
+        if self.reasoner is None:
+            scores = self.retriever.rank([asked], [np.asarray(listed)])[0]
+            shifted = np.exp(scores - scores.max())
+            return "", shifted / shifted.sum()
+        every, wording = self.task.catalogue.titles, self.task.wording
+        evidence = gather_evidence(
+            asked.links, self.retriever.facts, listed, every, wording.evidence,
+            wording.evidence_words,
+        )  # fmt: skip
+        messages = self.task.messages(asked.links.text, listed, history, evidence)
+        return self.reasoner.reason(messages, [every[item] for item in listed], on_text)
+
+    def _item(self, asked: Asked, item: int, score: float) -> Item:
+        titles = self.task.catalogue.titles
+        reasons = self.retriever.explain(asked.links, item)[: self.shown_reasons]
+        said = tuple(dict.fromkeys(say_reason(reason, titles) for reason in reasons))
+        return Item(self._raw_ids[item], titles[item], score, said)
+
+    def _checked(self, text: str) -> tuple[Fact, ...]:
+        """What a text states of items that it names."""
+        titles = self.task.catalogue.titles
+        return tuple(
+            Fact(say_claim(claim, titles), titles[claim.item], claim.status)
+            for claim in self.retriever.linker.link(text).claims
+        )
+
+    def _checked_reasoning(self, reasoning: str) -> tuple[Fact, ...]:
+        """What the paragraphs of a reasoning state, each about the items it names."""
+        titles = self.task.catalogue.titles
+        facts = [
+            Fact(say_statement(claim, titles), titles[claim.item], claim.status)
+            for paragraph in reasoning.splitlines()
+            for claim in self.retriever.linker.link(paragraph).claims
+        ]
+        return tuple(dict.fromkeys(facts))

@@ -1,0 +1,263 @@
+"""The assistant over HTTP: OpenAI's chat form, our own form, health, metrics and a page."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerec_pipeline.assistant.assistant import Answer, Assistant
+from rerec_pipeline.assistant.conversation import Turn, read_conversation
+from rerec_pipeline.assistant.desk import BusyError, Desk, LateError
+from rerec_pipeline.assistant.words import recommendation
+from rerec_pipeline.errors import BadInputError
+
+#: Longest request in characters, and most titles in a list: what a person could have typed.
+LONGEST = 4_000
+MOST_TITLES = 200
+#: Bytes of a body.
+LARGEST_BODY = 200_000
+
+Title = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Recommend(BaseModel):
+    """Body of ``POST /recommend``."""
+
+    model_config = ConfigDict(extra="forbid")
+    request: str = Field(min_length=1, max_length=LONGEST)
+    history: list[Title] = Field(default=[], max_length=MOST_TITLES)
+    candidates: list[Title] | None = Field(default=None, min_length=1, max_length=MOST_TITLES)
+    exclude: list[Title] = Field(default=[], max_length=MOST_TITLES)
+    k: int = Field(default=5, ge=1, le=100)
+
+
+class Message(BaseModel):
+    """A message of OpenAI's chat form; further fields of it are ignored."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str = Field(max_length=5 * LONGEST)
+
+
+class Chat(BaseModel):
+    """Body of ``POST /v1/chat/completions``; sampling options of OpenAI's form are ignored."""
+
+    model: str | None = None
+    messages: list[Message] = Field(min_length=1, max_length=100)
+    stream: bool = False
+
+
+class _Meters:
+    """What ``/metrics`` tells."""
+
+    def __init__(self, desk: Desk):
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rerec_requests_total", "Requests by outcome.", ["outcome"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "rerec_answer_seconds", "Seconds from request to answer.", registry=self.registry
+        )
+        waiting = Gauge("rerec_waiting", "Requests that wait.", registry=self.registry)
+        waiting.set_function(lambda: desk.waiting)
+
+
+def create_app(
+    assistant: Assistant,
+    token: str | None = None,
+    waiting: int = 32,
+    seconds: float = 60.0,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        assistant: What answers.
+        token: Bearer token that every request but ``/health`` must bring; None asks for none.
+        waiting: Most requests in the queue; one more gets 429.
+        seconds: Time that a request has, its waiting included.
+    """
+    desk = Desk(waiting, seconds)
+    meters = _Meters(desk)
+    app = FastAPI(title="rerec_pipeline assistant", version="1")
+    _handle_errors(app, meters)
+    _limit_bodies(app)
+    _open_routes(app, assistant, desk, meters)
+    _token_routes(app, assistant, desk, meters, _guard(token))
+    return app
+
+
+def _guard(token: str | None) -> Callable[[Request], None]:
+    def check(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        # Compared in constant time, so that the time of a refusal says nothing of the token.
+        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+            raise HTTPException(401, "a bearer token is needed: Authorization: Bearer TOKEN")
+
+    return check
+
+
+def _handle_errors(app: FastAPI, meters: _Meters) -> None:
+    @app.exception_handler(BusyError)
+    def busy(_: Request, error: BusyError) -> Response:
+        meters.requests.labels("refused").inc()
+        headers = {"Retry-After": str(error.retry_after)}
+        return JSONResponse(_error(str(error)), 429, headers)
+
+    @app.exception_handler(LateError)
+    def late(_: Request, error: LateError) -> Response:
+        meters.requests.labels("late").inc()
+        return JSONResponse(_error(str(error)), 504)
+
+    @app.exception_handler(BadInputError)
+    def bad(_: Request, error: BadInputError) -> Response:
+        meters.requests.labels("bad").inc()
+        return JSONResponse(_error(str(error)), 422)
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error"}}
+
+
+def _limit_bodies(app: FastAPI) -> None:
+    @app.middleware("http")
+    async def limit(request: Request, call_next: Any) -> Response:
+        length = request.headers.get("content-length")
+        if request.method == "POST" and (length is None or not length.isdigit()):
+            return JSONResponse(_error("Content-Length is needed"), 411)
+        if length is not None and int(length) > LARGEST_BODY:
+            return JSONResponse(_error(f"a body has at most {LARGEST_BODY} bytes"), 413)
+        response: Response = await call_next(request)
+        return response
+
+
+def _open_routes(app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters) -> None:
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        """Whether the assistant answers, and with what."""
+        items = len(assistant.task.catalogue)
+        return {"status": "ok", "model": assistant.name, "items": items, "waiting": desk.waiting}
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        """A chat."""
+        environment = Environment(
+            loader=PackageLoader("rerec_pipeline.reporting"),
+            autoescape=True,
+            undefined=StrictUndefined,
+        )
+        return environment.get_template("assistant.html").render(
+            title="Recommendation assistant", links={}, model=assistant.name
+        )
+
+
+def _token_routes(
+    app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters, guard: Callable[..., None]
+) -> None:
+    guarded = [Depends(guard)]
+
+    @app.get("/metrics", dependencies=guarded)
+    def metrics() -> Response:
+        """Counters in Prometheus' form."""
+        return Response(generate_latest(meters.registry), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models", dependencies=guarded)
+    def models() -> dict[str, Any]:
+        """The one model that is served."""
+        model = {"id": assistant.name, "object": "model", "owned_by": "rerec_pipeline"}
+        return {"object": "list", "data": [{**model, "created": 0}]}
+
+    @app.post("/recommend", dependencies=guarded)
+    def recommend(body: Recommend) -> dict[str, Any]:
+        """Items for a request, with reasons and checked facts."""
+        listed = body.candidates
+        options: dict[str, Any] = {
+            "history": assistant.indices(body.history, "history"),
+            "exclude": assistant.indices(body.exclude, "exclude"),
+            "candidates": None if listed is None else assistant.indices(listed, "candidates"),
+            "top": body.k,
+        }
+        answer = _answered(desk, meters, lambda say: assistant.ask(body.request, **options))
+        return answer.as_dict()
+
+    @app.post("/v1/chat/completions", dependencies=guarded)
+    def chat(body: Chat) -> Response:
+        """An answer in OpenAI's form; with ``stream`` as server-sent events."""
+        if body.model not in (None, "", assistant.name):
+            return JSONResponse(
+                _error(f"there is no model '{body.model}': this server has '{assistant.name}'"), 404
+            )
+        said = [Turn(message.role, message.content) for message in body.messages]
+        wish = read_conversation(said, assistant)
+
+        def work(say: Callable[[str], None]) -> Answer:
+            return assistant.ask(wish.request, exclude=wish.shown, top=1, on_text=say)
+
+        if body.stream:
+            events = _events(desk, meters, work, assistant.name)
+            return StreamingResponse(events, media_type="text/event-stream")
+        answer = _answered(desk, meters, work)
+        return JSONResponse(_completion(answer, assistant.name))
+
+
+def _answered(desk: Desk, meters: _Meters, work: Callable[..., Answer]) -> Answer:
+    start = time.monotonic()
+    *_, (_, answer) = desk.submit(work).stream()
+    meters.seconds.observe(time.monotonic() - start)
+    meters.requests.labels("answered").inc()
+    found: Answer = answer
+    return found
+
+
+def _events(desk: Desk, meters: _Meters, work: Callable[..., Answer], model: str) -> Iterator[str]:
+    """Server-sent events of one answer; the work ends when the client has gone."""
+    job = desk.submit(work)
+    start = time.monotonic()
+    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk", "model": model}
+
+    def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        body = {**head, "created": int(time.time()), "choices": [choice], **more}
+        return f"data: {json.dumps(body)}\n\n"
+
+    def stream() -> Iterator[str]:
+        yield event({"role": "assistant", "content": ""})
+        try:
+            for kind, value in job.stream():
+                if kind == "text" and value:
+                    yield event({"content": value})
+                elif kind == "result":
+                    meters.seconds.observe(time.monotonic() - start)
+                    meters.requests.labels("answered").inc()
+                    yield event({"content": f"\n\n{recommendation(value)}"})
+                    yield event({}, "stop", rerec=value.as_dict())
+            yield "data: [DONE]\n\n"
+        except LateError as error:
+            meters.requests.labels("late").inc()
+            yield f"data: {json.dumps(_error(str(error)))}\n\n"
+        finally:
+            job.cancelled.set()
+
+    return stream()
+
+
+def _completion(answer: Answer, model: str) -> dict[str, Any]:
+    text = "\n\n".join(filter(None, [answer.reasoning, recommendation(answer)]))
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "rerec": answer.as_dict(),
+    }

@@ -1,0 +1,169 @@
+"""``kedro ask`` and ``kedro serve``; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click import ClickException
+from kedro.framework.startup import ProjectMetadata
+
+from rerec_pipeline.commands.shown import errors_shown
+
+if TYPE_CHECKING:
+    from rerec_pipeline.assistant.assistant import Answer, Assistant
+    from rerec_pipeline.assistant.conversation import Turn
+
+#: Where ``kedro serve`` looks for the token that requests must bring.
+TOKEN = "REREC_TOKEN"
+
+_SIGNS = {"confirmed": ("✓", "green"), "contradicted": ("✗", "red"), "unknown": ("?", "yellow")}
+
+_PARAMS = click.option(
+    "--params", default="", help="As of kedro run: dataset=...,backbone=...,variant=...,seed=..."
+)
+_POLICY = click.option(
+    "--policy",
+    type=click.Choice(["trained", "base", "graph"]),
+    help="Who answers: the trained policy, the backbone before training, or retrieval alone.  "
+    "[default: the trained policy if there is one, else the backbone]",
+)
+
+
+@click.command()
+@click.argument("words", nargs=-1)
+@click.option("--history", default="", help='Titles that you know, separated by ";".')
+@click.option("--candidates", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A file of titles to choose from, one a line.")  # fmt: skip
+@click.option("--top", default=1, show_default=True, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True, help="Prints one JSON object and nothing else.")
+@_PARAMS
+@_POLICY
+@click.pass_obj
+def ask(
+    metadata: ProjectMetadata,
+    words: tuple[str, ...],
+    history: str,
+    candidates: Path | None,
+    top: int,
+    as_json: bool,
+    params: str,
+    policy: str | None,
+) -> None:
+    """Asks the assistant; without WORDS it is a conversation, which an empty line ends.
+
+    Under the recommendation stand the facts that the reasoning states, each with what the
+    attribute graph says of it: confirmed, contradicted or not known.
+    """
+    from rerec_pipeline.runner.answering import load_assistant
+
+    with errors_shown():
+        assistant = load_assistant(
+            Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
+        )
+        options: dict[str, Any] = {
+            "history": assistant.indices(_titles(history.split(";")), "--history"),
+            "top": top,
+        }
+        if candidates is not None:
+            listed = _titles(candidates.read_text(encoding="utf-8").splitlines())
+            options["candidates"] = assistant.indices(listed, str(candidates))
+        if words:
+            answer = assistant.ask(" ".join(words), **options)
+            click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
+        else:
+            _converse(assistant, options, as_json)
+
+
+def _titles(lines: list[str]) -> list[str]:
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _converse(assistant: Assistant, options: dict[str, Any], as_json: bool) -> None:
+    """Reads wishes until an empty line; what was said before counts."""
+    from rerec_pipeline.assistant.conversation import Turn, read_conversation
+    from rerec_pipeline.assistant.words import recommendation
+
+    turns: list[Turn] = []
+    while True:
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        turns.append(Turn("user", line))
+        wish = read_conversation(turns, assistant)
+        answer = assistant.ask(wish.request, exclude=wish.shown, **options)
+        turns.append(Turn("assistant", recommendation(answer)))
+        click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    everything = answer.as_dict()
+    return {
+        key: everything[key] for key in ("items", "reasoning", "facts", "request_facts", "policy")
+    }
+
+
+def _said(answer: Answer) -> str:
+    """An answer for a terminal."""
+    from rerec_pipeline.assistant.words import recommendation
+
+    parts = [answer.reasoning] if answer.reasoning else []
+    parts.append(click.style(recommendation(answer), bold=True))
+    for item in answer.items[1:]:
+        parts.append(f"Then {item.title}.")
+    for item in answer.items[:1]:
+        parts += [f"  {reason}" for reason in item.reasons]
+    for head, facts in (("You said:", answer.request_facts), ("Stated:", answer.facts)):
+        if facts:
+            parts.append(head)
+        for fact in facts:
+            sign, colour = _SIGNS[fact.status]
+            parts.append(f"  {click.style(sign, fg=colour)} {fact.text} ({fact.status})")
+    return "\n".join(parts)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--waiting", default=32, show_default=True, type=click.IntRange(min=1),
+              help="Requests that may wait; one more gets 429.")  # fmt: skip
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(min=1),
+              help="Time that a request has, its waiting included.")  # fmt: skip
+@_PARAMS
+@_POLICY
+@click.pass_obj
+def serve(
+    metadata: ProjectMetadata,
+    host: str,
+    port: int,
+    waiting: int,
+    seconds: float,
+    params: str,
+    policy: str | None,
+) -> None:
+    """Serves the assistant: a page, OpenAI's chat form, /recommend, /metrics, /docs.
+
+    Any other address than the loopback's wants a token, in the environment variable REREC_TOKEN;
+    requests then bring it as "Authorization: Bearer TOKEN". Texts of users are not logged.
+    """
+    token = os.environ.get(TOKEN) or None
+    if host not in ("127.0.0.1", "localhost", "::1") and token is None:
+        raise ClickException(f"--host {host} lets others in: set a token in {TOKEN} first")
+    import uvicorn
+
+    from rerec_pipeline.assistant.server import create_app
+    from rerec_pipeline.runner.answering import load_assistant
+
+    with errors_shown():
+        assistant = load_assistant(
+            Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
+        )
+        app = create_app(assistant, token, waiting, seconds)
+    click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)

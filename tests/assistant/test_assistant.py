@@ -1,0 +1,86 @@
+import dataclasses
+
+import pytest
+
+from rerec_pipeline.assistant.assistant import Assistant
+from rerec_pipeline.assistant.conversation import Turn, read_conversation
+from rerec_pipeline.errors import BadInputError
+
+ASK = "I loved Night Train (1991). Another film by the same director, please."
+
+
+class TestAsking:
+    def test_the_policy_chooses_among_what_was_retrieved(self, assistant, scripted):
+        answer = assistant.ask(ASK, top=2)
+        _, titles = scripted.asked[0]
+        assert [item.title for item in answer.items] == titles[::-1][:2]
+        assert sum(item.score for item in answer.candidates) == pytest.approx(1)
+        assert {"Harbor, The (1990)", "Ember (1994)"} <= set(titles)
+        assert "Night Train (1991)" not in titles  # what is named is not recommended back
+
+    def test_it_says_why_by_facts_of_the_graph(self, assistant):
+        found = {item.title: item.reasons for item in assistant.ask(ASK).candidates}
+        assert found["Ember (1994)"] == ("directed by Ana Torv, as Night Train was",)
+
+    def test_what_the_reasoning_states_is_checked(self, assistant):
+        facts = [(f.text, f.item, f.status) for f in assistant.ask(ASK).facts]
+        assert facts == [
+            ("Ember: directed by Ana Torv", "Ember (1994)", "confirmed"),
+            ("The Harbor: directed by Otto Beck", "Harbor, The (1990)", "contradicted"),
+        ]
+
+    def test_what_the_request_states_is_checked(self, assistant):
+        answer = assistant.ask("I liked Ember (1994), which Otto Beck directed. More by him?")
+        assert [(f.text, f.status) for f in answer.request_facts] == [
+            ("Ember: not directed by Otto Beck, but directed by Ana Torv", "contradicted")
+        ]
+
+    def test_candidates_of_the_caller_are_the_only_ones(self, assistant, scripted):
+        assistant.ask(ASK, candidates=[5, 6, 5], history=[6])
+        assert scripted.asked[0][1] == ["Quiet Village (1996)"]
+
+    def test_evidence_is_laid_before_the_policy_where_the_wording_has_it(self, assistant, scripted):
+        user = assistant.task.wording.user + "{known}"
+        changed = {"evidence": 2, "evidence_words": 50, "user": user}
+        assistant.task.wording = assistant.task.wording.model_copy(update=changed)
+        assistant.ask(ASK)
+        prompt = scripted.asked[0][0][1]["content"]
+        assert "Ember (1994): directed by Ana Torv, as Night Train was" in prompt
+
+    def test_without_a_policy_retrieval_answers(self, assistant):
+        alone = Assistant(assistant.task, assistant.retriever)
+        answer = alone.ask(ASK)
+        assert answer.policy == "graph" and answer.reasoning == ""
+        assert answer.items[0].reasons == ("directed by Ana Torv, as Night Train was",)
+
+    @pytest.mark.parametrize("request_", ["", "   ", "the of and", "\u65e5\u672c", "x " * 50_000])
+    def test_a_request_of_nothing_still_gets_an_item_of_the_catalogue(self, assistant, request_):
+        titles = set(assistant.task.catalogue.titles)
+        assert {item.title for item in assistant.ask(request_).items} <= titles
+
+    def test_nothing_left_to_recommend(self, assistant):
+        answer = assistant.ask(ASK, candidates=[3], exclude=[3])
+        assert answer.items == () and answer.candidates == ()
+
+    def test_a_title_that_is_none_is_named(self, assistant):
+        with pytest.raises(BadInputError, match="field 'history'.*'Nowhere' is no title"):
+            assistant.indices(["Ember", "Nowhere"], "history")
+
+    def test_answers_are_plain_values(self, assistant):
+        answer = assistant.ask(ASK)
+        assert answer.as_dict() == dataclasses.asdict(answer)
+
+
+class TestConversation:
+    def test_wishes_add_up_and_what_was_shown_is_left_out(self, assistant):
+        turns = [
+            Turn("system", "be kind"),
+            Turn("user", "A drama."),
+            Turn("assistant", "Night Train (1991) is no drama.\n\nI recommend Ember (1994)."),
+            Turn("user", "Something else, with Mara Lind."),
+        ]
+        wish = read_conversation(turns, assistant)
+        assert wish.request == "A drama.\nSomething else, with Mara Lind."
+        assert wish.shown == (3,)
+        again = assistant.ask(wish.request, exclude=wish.shown)
+        assert "Ember (1994)" not in {item.title for item in again.candidates}
