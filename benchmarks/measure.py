@@ -13,8 +13,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -134,6 +134,7 @@ class Section:
         header: Names of the columns.
         rows: The table.
         checks: Figures with bars.
+        ratios: By name, for ``benchmarks.json``: seconds of the first column over the second's.
     """
 
     title: str
@@ -141,6 +142,7 @@ class Section:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     checks: Sequence[Check]
+    ratios: Mapping[str, float] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The section as Markdown."""

@@ -128,4 +128,5 @@ def run(size: Size = FULL) -> Section:
             at_least("evaluation", pairs.ratio, 5.0),
             at_most("largest difference of a metric", worst, 1e-5),
         ],
+        ratios={"lightgcn_ranking": pairs.ratio},
     )

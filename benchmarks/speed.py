@@ -1,28 +1,36 @@
 """Speed and memory against plainly written references: ``make bench``.
 
-Each part can be run alone: ``python -m benchmarks.speed step ranking``.
+Each part can be run alone: ``python -m benchmarks.speed step ranking``. The ratios of
+the tables also go to ``data/08_reporting/benchmarks.json``, by name; parts that are not run keep
+those that they have there.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import lightgcn_step, ranking, reward, start_up, tokens
-from benchmarks.measure import Section, finish, surroundings
+from benchmarks import lightgcn_step, ranking, reward, sharing, start_up, tokens
+from benchmarks.measure import PROJECT, Section, finish, surroundings
+from rerec_pipeline.storage.writing import write_bytes
 
 PARTS: dict[str, Callable[[], Section]] = {
     "step": lightgcn_step.run,
     "ranking": ranking.run,
     "reward": reward.run,
     "tokens": tokens.run,
+    "prompts": sharing.sample,
+    "prompts_135m": sharing.large,
     "start": start_up.run,
 }
+RATIOS = PROJECT / "data" / "08_reporting" / "benchmarks.json"
 PACKAGES = (
     "torch", "torch-geometric", "numpy", "scipy", "networkx", "fastapi", "uvicorn", "requests",
-    "transformers", "tokenizers",
+    "transformers", "tokenizers", "trl",
 )  # fmt: skip
 
 
@@ -35,7 +43,17 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown parts {unknown}; there are {list(PARTS)}")
     heading = surroundings("make bench", PACKAGES)
-    finish(heading, [PARTS[name]() for name in tqdm(chosen, desc="benchmarks", unit="part")])
+    sections = [PARTS[name]() for name in tqdm(chosen, desc="benchmarks", unit="part")]
+    keep(RATIOS, sections)
+    finish(heading, sections)
+
+
+def keep(path: Path, sections: Sequence[Section]) -> None:
+    """Puts the ratios of some sections into a JSON file, beside those that it has of others."""
+    ratios: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    for section in sections:
+        ratios |= {name: round(ratio, 3) for name, ratio in section.ratios.items()}
+    write_bytes(path, (json.dumps(ratios, indent=2, sort_keys=True) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -182,4 +182,5 @@ def run(size: Size = FULL) -> Section:
             at_least("tokens of a paragraph", pairs.ratio, 40.0),
             Check(f"exact in all {everything:,} completions (bytes and paragraphs)", exact),
         ],
+        ratios={"paragraph_tokens": pairs.ratio},
     )

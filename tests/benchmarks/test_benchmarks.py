@@ -1,7 +1,10 @@
 """Every benchmark at a tiny size: it runs, and its reference agrees. No times are judged."""
 
+import json
+
 import numpy as np
 import pytest
+from transformers import LlamaConfig
 
 from benchmarks import (
     lightgcn_lastfm,
@@ -9,9 +12,11 @@ from benchmarks import (
     networkx_reward,
     ranking,
     reward,
+    sharing,
     speed,
     tokens,
 )
+from benchmarks.measure import Section
 from rerec_pipeline.errors import BadInputError
 
 STEP = lightgcn_step.Size(users=60, items=40, interactions=600, batch=64, pairs=2)
@@ -75,6 +80,31 @@ def test_tokens():
     assert agreements(section) == [True]
     assert section.rows[0][-1] == "8 texts, 8 paragraphs"
     assert section.rows[0][-2].startswith("0 texts")  # the reference's text is wrong throughout
+
+
+class TestSharing:
+    def test_the_sample(self):
+        size = sharing.Size(prompts=2, group=2, prompt=0, completion=6, pairs=1, steps=1)
+        section = sharing.sample(size)
+        assert all(agreements(section))
+        assert section.checks[-1].met and section.checks[-1].what.endswith("in 2 of 2 steps")
+        assert set(section.ratios) == {"share_prompts_sample", "step_sample"}
+
+    def test_a_random_model(self):
+        config = LlamaConfig(
+            vocab_size=50, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True,
+        )  # fmt: skip
+        section = sharing.large(sharing.Size(1, 2, prompt=5, completion=3, pairs=1), config)
+        assert all(agreements(section))
+        assert set(section.ratios) == {"share_prompts_135m"}
+
+
+def test_ratios_of_parts_that_are_not_run_are_kept(tmp_path):
+    path = tmp_path / "08_reporting" / "benchmarks.json"
+    for ratios in ({"a": 1.23456, "b": 2.0}, {"b": 3.0}):
+        speed.keep(path, [Section("", "", [], [], [], ratios)])
+    assert json.loads(path.read_text()) == {"a": 1.235, "b": 3.0}
 
 
 def test_an_unknown_part_is_refused(capsys):

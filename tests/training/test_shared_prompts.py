@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from rerec_pipeline.models.backbone import load_backbone
-from rerec_pipeline.models.generation import generate_groups
+from rerec_pipeline.models.generation import generate
 from rerec_pipeline.models.shared_prompts import PackedGroups, group_size
 from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
 from tests.training.real_backbones import make_backbone
@@ -167,7 +167,7 @@ class TestModels:
         expected = model.generate(**asked, **details)
         torch.manual_seed(3)
         seen = tokens_read(model)
-        got = generate_groups(model, **asked, **details)
+        got = generate(model, **asked, **details)
         assert got.tolist() == expected.tolist()
         assert seen[:2] == [N * (P - 1), N * G]  # the prompts once, then their last tokens
 
@@ -187,10 +187,9 @@ class TestTraining:
         batch = rollouts(made.model)
         seen = tokens_read(made.model)
         read(made, batch)
-        # Columns that are padding in every row are left out.
-        prompt = int(batch["prompt_mask"].sum(dim=1).max())
-        completion = int(batch["completion_mask"].sum(dim=1).max())
-        assert seen == [N * prompt + N * G * (completion - 1)]
+        # Neither padding nor the last token of a completion, which predicts nothing.
+        prompts = int(batch["prompt_mask"][::G].sum())
+        assert seen == [prompts + int(batch["completion_mask"].sum()) - N * G]
 
     def test_an_adapter_and_its_reference(self, folders, tmp_path):
         ours, theirs = (
@@ -278,7 +277,7 @@ class TestFallback:
         asked = {"input_ids": batch["prompt_ids"], "attention_mask": batch["prompt_mask"]}
         details = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
         expected = windowed.model.generate(**asked, **details)
-        assert generate_groups(windowed.model, **asked, **details).tolist() == expected.tolist()
+        assert generate(windowed.model, **asked, **details).tolist() == expected.tolist()
 
     def test_positions_that_are_learned(self, folders, tmp_path):
         backbone = load_backbone(folders["llama3"])
@@ -350,11 +349,11 @@ class TestGroups:
         mask = torch.tensor([[0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]])
         packed = PackedGroups.of(ids, mask, 3)
         assert packed.shape == (1, 2, 2, 1)
-        assert packed.input_ids.tolist() == [[5, 6, 7, 9]]
-        assert packed.position_ids.tolist() == [[1, 2, 3, 3]]
-        assert packed.labels.tolist() == [[7, 8, 9]]
+        assert packed.input_ids.tolist() == [[5, 6, 7]]  # 8 and 9 are last: they predict nothing
+        assert packed.position_ids.tolist() == [[1, 2, 3]]
+        assert packed.labels.tolist() == [[7, 9, 8]]  # firsts first
         assert packed.spread(torch.tensor([[0.1, 0.2, 0.3]]), 3).tolist() == [
-            pytest.approx([0.1, 0.2, 0.0]), pytest.approx([0.3, 0.0, 0.0]),
+            pytest.approx([0.1, 0.3, 0.0]), pytest.approx([0.2, 0.0, 0.0]),
         ]  # fmt: skip
         assert packed.prompt_mask.int().tolist() == [[[[1, 0], [1, 1]]]]
         assert packed.completion_mask.int().tolist() == [[[[1, 1, 1]]], [[[1, 1, 1]]]]

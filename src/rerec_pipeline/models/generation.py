@@ -13,58 +13,102 @@ from transformers.cache_utils import DynamicLayer
 
 from rerec_pipeline import processes
 from rerec_pipeline.models.backbone import Backbone, prompt_ids
-from rerec_pipeline.models.shared_prompts import group_size
+from rerec_pipeline.models.shared_prompts import causal_model, group_size
 from rerec_pipeline.recbench.task import Example
 
 
-def generate_groups(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, **details: Any
-) -> Tensor:
-    """Does what ``model.generate`` does, but reads a prompt that neighbouring rows share once.
+class RoomyLayer(DynamicLayer):
+    """A layer of a cache that has room for further tokens, so that it is rarely copied.
 
-    The cache of all but the last token of the prompts is handed to ``generate``, which goes on as
-    from any cache: the same tokens, and the same draws of the random generator.
+    transformers' own copies all keys and values for every token, which is more than half of the
+    time that a small model takes to generate.
+    """
+
+    _ROOM = 64
+    _rooms: tuple[Tensor, Tensor] | None = None
+    _used: Tensor | None = None  # the keys in the rooms; others come by repeating or reordering
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Appends keys and values, (B, heads, tokens, d), and gives all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if self._rooms is None or self._used is not self.keys or end > self._rooms[0].shape[-2]:
+            self._rooms = (self._room(self.keys, key_states), self._room(self.values, value_states))
+        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
+            room[..., start:end, :] = states
+        self.keys, self.values = (room[..., :end, :] for room in self._rooms)
+        self._used = self.keys
+        return self.keys, self.values
+
+    def _room(self, kept: Tensor | None, states: Tensor) -> Tensor:
+        used = kept.shape[-2] if kept is not None and kept.numel() else 0
+        *rows, new, size = states.shape
+        room = states.new_empty(*rows, used + new + self._ROOM, size)
+        if kept is not None and used:
+            room[..., :used, :] = kept
+        return room
+
+
+@torch.no_grad()
+def generate(model: Any, input_ids: Tensor, attention_mask: Tensor, **details: Any) -> Tensor:
+    """Does what ``model.generate`` does, in less time: the same tokens, and the same random draws.
+
+    A prompt that neighbouring rows share is read once: the cache of all but its last token is
+    repeated and handed to ``model.generate``, which goes on from there.
 
     Args:
-        model: What generates; any with ``generate``.
+        model: What generates; its cache must be of keys and values of all tokens, else its own
+            ``generate`` does everything.
         input_ids: Prompts, left padded, int (B, P).
         attention_mask: Where they are not padding, (B, P).
-        **details: Passed on to ``generate``.
+        **details: Passed on.
 
     Returns:
-        What ``generate`` gives. Where no prompts are shared, or the cache is not of keys and
-        values of all tokens (or ``generation_config`` names another), they are read row by row.
+        What ``model.generate`` gives.
     """
     config = details.get("generation_config")
     other_cache = config is not None and (config.use_cache is False or config.cache_implementation)
     images = any(isinstance(value, Tensor) for value in details.values())
-    group = 1 if other_cache or images else group_size(input_ids, attention_mask)
-    if group > 1 and input_ids.shape[1] > 1:
-        cache = _cache_of(model, input_ids[::group, :-1], attention_mask[::group, :-1])
-        if cache is not None:
+    cache = None if other_cache or images else _roomy_cache(causal_model(model))
+    if cache is not None:
+        group = group_size(input_ids, attention_mask)
+        if group > 1 and input_ids.shape[1] > 1:
+            _read(model, input_ids[::group, :-1], attention_mask[::group, :-1], cache)
             cache.batch_repeat_interleave(group)
-            details["past_key_values"] = cache
+        details |= {"past_key_values": cache, "use_cache": True}
     # Of the class: TRL's trainers are given this function as their model's ``generate``.
-    generate = type(model).generate
-    made: Tensor = generate(model, input_ids=input_ids, attention_mask=attention_mask, **details)
+    plain = type(model).generate
+    made: Tensor = plain(model, input_ids=input_ids, attention_mask=attention_mask, **details)
     return made
 
 
-def _cache_of(model: Any, input_ids: Tensor, attention_mask: Tensor) -> DynamicCache | None:
-    """Keys and values of some prompts; None if a model keeps other things."""
-    # Counted as ``generate`` counts: padding is before the first position.
+def _roomy_cache(model: Any) -> DynamicCache | None:
+    """An empty cache; None if a model keeps other things than keys and values of all tokens."""
+    if not model._supports_default_dynamic_cache():
+        return None
+    cache = DynamicCache(config=model.config)
+    if not cache.layers or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return None
+    cache.layers = [RoomyLayer() for _ in cache.layers]
+    return cache
+
+
+def _read(model: Any, input_ids: Tensor, attention_mask: Tensor, cache: DynamicCache) -> None:
+    """Fills a cache with some prompts."""
+    # Counted as ``model.generate`` counts: padding is before the first position.
     positions = (attention_mask.long().cumsum(dim=1) - 1).masked_fill(attention_mask == 0, 0)
-    cache = model(
+    model(
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=positions,
+        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
-    ).past_key_values
-    plain = type(cache) is DynamicCache and {type(layer) for layer in cache.layers} == {
-        DynamicLayer
-    }
-    return cache if plain else None
+    )
 
 
 @torch.no_grad()
@@ -101,7 +145,8 @@ def answer(
             rows = order[start : start + batch_size]
             batch = tokenizer.pad({"input_ids": [ids[n] for n in rows]}, return_tensors="pt")
             batch = batch.to(model.device)
-            output = model.generate(
+            output = generate(
+                model,
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,

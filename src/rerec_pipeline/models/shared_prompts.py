@@ -77,26 +77,33 @@ def why_not_shared(model: Any) -> str | None:
 class PackedGroups:
     """N prompts of P tokens and G completions of each, R tokens long, packed into one row.
 
-    The row holds the prompts (N x P), left padded, and all but the last token of the completions
-    (N x G x L, L = R - 1), right padded; the last token of a prompt predicts the first of each of
-    its completions. Columns that are padding in every row are left out. Positions are those of the
-    rows before they were packed, as a model without ``position_ids`` counts them.
+    The row holds the tokens of the prompts, and all but the last of each completion, without
+    padding; the last token of a prompt predicts the first of each of its completions. Attention
+    sees them in rows of equal length (slots): N x P and N G x L, L = R - 1, padded on the left and
+    on the right. Positions are those of the rows before they were packed, as a model without
+    ``position_ids`` counts them.
 
     Attributes:
-        input_ids: The row, int (1, N P + N G L).
+        input_ids: The T tokens of the row, int (1, T).
         position_ids: Of its tokens, likewise.
+        slots: Where attention sees them, indices into N P + N G L.
         prompt_mask: What prompt tokens attend to, bool (N, 1, P, P).
         completion_mask: What completion tokens attend to, bool (N G, 1, L, P + L).
-        labels: The S completion tokens that are no padding, int (1, S).
-        scored: Where they are, indices into N G R.
+        ends: Where in the row prompts end, (N,).
+        started: Completions with a token, indices into N G.
+        labels: The completion tokens that are predicted, firsts of completions first, (1, S).
+        scored: Where these are, indices into N G R.
         shape: N, G, P and L.
         layers: How many layers have attended.
     """
 
     input_ids: Tensor
     position_ids: Tensor
+    slots: Tensor
     prompt_mask: Tensor
     completion_mask: Tensor
+    ends: Tensor
+    started: Tensor
     labels: Tensor
     scored: Tensor
     shape: tuple[int, int, int, int]
@@ -113,72 +120,90 @@ class PackedGroups:
         """
         present = mask.bool()
         start, r = _bounds(present, completion_length)
-        ends = ids.shape[1] - completion_length
-        g = group_size(ids[:, start:ends], present[:, start:ends])
-        prompts, completions = ids[::g, start:ends], ids[:, ends : ends + r]
-        scored = present[:, ends : ends + r].flatten().nonzero().flatten()
-        (n, p), length = prompts.shape, r - 1
-        position = torch.arange(start, ends + length, device=ids.device)
-        causal = position[:, None] >= position
-        # A token of padding sees itself, lest its softmax be over nothing.
-        itself = torch.eye(p, dtype=torch.bool, device=ids.device)
-        seen = (present[::g, None, start:ends] | itself) & causal[:p, :p]
-        reached = present[:, None, start : ends + length] & causal[p:]
+        end = ids.shape[1] - completion_length
+        g = group_size(ids[:, start:end], present[:, start:end])
+        asked, made = present[::g, start:end], present[:, end : end + r]
+        (n, p), length = asked.shape, r - 1
+        slots = _where(torch.cat([asked.flatten(), made[:, 1:].flatten()]))
+        completions = ids[:, end : end + r]
+        tokens = torch.cat([ids[::g, start:end].flatten(), completions[:, :-1].flatten()])
+        position = torch.arange(start, end + length, device=ids.device)
+        positions = torch.cat([position[:p].repeat(n), position[p:].repeat(n * g)])
+        started = _where(made[:, 0])
+        later = torch.cat([torch.zeros_like(made[:, :1]), made[:, 1:]], dim=1)
+        scored = torch.cat([started * r, _where(later.flatten())])
         return cls(
-            torch.cat([prompts.flatten(), completions[:, :-1].flatten()])[None],
-            torch.cat([position[:p].repeat(n), position[p:].repeat(n * g)])[None],
-            seen[:, None],
-            reached[:, None],
+            tokens[slots][None],
+            positions[slots][None],
+            slots,
+            *_masks(asked, present[:, start : end + length], length),
+            asked.sum(dim=1).cumsum(dim=0) - 1,
+            started,
             completions.flatten()[scored][None],
             scored,
             (n, g, p, length),
         )
 
-    def split(self, packed: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes (1, heads, tokens, d) apart into (N, heads, P, d) and (N, G, heads, L, d)."""
+    def spread_out(self, packed: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes (1, heads, T, d) apart into (N, heads, P, d) and (N, G, heads, L, d)."""
         n, g, p, length = self.shape
-        rows = packed[0]
+        rows = packed.new_zeros(packed.shape[1], n * (p + g * length), packed.shape[3])
+        rows = rows.index_copy(1, self.slots, packed[0])
         prompts = rows[:, : n * p].unflatten(1, (n, p)).transpose(0, 1)
         completions = rows[:, n * p :].unflatten(1, (n, g, length)).permute(1, 2, 0, 3, 4)
         return prompts, completions
 
-    def whole(self, packed: Tensor) -> Tensor:
-        """Keys or values of whole rows, (N G, heads, P + L, d)."""
-        prompts, completions = self.split(packed)
-        repeated = prompts[:, None].expand(-1, self.shape[1], -1, -1, -1)
-        return torch.cat([repeated, completions], dim=3).flatten(0, 1)
-
     def attend(
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, **details: Any
     ) -> Tensor:
-        """Attention of all tokens of the row, (1, tokens, heads, d)."""
+        """Attention of all tokens of the row, (1, T, heads, d)."""
         self.layers += 1
-        prompts, completions = self.split(query)
-        told, _ = sdpa_attention_forward(
-            module, prompts, self.split(key)[0], self.split(value)[0], self.prompt_mask, **details
-        )
-        if not self.shape[3]:
-            return told.flatten(0, 1)[None]
-        queries = completions.flatten(0, 1)
-        keys, values = self.whole(key), self.whole(value)
-        made, _ = sdpa_attention_forward(
-            module, queries, keys, values, self.completion_mask, **details
-        )
-        return torch.cat([told.flatten(0, 1), made.flatten(0, 1)])[None]
+        spread = [self.spread_out(states) for states in (query, key, value)]
+        prompts, completions = ([both[n] for both in spread] for n in (0, 1))
+        out = _sdpa(module, prompts, self.prompt_mask, details)
+        seen = out.flatten(0, 1)
+        if self.shape[3]:
+            whole = (
+                torch.cat([told[:, None].expand(-1, self.shape[1], -1, -1, -1), own], dim=3)
+                for told, own in zip(prompts[1:], completions[1:], strict=True)
+            )
+            rows = (part.flatten(0, 1) for part in (completions[0], *whole))
+            out = _sdpa(module, list(rows), self.completion_mask, details)
+            seen = torch.cat([seen, out.flatten(0, 1)])
+        return seen.index_select(0, self.slots)[None]
 
     def before_scored(self, hidden: Tensor) -> Tensor:
         """Hidden states that predict the scored tokens, (1, S, H), of those of the row."""
-        n, g, p, length = self.shape
-        prompts = hidden[0, : n * p].unflatten(0, (n, 1, p))[:, :, -1:]
-        completions = hidden[0, n * p :].unflatten(0, (n, g, length))
-        states = torch.cat([prompts.expand(-1, g, -1, -1), completions], dim=2)
-        return states.flatten(0, 2).index_select(0, self.scored)[None]
+        rows = hidden[0]
+        last = rows.index_select(0, self.ends)[:, None].expand(-1, self.shape[1], -1)
+        first = last.flatten(0, 1).index_select(0, self.started)
+        return torch.cat([first, rows[len(rows) + len(first) - len(self.scored) :]])[None]
 
     def spread(self, values: Tensor, width: int) -> Tensor:
         """Values of the scored tokens, (1, S), as (N G, ``width``), zero for padding."""
         n, g, _, length = self.shape
         flat = values.new_zeros(n * g * (length + 1)).index_copy(0, self.scored, values[0])
         return pad(flat.view(n * g, length + 1), (0, width - length - 1))
+
+
+def _sdpa(module: Any, states: list[Tensor], mask: Tensor, details: dict[str, Any]) -> Tensor:
+    out, _ = sdpa_attention_forward(module, states[0], states[1], states[2], mask, **details)
+    return out
+
+
+def _where(marked: Tensor) -> Tensor:
+    return marked.nonzero().flatten()
+
+
+def _masks(asked: Tensor, present: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """What tokens of prompts (N, P) and of completions, in whole rows (N G, P + L), attend to."""
+    p = asked.shape[1]
+    position = torch.arange(p + length, device=asked.device)
+    causal = position[:, None] >= position
+    # A slot of padding sees itself, lest its softmax be over nothing.
+    itself = torch.eye(p, dtype=torch.bool, device=asked.device)
+    prompts = (asked[:, None] | itself) & causal[:p, :p]
+    return prompts[:, None], (present[:, None] & causal[p:])[:, None]
 
 
 def _bounds(present: Tensor, completion_length: int) -> tuple[int, int]:

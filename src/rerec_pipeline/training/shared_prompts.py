@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from trl.trainer.utils import split_tensor_dict
 
-from rerec_pipeline.models.generation import generate_groups
+from rerec_pipeline.models.generation import generate
 from rerec_pipeline.models.shared_prompts import (
     PackedGroups,
     causal_model,
@@ -41,7 +41,7 @@ class SharesPrompts(_RolloutTrainer):
 
     @property
     def _share_prompts(self) -> bool:
-        return bool(getattr(self.args, "share_prompts", True))
+        return bool(getattr(self.args, "share_prompts", True))  # TRL's own settings have none
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -115,7 +115,7 @@ class SharesPrompts(_RolloutTrainer):
 @contextmanager
 def _sharing(model: Any) -> Iterator[None]:
     """Lets ``model.generate``, which is what TRL calls, read shared prompts once."""
-    model.generate = partial(generate_groups, model)
+    model.generate = partial(generate, model)
     try:
         yield
     finally:
