@@ -67,26 +67,35 @@ def data_parameters(**changes) -> DataParameters:
     return DataParameters(**{**values, **changes})
 
 
+def attribute_parameters(*sources: str, **changes) -> AttributeParameters:
+    """What the attribute graph is made from."""
+    values = {"sources": list(sources), "kinds": {"book": "Belongs_to"}, "relations": {}}
+    return AttributeParameters(**{**values, **changes})
+
+
 DRAWN = FixedParameters(splits=None, candidates=None)
 
 
 def engineer(
-    data: DataParameters, raw_dir: str, fixed: FixedParameters = DRAWN
+    data: DataParameters,
+    raw_dir: str,
+    fixed: FixedParameters = DRAWN,
+    every: AttributeParameters | None = None,
 ) -> dict[str, pd.DataFrame]:
     """All tables of a data set, by the nodes of the data engineering pipeline."""
     tables = {"manifest": de.prepare_raw_files(data, raw_dir)}
-    tables["items"], kinds = de.ingest_items(tables["manifest"], data)
+    every = every or attribute_parameters("items", "edge_list", "gexf", "training_queries")
+    tables["items"], kinds = de.ingest_items(tables["manifest"], data, every)
     tables["users"] = de.ingest_users(tables["manifest"])
     raw = ibis.duckdb.connect().create_table(
         "raw", de.read_interactions(tables["manifest"]).read_all()
     )
     tables["interactions"] = de.ingest_interactions(raw, tables["items"], tables["manifest"])
-    every = AttributeParameters(sources=["items", "edge_list", "gexf", "training_queries"])
     tables["attributes"], _ = de.ingest_attributes(
         tables["manifest"], tables["items"], kinds, every
     )
     tables["queries"], tables["exclusions"] = de.ingest_queries(
-        tables["manifest"], tables["items"], data
+        tables["manifest"], tables["items"], data, every
     )
     queries, items = tables["queries"], tables["items"]
     tables["mentions"] = de.find_mentions(queries, items)

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from rerec_pipeline.errors import ReRecError
-from rerec_pipeline.parameters import AttributeParameters
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench import ratings, reading, schemas
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
@@ -31,11 +30,11 @@ from rerec_pipeline.recbench.recorded import answers_to_test, recorded_traces
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
-from tests.conftest import data_parameters, engineer
+from tests.conftest import attribute_parameters, data_parameters, engineer
 from tests.faults.mutations import mutate
 
 FEW, ALL = 5, 53
-EVERY = AttributeParameters(sources=["items", "edge_list", "gexf"])
+EVERY = attribute_parameters("items", "edge_list", "gexf")
 
 Rows = Counter
 """What was read, each row a tuple that does not depend on how items are numbered."""
@@ -132,7 +131,7 @@ def _json_lines(rows: Iterable[dict]) -> str:
 
 
 def read_items(world: World, path: Path) -> Rows:
-    items, kinds = de.ingest_items(world.manifest("movies.dat", path), data_parameters())
+    items, kinds = de.ingest_items(world.manifest("movies.dat", path), data_parameters(), EVERY)
     items = schemas.Items.validate(items)
     schemas.Attributes.validate(kinds)
     catalogue_from_table(items)
@@ -176,7 +175,8 @@ def read_attributes(name: str) -> Callable[[World, Path], Rows]:
 def read_queries(name: str) -> Callable[[World, Path], Rows]:
     def read(world: World, path: Path) -> Rows:
         items = world.tables["items"]
-        found, _ = de.ingest_queries({name: {"path": str(path)}}, items, data_parameters())
+        manifest = {name: {"path": str(path)}}
+        found, _ = de.ingest_queries(manifest, items, data_parameters(), EVERY)
         found = schemas.Queries.validate(found)
         mentions = de.find_mentions(found, items)
         de._asked(found, mentions, world.task.catalogue)

@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.parameters import AttributeParameters, InteractionParameters
+from rerec_pipeline.parameters import InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.recbench.candidates import CandidateDrawer, CandidateRule
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
@@ -26,7 +26,7 @@ from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.sample.layout import fabricate_files
 from rerec_pipeline.sample.reasoner import Habits
 from rerec_pipeline.sample.world import DOMAINS, fabricate_world
-from tests.conftest import data_parameters, engineer, small_world
+from tests.conftest import attribute_parameters, data_parameters, engineer, small_world
 
 BOOKS = data_parameters(
     domain="book",
@@ -193,7 +193,7 @@ class TestLeakage:
         secret["conditions"] = [
             [f"Genre: secret of {split}"] for split in tables["splits"]["split"]
         ]
-        every = AttributeParameters(sources=["training_queries"])
+        every = attribute_parameters("training_queries")
         stated, _ = de.state_facts(secret, tables["splits"], tables["items"], every)
         told = {value for value in stated["value"] if "secret" in value}
         assert told == {"secret of train"}

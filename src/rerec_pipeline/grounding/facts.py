@@ -12,7 +12,7 @@ from scipy import sparse
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.mentions import words
-from rerec_pipeline.recbench.relations import KIND_RELATIONS
+from rerec_pipeline.recbench.relations import is_kind
 from rerec_pipeline.recbench.titles import Catalogue
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
@@ -71,7 +71,7 @@ class Facts:
         self.relations = sorted({relation for relation, _ in number})
         code = {relation: n for n, relation in enumerate(self.relations)}
         self.relation = np.array([code[r] for r, _ in number], dtype=np.int64)
-        self.is_kind = np.array([r in KIND_RELATIONS for r, _ in number], dtype=bool)
+        self.is_kind = np.array([is_kind(r) for r, _ in number], dtype=bool)
         self.name = self._names()
 
     @classmethod

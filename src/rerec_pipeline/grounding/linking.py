@@ -15,7 +15,12 @@ from typing import Literal
 from rerec_pipeline.grounding.facts import Facts, plain_name
 from rerec_pipeline.grounding.profiles import Profile, read_profile
 from rerec_pipeline.recbench.mentions import PhraseIndex, cased_words, words
-from rerec_pipeline.recbench.relations import KIND_CUES, RELATION_CUES, RELATION_STEMS
+from rerec_pipeline.recbench.relations import (
+    KIND_CUES,
+    RELATION_CUES,
+    RELATION_STEMS,
+    stems_of,
+)
 from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year
 
 Status = Literal["confirmed", "contradicted", "unknown"]
@@ -143,7 +148,8 @@ class Linker:
         self.catalogue = catalogue
         self.facts = facts
         if relation_cues is None:
-            relation_cues = {r: (*s, *RELATION_CUES.get(r, ())) for r, s in RELATION_STEMS.items()}
+            named = dict.fromkeys((*RELATION_STEMS, *facts.relations))
+            relation_cues = {r: (*stems_of(r), *RELATION_CUES.get(r, ())) for r in named}
         self._relations = _Stems(relation_cues)
         kinds = [(n, v) for n, (_, v) in enumerate(facts.attributes) if facts.is_kind[n]]
         cues = KIND_CUES if kind_cues is None else kind_cues

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from rerec_pipeline.grounding.evidence import Reason, explain
 from rerec_pipeline.grounding.facts import Facts, plain_name
 from rerec_pipeline.grounding.linking import Claim, Links
-from rerec_pipeline.recbench.relations import KIND_RELATIONS, RELATION_PHRASES
+from rerec_pipeline.recbench.relations import RELATION_PHRASES, is_kind
 from rerec_pipeline.recbench.task import Evidence
 from rerec_pipeline.recbench.titles import natural_order, split_year
 
@@ -58,7 +58,7 @@ def _words(phrases: Iterable[str]) -> int:
 def say_fact(relation: str, value: str) -> str:
     """A fact as reasoning states it: ``directed by Spike Lee``; a kind alone: ``Drama``."""
     name = plain_name(value)
-    if relation in KIND_RELATIONS:
+    if is_kind(relation):
         return name
     phrase = RELATION_PHRASES.get(relation, (relation.replace("_", " ").lower(),))[0]
     return f"{phrase} {name}"

@@ -17,6 +17,7 @@ from rerec_pipeline import processes, provenance
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.hooks.suggested import given, suggested
+from rerec_pipeline.parameters.backbone import splits_read
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.storage.records import check_replaceable
@@ -73,6 +74,7 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every input that this run does not make itself."""
         _check_target(pipeline, self._parameters["target"])
+        _check_backbone(pipeline, self._parameters)
         self._catalog = catalog
         self._whole = sum((pipelines[name] for name in STAGES), Pipeline([]))
         for name in sorted(pipeline.all_outputs()):
@@ -156,6 +158,15 @@ class ProvenanceHooks:
             if target is not None and name not in TRAINED:
                 asked["dataset"] = target
         return suggested(stage, self._parameters, asked, self._env)
+
+
+def _check_backbone(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
+    """Refuses a backbone that does not read the data set before anything is computed for it."""
+    for node in pipeline.nodes:
+        if {"params:rft", "params:rft.backbone"} & set(node.inputs):
+            for key in {"params:dataset", "params:target"} & set(node.inputs):
+                dataset = parameters[key.removeprefix("params:")]
+                splits_read(parameters["rft"].backbone.name_or_path, dataset)
 
 
 def _check_target(pipeline: Pipeline, target: str | None) -> None:

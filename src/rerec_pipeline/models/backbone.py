@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.gguf import converted, is_gguf
+from rerec_pipeline.parameters.backbone import MADE_BY, splits_read
 from rerec_pipeline.recbench.task import Example, Messages
 from rerec_pipeline.storage.records import replacing
 
@@ -42,9 +43,6 @@ _SET = "{% set "
 
 #: How control tokens look that are not declared special.
 _MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
-
-#: A backbone that was pretrained on our own data says here on which splits of it.
-MADE_BY = "made_by.json"
 
 
 @dataclass
@@ -220,20 +218,9 @@ def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
     Raises:
         BadInputError: If the backbone has not read this data set, or held out other queries.
     """
-    record = Path(name_or_path) / MADE_BY
-    if not record.is_file():
-        return
-    known = json.loads(record.read_text(encoding="utf-8"))["splits"]
-    if dataset not in known:
+    if splits_read(name_or_path, dataset) not in (None, splits):
         raise BadInputError(
-            record,
-            f"this backbone only reads {' and '.join(known)}, not {dataset}",
-            field="splits",
-            remedy="Choose another backbone, by --params backbone=NAME",
-        )
-    if known[dataset] != splits:
-        raise BadInputError(
-            record,
+            Path(name_or_path) / MADE_BY,
             f"this backbone was pretrained while other queries of {dataset} were held out, so it "
             "may know answers that are asked for",
             field="splits",

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 from rerec_pipeline.rules import Rule
+
+#: A backbone that was pretrained on our data says here on which splits of it.
+MADE_BY = "made_by.json"
+
+
+def splits_read(name_or_path: str, dataset: str) -> str | None:
+    """The splits of a data set that were held out when a backbone of ours was pretrained.
+
+    Args:
+        name_or_path: The backbone.
+        dataset: Name of the data set.
+
+    Returns:
+        Their fingerprint; None for a backbone without a record: it is not ours and reads any.
+
+    Raises:
+        BadInputError: If the backbone was pretrained on other data sets only, and reads no other.
+    """
+    record = Path(name_or_path) / MADE_BY
+    if not record.is_file():
+        return None
+    known: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))["splits"]
+    if dataset not in known:
+        raise BadInputError(
+            record,
+            f"this backbone only reads {' and '.join(known)}, not {dataset}",
+            field="splits",
+            remedy="Choose another one: --params backbone=scratch makes a small one for any data "
+            "set; conf/base/parameters/backbones.yml has pretrained ones",
+        )
+    return known[dataset]
 
 
 class LoraParameters(Rule):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from rerec_pipeline.recbench.candidates import CandidateRule
+from rerec_pipeline.recbench.relations import spellings
 from rerec_pipeline.recbench.task import PromptWording
 from rerec_pipeline.rules import LightGCNRule, Rule
-from rerec_pipeline.sample.world import DOMAINS, WorldSize
+from rerec_pipeline.sample.world import WorldSize, check_world
 
 
 class SplitRule(Rule):
@@ -33,7 +34,8 @@ class DataParameters(Rule):
 
     Attributes:
         source: ``fabricated`` writes the built-in sample, ``published`` reads files that exist.
-        domain: ``movie`` or ``book``.
+        domain: What the items are, in one word: ``movie``, ``book``, ``boardgame``. Names the
+            folder ``dataset/<domain>`` and the file ``<domain>s.dat``.
         world: Size and seed of the fabricated world; null for published data.
         split: Train, validation and test.
         candidates: How the list of candidates is drawn.
@@ -42,7 +44,7 @@ class DataParameters(Rule):
     """
 
     source: Literal["fabricated", "published"]
-    domain: Literal["movie", "book"]
+    domain: str = Field(pattern=r"^[\w-]+$")
     world: WorldSize | None
     split: SplitRule
     candidates: CandidateRule
@@ -54,9 +56,7 @@ class DataParameters(Rule):
         if self.source == "fabricated" and self.world is None:
             raise ValueError("world must be given when source is 'fabricated'")
         if self.world is not None:
-            wanted = set(DOMAINS[self.domain].people)
-            if set(self.world.people) != wanted:
-                raise ValueError(f"world.people must give a number for each of {sorted(wanted)}")
+            check_world(self.domain, self.world)
         return self
 
 
@@ -70,9 +70,25 @@ class AttributeParameters(Rule):
         sources: ``items`` (kinds in the items file), ``edge_list`` (item_attributes.csv), ``gexf``
             (a graph as the authors release it) and ``training_queries`` (facts they state).
             A file that is not there adds nothing; the report says what each added.
+        kinds: Domain -> the relation of the kinds in its items file; ``Genre`` where it is not
+            named.
+        relations: Relation -> other names for it in files; beside the built-in ones.
     """
 
     sources: list[AttributeSource] = Field(min_length=1)
+    kinds: dict[str, str]
+    relations: dict[Annotated[str, Field(pattern=r"^[^\W_][\w -]*$")], list[str]]
+
+    @model_validator(mode="after")
+    def _spellings_are_unique_and_kinds_known(self) -> AttributeParameters:
+        known = set(spellings(self.relations).values())
+        if unknown := sorted(set(self.kinds.values()) - known):
+            raise ValueError(f"kinds names relations that there are not: {unknown}; add them")
+        return self
+
+    def kind_relation(self, domain: str) -> str:
+        """The relation of the kinds in the items file of a domain."""
+        return self.kinds.get(domain, "Genre")
 
 
 class FixedParameters(Rule):

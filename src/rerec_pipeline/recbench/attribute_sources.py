@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
@@ -12,7 +13,7 @@ import networkx as nx
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.reading import has_visible
 from rerec_pipeline.recbench.records import Exclusions, Fact, Query
-from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.relations import canonical_relation, spellings
 from rerec_pipeline.recbench.titles import Catalogue, tidy
 
 #: Where a GEXF edge or attribute node may name the relation, the first one counts.
@@ -30,7 +31,11 @@ UNTYPED = "Related_to"
 
 
 def read_gexf(
-    data: bytes, source: object, catalogue: Catalogue, left_out: Exclusions
+    data: bytes,
+    source: object,
+    catalogue: Catalogue,
+    left_out: Exclusions,
+    added: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Reads an item-attribute graph in GEXF, the format of the authors' release.
 
@@ -43,6 +48,7 @@ def read_gexf(
         source: Its name, for errors.
         catalogue: The items.
         left_out: Where edges that join no item and attribute are counted.
+        added: Relations beside the built-in ones, see ``relations.spellings``.
 
     Returns:
         Facts as rows (item_id, relation, value).
@@ -57,7 +63,7 @@ def read_gexf(
     if not graph.number_of_edges():
         raise BadInputError(source, "the graph has no edges")
     items = {node: _item_of(str(node), kept, catalogue) for node, kept in graph.nodes(data=True)}
-    rows = []
+    rows, known = [], spellings(added)
     for first, second, edge in graph.edges(data=True):
         ends = [n for n in (first, second) if items[n] is not None]
         if len(ends) != 1:
@@ -66,7 +72,8 @@ def read_gexf(
             continue
         attribute = second if ends[0] == first else first
         relation = _relation_of(edge, graph.nodes[attribute])
-        named = canonical_relation(relation, source=source, record=f"edge {first} - {second}")
+        where = f"edge {first} - {second}"
+        named = canonical_relation(relation, source=source, record=where, known=known)
         label = tidy(str(graph.nodes[attribute].get("label", attribute)))
         if not has_visible(label):
             left_out.add("GEXF edge: the attribute has no name")

@@ -15,7 +15,7 @@ import numpy as np
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.mentions import PhraseIndex, words
 from rerec_pipeline.recbench.records import Query
-from rerec_pipeline.recbench.relations import KIND_RELATIONS, MAKER_RELATIONS, RELATION_STEMS
+from rerec_pipeline.recbench.relations import is_kind, is_maker, stems_of
 from rerec_pipeline.recbench.titles import Catalogue
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
@@ -50,7 +50,7 @@ class NeedReader:
         """
         named = {key for mention in self._values.find(query.text) for key in mention.keys}
         for item in mentioned:
-            named |= {a for a in self.graph.attributes_of(item) if a[0] not in KIND_RELATIONS}
+            named |= {a for a in self.graph.attributes_of(item) if not is_kind(a[0])}
         return named | {(fact.relation, fact.value) for fact in query.multihop}
 
     def plausible_conditions(self, query: Query, mentioned: Iterable[int]) -> frozenset[Attribute]:
@@ -67,8 +67,7 @@ class NeedReader:
             return frozenset(query.conditions)
         plausible = self.plausible_conditions(query, mentioned)
         said = " ".join(words(query.text))
-        spoken = {r for r, stems in RELATION_STEMS.items() if any(s in said for s in stems)}
-        meant = {a for a in plausible if a[0] in KIND_RELATIONS or a[0] in spoken}
+        meant = {a for a in plausible if is_kind(a[0]) or any(s in said for s in stems_of(a[0]))}
         return frozenset(meant) or plausible
 
     def plausible_truths(self, query: Query, mentioned: Collection[int]) -> np.ndarray:
@@ -83,10 +82,10 @@ class NeedReader:
         if query.label_complete:
             return np.empty(0, dtype=np.int64)
         conditions = self.plausible_conditions(query, mentioned)
-        defining = {a for a in conditions if a[0] not in KIND_RELATIONS}
+        defining = {a for a in conditions if not is_kind(a[0])}
         if defining:
             return self._with_any(defining)
-        makers = self._with_any(a for a in self.shared(query) if a[0] in MAKER_RELATIONS)
+        makers = self._with_any(a for a in self.shared(query) if is_maker(a[0]))
         kinds = self.graph.satisfying(conditions) if conditions else makers
         return np.union1d(makers, kinds)
 

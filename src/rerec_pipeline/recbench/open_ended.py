@@ -15,13 +15,13 @@ from typing import Any
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.recorded import named_answers
-from rerec_pipeline.recbench.records import PROFILE_TYPES, inner_records
+from rerec_pipeline.recbench.records import PROFILE_TYPES, inner_records, item_keys
 
 SEPARATOR = "[SEP]"
 #: A predicted title is taken for a right one from this ratio of matching characters on.
 SIMILAR = 0.8
 _YEAR = re.compile(r" \(\d{4}\)$")
-_TITLE_KEYS = ("movieSubset", "bookSubset", "movie subset", "book subset")
+_TITLE_KEYS = (*item_keys("{}Subset"), *item_keys("{} subset"))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from rerec_pipeline.storage.records import replacing
 #: Files that hold interactions, the preferred one first.
 INTERACTION_FILES = ("interactions.parquet", "ratings.dat")
 
+#: Items; the second name is for words that do not form their plural by an s.
+ITEM_FILES = ("{domain}s.dat", "items.dat")
+
 #: Item-attribute graphs; the second is the name in the authors' release.
 GRAPH_FILES = ("item_attribute_graph.gexf", "{domain}_item_attribute_graph.gexf")
 
@@ -45,14 +48,14 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
 
     Args:
         folder: ``.../dataset/<domain>``.
-        domain: ``movie`` or ``book``.
+        domain: ``movie``, ``book`` or any other.
 
     Returns:
         The files found: items, ratings, attributes, users and queries, as far as they exist.
 
     Raises:
-        BadInputError: If the folder, the interactions, every query file or, for films, the items
-            file is missing. The release has none for books: its ratings name them.
+        BadInputError: If the folder, the interactions, every query file or, except for books, the
+            items file is missing. The release has none for books: its ratings name them.
     """
     if not folder.is_dir():
         raise BadInputError(
@@ -63,7 +66,8 @@ def find_raw_files(folder: Path, domain: str) -> Manifest:
     # Interactions as Parquet are preferred: they are read many times faster, and may be complete
     # where the ratings are not.
     interactions = next((n for n in INTERACTION_FILES if (folder / n).is_file()), "ratings.dat")
-    items = f"{domain}s.dat"
+    names = [name.format(domain=domain) for name in ITEM_FILES]
+    items = next((name for name in names if (folder / name).is_file()), names[0])
     required = [interactions] if domain == "book" else [items, interactions]
     optional = [
         name for name in (items, "users.dat", "item_attributes.csv") if name not in required
@@ -90,6 +94,12 @@ def interactions_file(manifest: Manifest) -> Path:
     """The file of a manifest that holds the interactions."""
     name = next(name for name in INTERACTION_FILES if name in manifest)
     return Path(str(manifest[name]["path"]))
+
+
+def items_file(manifest: Manifest, domain: str) -> str | None:
+    """The name of the file of a manifest that holds the items, if there is one."""
+    names = (name.format(domain=domain) for name in ITEM_FILES)
+    return next((name for name in names if name in manifest), None)
 
 
 def _fingerprint(path: Path) -> dict[str, str | int]:

@@ -12,11 +12,12 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.relations import canonical_relation, spellings
 from rerec_pipeline.recbench.titles import split_year, tidy
 
 logger = logging.getLogger(__name__)
@@ -239,7 +240,10 @@ def read_users(text: str, source: object) -> list[dict[str, Any]]:
 
 
 def read_attributes(
-    text: str, source: object, id_of_raw: Mapping[str, int]
+    text: str,
+    source: object,
+    id_of_raw: Mapping[str, int],
+    added: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Reads an edge list ``item,relation,value`` with a header line (item_attributes.csv).
 
@@ -247,6 +251,7 @@ def read_attributes(
         text: Content of the file.
         source: Its name, for errors.
         id_of_raw: Item ids by what the files call them.
+        added: Relations beside the built-in ones, see ``relations.spellings``.
 
     Raises:
         BadInputError: At a malformed line, an unknown item or an unknown relation.
@@ -257,7 +262,7 @@ def read_attributes(
         raise BadInputError(
             source, "expected a header of three columns (item, relation, value)", record="line 1"
         )
-    rows = []
+    rows, known = [], spellings(added)
     for record, parts in lines:
         if len(parts) != 3:
             raise BadInputError(source, f"expected 3 fields, found {len(parts)}", record=record)
@@ -266,7 +271,7 @@ def read_attributes(
             raise BadInputError(
                 source, f"item {parts[0]} is not in the items file", record=record, field=header[0]
             )
-        relation = canonical_relation(parts[1], source=source, record=record)
+        relation = canonical_relation(parts[1], source=source, record=record, known=known)
         value = tidy(parts[2])
         if not has_visible(value):
             raise BadInputError(source, "the value is empty", record=record, field=header[2])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.reading import has_visible
-from rerec_pipeline.recbench.relations import canonical_relation
+from rerec_pipeline.recbench.relations import canonical_relation, spellings
 from rerec_pipeline.recbench.titles import Catalogue, tidy
 
 QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
@@ -24,6 +25,14 @@ QUERY_FILES: dict[str, str] = {
     "demographics": "DemographicsBasedQuery.json",
 }
 PROFILE_TYPES = ("interest", "demographics")
+
+#: What a record calls an item in the names of its fields; ``item`` is for any other domain.
+ITEM_WORDS = ("movie", "book", "item")
+
+
+def item_keys(form: str) -> tuple[str, ...]:
+    """The names that a field may have, by what it calls an item: ``{}Subset``."""
+    return tuple(form.format(word) for word in ITEM_WORDS)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ class RecordReader:
         exclusions: Where records left out are counted.
         exclude_unknown: Whether a query with a truth outside the catalogue is left out and
             counted (the published benchmark has a few) or stops the reading.
+        added: Relations beside the built-in ones, see ``relations.spellings``.
     """
 
     def __init__(
@@ -131,6 +141,7 @@ class RecordReader:
         source: object,
         exclusions: Exclusions,
         exclude_unknown: bool = False,
+        added: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ):
         if query_type not in QUERY_TYPES:
             raise BadInputError(
@@ -143,6 +154,7 @@ class RecordReader:
         self.source = source
         self.exclusions = exclusions
         self.exclude_unknown = exclude_unknown
+        self._relations = spellings(added)
         self._seen: set[str] = set()
 
     def read(self, records: object) -> Iterator[Query]:
@@ -176,9 +188,7 @@ class RecordReader:
         text_field = (
             "query" if self.query_type == "misinformed" else "situational_description_query"
         )
-        truths = self._truths(
-            record, name, ("movieSubset", "bookSubset"), ("movieSubsetId", "bookSubsetId")
-        )
+        truths = self._truths(record, name, item_keys("{}Subset"), item_keys("{}SubsetId"))
         if truths is None:
             return
         yield Query(
@@ -203,7 +213,7 @@ class RecordReader:
             if not inner:
                 self.exclusions.add(f"{self.query_type}: empty inner record")
                 continue
-            truths = self._truths(inner, name, ("movie subset", "book subset"))
+            truths = self._truths(inner, name, item_keys("{} subset"))
             if truths is not None:
                 yield Query(
                     query_id=f"{outer_id}-{kept}",
@@ -378,7 +388,8 @@ class RecordReader:
             raise BadInputError(self.source, problem, record=name, field=key)
         if not has_visible(tidy(str(value))):
             raise BadInputError(self.source, "the value is empty", record=name, field=key)
-        return canonical_relation(relation, source=self.source, record=name), tidy(str(value))
+        known = canonical_relation(relation, source=self.source, record=name, known=self._relations)
+        return known, tidy(str(value))
 
     def _facts(self, record: dict[str, Any], key: str, name: str) -> tuple[Fact, ...]:
         entries = record.get(key) or []
@@ -388,11 +399,11 @@ class RecordReader:
         for entry in entries:
             title = None
             if isinstance(entry, dict):
-                title = next((entry[k] for k in ("movie", "book") if k in entry), "")
+                title = next((entry[k] for k in ITEM_WORDS if k in entry), "")
             if not isinstance(title, str) or not {"relation", "person"} <= entry.keys():
                 raise BadInputError(
                     self.source,
-                    "expected objects with movie (or book), relation and person",
+                    "expected objects with item (or movie, book), relation and person",
                     record=name,
                     field=key,
                 )
@@ -402,6 +413,6 @@ class RecordReader:
         return tuple(facts)
 
     def _history(self, record: dict[str, Any], name: str) -> tuple[int, ...]:
-        keys = ("history_movie_ids", "history_book_ids")
+        keys = item_keys("history_{}_ids")
         key = next((key for key in keys if record.get(key) is not None), None)
         return () if key is None else tuple(self._item_ids(record[key], name, key))

@@ -9,6 +9,7 @@ same attribute as the same person starring in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from rerec_pipeline.errors import BadInputError
 
@@ -119,35 +120,89 @@ def _spelling_key(name: str) -> str:
     return re.sub(r"[\s_]+", "_", name.strip().replace("(s)", "s")).casefold()
 
 
-_CANONICAL: dict[str, str] = {
+def spellings(added: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Relations by all their spellings: the built-in ones, and a user's laid over them.
+
+    Args:
+        added: Relation -> other names for it in files; a built-in relation gets further ones.
+
+    Raises:
+        ValueError: If two of the added relations share a spelling.
+    """
+    found: dict[str, str] = {}
+    for relation, names in added.items():
+        for key in {_spelling_key(name) for name in (relation, *names)}:
+            if found.setdefault(key, relation) != relation:
+                raise ValueError(f"'{key}' names both {found[key]} and {relation}")
+    return {**_BUILT_IN, **found}
+
+
+_BUILT_IN: dict[str, str] = {
     _spelling_key(spelling): relation
     for relation, aliases in RELATION_ALIASES.items()
     for spelling in (relation, *aliases)
 }
 
 
-def canonical_relation(name: str, *, source: object, record: object | None = None) -> str:
+def canonical_relation(
+    name: str, *, source: object, record: object | None = None, known: Mapping[str, str] = _BUILT_IN
+) -> str:
     """Gives the one name of a relation.
 
     Args:
         name: A relation as a file spells it.
         source: File the name was read from, for the error.
         record: Line or record it was read from, for the error.
-
-    Returns:
-        A key of ``RELATION_ALIASES``.
+        known: See ``spellings``.
 
     Raises:
         BadInputError: If the relation is not known.
     """
     try:
-        return _CANONICAL[_spelling_key(name)]
+        return known[_spelling_key(name)]
     except KeyError:
         raise BadInputError(
             source,
             f"unknown relation '{name}'",
             record=record,
             field="relation",
-            remedy=f"Known relations: {', '.join(RELATION_ALIASES)}. "
-            "Rename it in the file, or add an alias in recbench/relations.py",
+            remedy=f"Known relations: {', '.join(dict.fromkeys(known.values()))}. Add it, or "
+            "another name for one of these, to attributes.relations (docs/own_data.md)",
         ) from None
+
+
+# What is known of a relation that a user adds follows from its name: "Designed_by" has names as
+# values, announced by "designed by"; any other ("Mechanic") has kinds.
+
+
+def is_kind(relation: str) -> bool:
+    """Whether the values are kinds rather than names, stated without an announcing phrase."""
+    return relation in KIND_RELATIONS or (_is_added(relation) and not _names_makers(relation))
+
+
+def is_maker(relation: str) -> bool:
+    """Whether the values are people or studios: few items share one."""
+    return relation in MAKER_RELATIONS or (_is_added(relation) and _names_makers(relation))
+
+
+def phrases_of(relation: str) -> tuple[str, ...]:
+    """Phrases that announce one of its values in running text."""
+    if _is_added(relation) and _names_makers(relation):
+        return (relation.replace("_", " ").casefold(),)
+    return RELATION_PHRASES.get(relation, ())
+
+
+def stems_of(relation: str) -> tuple[str, ...]:
+    """Beginnings of words with which a request speaks of it."""
+    if _is_added(relation):
+        first = re.split(r"[\s_]", relation.casefold())[0]
+        return (re.sub(r"(?<=\w{4})(ed|s)$", "", first),)
+    return RELATION_STEMS.get(relation, ())
+
+
+def _is_added(relation: str) -> bool:
+    return relation not in RELATION_ALIASES
+
+
+def _names_makers(relation: str) -> bool:
+    return relation.casefold().endswith("_by")

@@ -16,7 +16,6 @@ from pandera.typing.pandas import Series
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_TYPES
-from rerec_pipeline.recbench.relations import RELATION_ALIASES
 from rerec_pipeline.recbench.splits import SPLITS
 
 
@@ -48,7 +47,7 @@ class Attributes(pa.DataFrameModel):
     """One row a fact, with the file it is from."""
 
     item_id: Series[int] = pa.Field(coerce=True)
-    relation: Series[str] = pa.Field(isin=list(RELATION_ALIASES))
+    relation: Series[str] = pa.Field(str_length={"min_value": 1})
     value: Series[str] = pa.Field(str_length={"min_value": 1})
     source: Series[str]
 
@@ -138,7 +137,7 @@ class AttributeEdges(pa.DataFrameModel):
     """The attribute graph: one row an edge, with the sources that state it."""
 
     item_id: Series[int] = pa.Field(coerce=True)
-    relation: Series[str] = pa.Field(isin=list(RELATION_ALIASES))
+    relation: Series[str] = pa.Field(str_length={"min_value": 1})
     value: Series[str]
     sources: Series[str] = pa.Field(str_length={"min_value": 1})
 

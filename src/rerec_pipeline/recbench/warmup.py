@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS, Document
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
-from rerec_pipeline.recbench.relations import KIND_RELATIONS, RELATION_PHRASES
+from rerec_pipeline.recbench.relations import (
+    KIND_RELATIONS,
+    RELATION_PHRASES,
+    is_kind,
+    phrases_of,
+)
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.rules import Rule
@@ -139,6 +146,7 @@ class WarmupWriter:
         self.lessons, self.heldout = lessons, heldout
         self.prompt, self.habits = prompt, habits
         self.rng = np.random.default_rng(seed)
+        self._answerable = {n for n in range(len(catalogue)) if catalogue.is_answerable(n)}
         self._described = [n for n in range(len(catalogue)) if graph.attributes_of(n)]
         self._writers: Mapping[str, Callable[[int], Document]] = {
             "facts": self._facts,
@@ -168,25 +176,35 @@ class WarmupWriter:
         """Titles of a list, in any order: nothing but copying."""
         items = self._others(size, frozenset())
         titles = [self.catalogue.titles[n] for n in items]
-        recited = [titles[n] for n in self.rng.permutation(size)[:_RECITED]]
+        recited = [titles[n] for n in self.rng.permutation(len(titles))[:_RECITED]]
         listed = "\n".join(titles)
         return Document("recite", ((f"{listed}\n\n{RECITE}", "\n".join(recited)),))
 
     def _ask(self, size: int) -> Document:
         """A fabricated request for one attribute of an item, where that may be told."""
+        if not self._may_ask:
+            raise BadInputError(
+                "attribute graph", "validation and test queries ask for every fact of it",
+                remedy="A model from scratch needs more items or facts; use a pretrained backbone",
+            )  # fmt: skip
         while True:
             item = self._described[self._below(len(self._described))]
-            free = [
-                a
-                for a in sorted(self.graph.attributes_of(item))
-                if _is_told(a) and (a, item) not in self.heldout
-            ]
+            free = self._free(item)
             if free:
                 break
         need = frozenset([free[self._below(len(free))]])
         request = _REQUESTS[self._below(len(_REQUESTS))].format(need=self._sentence(need))
         barred = frozenset(self.graph.satisfying(need).tolist())
         return self._written("ask", Lesson(request, need, item, barred), size)
+
+    def _free(self, item: int) -> list[Attribute]:
+        """Attributes of an item that may be asked for."""
+        held = sorted(self.graph.attributes_of(item))
+        return [a for a in held if _is_told(a) and (a, item) not in self.heldout]
+
+    @cached_property
+    def _may_ask(self) -> bool:
+        return any(self._free(item) for item in self._described)
 
     def _trace(self, size: int) -> Document:
         return self._written("trace", self.lessons[self._below(len(self.lessons))], size)
@@ -195,7 +213,7 @@ class WarmupWriter:
 
     def _written(self, kind: str, lesson: Lesson, size: int) -> Document:
         candidates = [lesson.truth, *self._others(size - 1, lesson.barred | {lesson.truth})]
-        listed = [candidates[n] for n in self.rng.permutation(size)]
+        listed = [candidates[n] for n in self.rng.permutation(len(candidates))]
         said = self.prompt(lesson.text, listed)
         return Document(kind, ((said, self._reasoning(lesson, listed)),))
 
@@ -209,9 +227,13 @@ class WarmupWriter:
         pool = fitting if fitting and self.rng.random() < self.habits.commits else considered
         answer = pool[self._below(len(pool))]
         lines = [f"Wanted: {self._sentence(lesson.need)}."] if lesson.need else []
-        asked = {relation for relation, _ in lesson.need} or set(KIND_RELATIONS)
+        asked = {relation for relation, _ in lesson.need}
         for item, verdict in zip(considered, verdicts, strict=True):
-            known = {a for a in self.graph.attributes_of(item) if a[0] in asked}
+            known = {
+                a
+                for a in self.graph.attributes_of(item)
+                if (a[0] in asked if asked else is_kind(a[0]))
+            }
             facts = f" {self._sentence(known)}." if known else ""
             judged = FITS if verdict else DOES_NOT_FIT
             lines.append(f"{self.catalogue.titles[item]}:{facts} {judged}")
@@ -242,19 +264,21 @@ class WarmupWriter:
         for relation, value in sorted(attributes):
             values.setdefault(relation, []).append(value)
         parts = [
-            f"{phrases[0]} {' and '.join(values[relation][:_VALUES])}"
-            for relation, phrases in RELATION_PHRASES.items()
-            if relation in values
+            f"{phrases_of(relation)[0]} {' and '.join(values[relation][:_VALUES])}"
+            for relation in dict.fromkeys((*RELATION_PHRASES, *values))
+            if relation in values and phrases_of(relation)
         ]
-        parts += [", ".join(values[kind]) for kind in KIND_RELATIONS if kind in values]
+        kinds = [kind for kind in dict.fromkeys((*KIND_RELATIONS, *values)) if is_kind(kind)]
+        parts += [", ".join(values[kind]) for kind in kinds if kind in values]
         return "; ".join(parts)
 
     def _others(self, count: int, barred: frozenset[int]) -> list[int]:
-        """Different items, uniformly, none of them barred."""
+        """Different items, uniformly, none of them barred; all there are in a small catalogue."""
         chosen: list[int] = []
+        count = min(count, len(self._answerable) - len(self._answerable & barred))
         while len(chosen) < count:
             item = self._below(len(self.catalogue))
-            if item not in barred and item not in chosen and self.catalogue.is_answerable(item):
+            if item not in barred and item not in chosen and item in self._answerable:
                 chosen.append(item)
         return chosen
 
@@ -264,4 +288,4 @@ class WarmupWriter:
 
 def _is_told(attribute: Attribute) -> bool:
     """Whether there are words for its relation."""
-    return attribute[0] in RELATION_PHRASES or attribute[0] in KIND_RELATIONS
+    return bool(phrases_of(attribute[0])) or is_kind(attribute[0])

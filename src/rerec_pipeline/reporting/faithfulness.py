@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.mentions import PhraseIndex, words
-from rerec_pipeline.recbench.relations import KIND_RELATIONS, RELATION_PHRASES
+from rerec_pipeline.recbench.relations import RELATION_PHRASES, is_kind, phrases_of
 from rerec_pipeline.recbench.task import Example, RecTask
 
 _FITS = re.compile(r"\b(fits|matches|satisfies|is a match)\b", re.IGNORECASE)
@@ -61,8 +61,8 @@ class StatementReader:
         )
         self._cues = PhraseIndex(
             (phrase, relation, False)
-            for relation, phrases in RELATION_PHRASES.items()
-            for phrase in phrases
+            for relation in sorted({*RELATION_PHRASES, *(name for name, _ in graph.attributes)})
+            for phrase in phrases_of(relation)
         )
 
     def read(self, paragraphs: Sequence[str], example: Example) -> list[Statement]:
@@ -90,9 +90,9 @@ class StatementReader:
         for mention in self._values.find(text):
             ruling = [relation for _, end, relation in cues if end <= mention.start]
             for relation, value in sorted(mention.keys):
-                if relation in KIND_RELATIONS:
+                if is_kind(relation):
                     yield relation, value
-            names = {value for relation, value in mention.keys if relation not in KIND_RELATIONS}
+            names = {value for relation, value in mention.keys if not is_kind(relation)}
             if names and ruling:
                 yield ruling[-1], min(names)
 

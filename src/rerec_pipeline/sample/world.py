@@ -93,6 +93,21 @@ class WorldSize(Rule):
     seed: int = Field(ge=0)
 
 
+def check_world(domain: str, size: WorldSize) -> None:
+    """Checks that a world of this domain and size can be made.
+
+    Raises:
+        ValueError: If there is no such domain, or the people of another one are given.
+    """
+    if domain not in DOMAINS:
+        raise ValueError(
+            f"domain must be one of {', '.join(DOMAINS)} where the world is fabricated"
+        )
+    wanted = set(DOMAINS[domain].people)
+    if set(size.people) != wanted:
+        raise ValueError(f"world.people must give a number for each of {sorted(wanted)}")
+
+
 @dataclass(frozen=True, eq=False)
 class Item:
     """One film or book; ``taste`` is latent and written to no file."""

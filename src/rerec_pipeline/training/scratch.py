@@ -10,9 +10,10 @@ from typing import Any
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from rerec_pipeline.models.backbone import MADE_BY, Backbone, save_backbone
+from rerec_pipeline.models.backbone import Backbone, save_backbone
 from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
 from rerec_pipeline.parameters import ScratchParameters
+from rerec_pipeline.parameters.backbone import MADE_BY
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.warmup import WarmupWriter
 from rerec_pipeline.storage.records import problem_of

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from transformers import Qwen2Tokenizer
 
-from rerec_pipeline.models.backbone import MADE_BY, Backbone
+from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.generation import answer
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import BasePolicyParameters, DataParameters, RFTParameters
+from rerec_pipeline.parameters.backbone import MADE_BY
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table

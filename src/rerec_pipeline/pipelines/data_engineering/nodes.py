@@ -43,6 +43,7 @@ from rerec_pipeline.recbench.raw import (
     data_folder,
     find_raw_files,
     interactions_file,
+    items_file,
     write_raw_files,
 )
 from rerec_pipeline.recbench.records import (
@@ -69,7 +70,6 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.task import Evidence, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.sample.layout import fabricate_files
-from rerec_pipeline.sample.world import DOMAINS
 
 _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 
@@ -91,17 +91,19 @@ def _read(manifest: Manifest, name: str) -> tuple[str, Path]:
     return reading.decode(path.read_bytes(), path, latin1=latin1), path
 
 
-def ingest_items(manifest: Manifest, data: DataParameters) -> tuple[pd.DataFrame, pd.DataFrame]:
+def ingest_items(
+    manifest: Manifest, data: DataParameters, wanted: AttributeParameters
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Reads the items file into items and their kinds (genres, categories) as attributes.
 
     Without one, the items are what the interactions name.
     """
-    name = f"{data.domain}s.dat"
-    if name in manifest:
+    name = items_file(manifest, data.domain)
+    if name is not None:
         items, kinds = reading.read_items(*_read(manifest, name))
     else:
         items, kinds = ratings.items_named(interactions_file(manifest)), []
-    relation = DOMAINS[data.domain].kind_relation
+    relation = wanted.kind_relation(data.domain)
     facts = [
         {"item_id": k["item_id"], "relation": relation, "value": k["kind"], "source": name}
         for k in kinds
@@ -142,12 +144,14 @@ def ingest_attributes(
     tables = [item_kinds if "items" in wanted.sources else item_kinds.iloc[:0]]
     name = "item_attributes.csv"
     if "edge_list" in wanted.sources and name in manifest:
-        rows = reading.read_attributes(*_read(manifest, name), catalogue.id_of_raw)
+        rows = reading.read_attributes(
+            *_read(manifest, name), catalogue.id_of_raw, wanted.relations
+        )
         tables.append(_facts_table(rows, name))
     for name in manifest:
         if "gexf" in wanted.sources and name.endswith(".gexf"):
             path = Path(str(manifest[name]["path"]))
-            found = read_gexf(path.read_bytes(), path, catalogue, left_out)
+            found = read_gexf(path.read_bytes(), path, catalogue, left_out, wanted.relations)
             tables.append(_facts_table(found, name))
     return pd.concat(tables, ignore_index=True), left_out.counts
 
@@ -159,7 +163,7 @@ def _facts_table(rows: list[dict[str, Any]], source: str | None = None) -> pd.Da
 
 
 def ingest_queries(
-    manifest: Manifest, items: pd.DataFrame, data: DataParameters
+    manifest: Manifest, items: pd.DataFrame, data: DataParameters, wanted: AttributeParameters
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Reads the query files; also counts the records left out, by reason."""
     published = data.source == "published"
@@ -170,13 +174,15 @@ def ingest_queries(
     for query_type, name in QUERY_FILES.items():
         if name in manifest:
             text, path = _read(manifest, name)
-            reader = RecordReader(query_type, catalogue, path, exclusions, published)
+            reader = RecordReader(
+                query_type, catalogue, path, exclusions, published, wanted.relations
+            )
             queries += reader.read(reading.read_json(text, path))
     if not queries:
         raise BadInputError(
             Path(str(manifest[next(iter(manifest))]["path"])).parent,
             f"no query can be used: {exclusions.counts}",
-            remedy=f"Its right items must be titles of {data.domain}s.dat, or of ids in it",
+            remedy="Its right items must be titles of the items file, or ids in it",
         )
     return queries_to_table(queries), exclusions.counts
 

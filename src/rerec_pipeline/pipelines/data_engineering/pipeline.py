@@ -24,7 +24,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.ingest_items,
-                ["raw_manifest", "params:data"],
+                ["raw_manifest", "params:data", "params:attributes"],
                 ["items", "item_kinds"],
                 name="ingest_items",
             ),
@@ -49,7 +49,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.ingest_queries,
-                ["raw_manifest", "items", "params:data"],
+                ["raw_manifest", "items", "params:data", "params:attributes"],
                 ["queries", "exclusions"],
                 name="ingest_queries",
             ),

@@ -12,18 +12,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 from ibis import _
-from scipy import sparse
 
-from rerec_pipeline.grounding.facts import Facts
-from rerec_pipeline.grounding.linking import Linker
-from rerec_pipeline.grounding.profiles import Groups
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
-from rerec_pipeline.grounding.retrieval import Asked, Examples, Retriever, best_first
+from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
+from rerec_pipeline.grounding.tables import GROUP, ask_query, retriever_from_tables
 from rerec_pipeline.parameters import EvaluationParameters, RetrievalParameters
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.tables import (
-    catalogue_from_table,
     graph_from_table,
     queries_from_table,
 )
@@ -32,20 +28,18 @@ from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
 from rerec_pipeline.rules import EvaluatedSplit
 
-_CELL = ["gender", "age", "occupation"]
-
 
 def count_by_groups(interaction_graph: ir.Table, users: pd.DataFrame) -> pd.DataFrame:
     """How many users of each gender, age and occupation interacted with each item.
 
     One row a group and item; a group's row without an item says how many users it has.
     """
-    sizes = users.groupby(_CELL).size().rename("interactions").reset_index()
+    sizes = users.groupby(GROUP).size().rename("interactions").reset_index()
     if users.empty:
         return sizes.assign(item_id=pd.array([], dtype="Int64")).astype({"interactions": "int64"})
     known = interaction_graph.filter(_.part == "train")
     ids = known.select("user_id", "item_id").to_pandas().merge(users, on="user_id")
-    counts = ids.groupby([*_CELL, "item_id"]).size().rename("interactions").reset_index()
+    counts = ids.groupby([*GROUP, "item_id"]).size().rename("interactions").reset_index()
     table = pd.concat([sizes, counts], ignore_index=True)
     return table.astype({"item_id": "Int64"})
 
@@ -61,43 +55,9 @@ def build_retriever(
     retrieval: RetrievalParameters,
 ) -> Retriever:
     """Links and retrieves by both graphs; knows of queries what those of training were answered."""
-    catalogue = catalogue_from_table(items)
-    linker = Linker(catalogue, _facts(attribute_graph, catalogue))
-    counts = item_popularity.set_index("item_id").loc[catalogue.item_ids, "interactions"]
-    trained = splits.query("split == 'train'")
-    clusters = dict(zip(trained["query_id"], trained["cluster"], strict=True))
-    answered = [q for q in queries_from_table(queries) if q.query_id in clusters]
-    examples = Examples(
-        [query.text for query in answered],
-        [catalogue.indices(query.truth_ids) for query in answered],
-        [clusters[query.query_id] for query in answered],
-        len(catalogue),
-        retrieval.neighbours,
-    )
+    tables = (items, attribute_graph, item_popularity, group_popularity, queries, splits)
     embeddings = lightgcn_embeddings["items"].numpy()
-    groups = _groups(group_popularity, catalogue)
-    popularity = counts.to_numpy("float64")
-    return Retriever(linker, popularity, embeddings, groups, examples, pool=retrieval.pool)
-
-
-def _facts(attribute_graph: pd.DataFrame, catalogue: Catalogue) -> Facts:
-    indices = attribute_graph["item_id"].map(catalogue.index_of_id)
-    rows = zip(indices, attribute_graph["relation"], attribute_graph["value"], strict=True)
-    return Facts(len(catalogue), rows)
-
-
-def _groups(group_popularity: pd.DataFrame, catalogue: Catalogue) -> Groups | None:
-    sizes = group_popularity[group_popularity["item_id"].isna()]
-    if sizes.empty:
-        return None
-    cells = list(sizes[_CELL].itertuples(index=False, name=None))
-    number = {cell: n for n, cell in enumerate(cells)}
-    counts = group_popularity[group_popularity["item_id"].notna()]
-    rows = [number[cell] for cell in counts[_CELL].itertuples(index=False, name=None)]
-    columns = catalogue.indices(counts["item_id"])
-    values = counts["interactions"].to_numpy("float32")
-    matrix = sparse.csr_matrix((values, (rows, columns)), shape=(len(cells), len(catalogue)))
-    return Groups(cells, sizes["interactions"].to_numpy("int64"), matrix)
+    return retriever_from_tables(*tables, embeddings, retrieval.pool, retrieval.neighbours)
 
 
 def train_ranker(
@@ -116,18 +76,12 @@ def train_ranker(
         split = known["split"].get(query.query_id)
         if split in parts:
             cluster = int(known["cluster"][query.query_id]) if split == "train" else None
-            asked = ask(retriever, query, cluster)
+            asked = ask_query(retriever, query, cluster)
             unlisted = needs.plausible_truths(query, asked.links.items).tolist()
             truths = frozenset(catalogue.indices(query.truth_ids))
             parts[split].append(Answered(asked, truths, frozenset(unlisted) - truths))
     lists = {name: draw_lists(retriever, some, retrieval.ranker) for name, some in parts.items()}
     return fit_ranker(lists["train"], lists["validation"], retrieval.ranker)
-
-
-def ask(retriever: Retriever, query: Query, cluster: int | None = None) -> Asked:
-    """A query as the retriever takes it: its text and what its record says the user has seen."""
-    history = tuple(retriever.linker.catalogue.indices(query.history))
-    return Asked(retriever.linker.link(query.text), history, cluster)
 
 
 def choose_by_graph(
@@ -138,7 +92,7 @@ def choose_by_graph(
 ) -> list[int]:
     """What the fitted retriever chooses among the candidates of each query."""
     fitted = retriever.ordered_by(TreeRanker(ranker))
-    return fitted.choices([ask(fitted, query) for query in queries], candidates)
+    return fitted.choices([ask_query(fitted, query) for query in queries], candidates)
 
 
 def plot_ranker(ranker: str) -> go.Figure:
@@ -165,7 +119,7 @@ def retrieve_items(
     listed = [catalogue.indices(ids) for ids in rows["candidate_ids"]]
     fitted = retriever.ordered_by(TreeRanker(ranker))
     start = time.perf_counter()
-    asked = [ask(fitted, query) for query in records]
+    asked = [ask_query(fitted, query) for query in records]
     linked = time.perf_counter() - start
     tables, times = [], {}
     for name, system in (("graph", fitted), *((n, retriever) for n in ("bm25", "popularity"))):
