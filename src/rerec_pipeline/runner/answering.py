@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.numpy import load_file
 
 from rerec_pipeline.assistant.assistant import Assistant, Reasoner
 from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.grounding.ranking import TreeRanker
+from rerec_pipeline.grounding.retrieval import Retriever
+from rerec_pipeline.grounding.tables import retriever_from_tables
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.runner.workplace import Workplace
 
@@ -57,16 +60,13 @@ def load_assistant(
     return Assistant(task, retriever, reasoner)
 
 
-def _retriever(files: Mapping[str, Path], parameters: Mapping[str, Any]) -> Any:
-    from safetensors.torch import load_file
-
-    from rerec_pipeline.pipelines.retrieval.nodes import build_retriever
-
-    tables = {name: pd.read_parquet(files[name]) for name in _TABLES}
-    retriever = build_retriever(
-        **tables,
-        lightgcn_embeddings=load_file(str(files["lightgcn_embeddings"])),
-        retrieval=parameters["retrieval"],
+def _retriever(files: Mapping[str, Path], parameters: Mapping[str, Any]) -> Retriever:
+    retrieval = parameters["retrieval"]
+    retriever = retriever_from_tables(
+        **{name: pd.read_parquet(files[name]) for name in _TABLES},
+        embeddings=load_file(files["lightgcn_embeddings"])["items"],
+        pool=retrieval.pool,
+        neighbours=retrieval.neighbours,
     )
     return retriever.ordered_by(TreeRanker(files["ranker"].read_text(encoding="utf-8")))
 
