@@ -29,14 +29,14 @@ from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Retriever
-from rerec_pipeline.grounding.rules import RankerRule
+from rerec_pipeline.grounding.rules import RankerConfig
 from rerec_pipeline.recbench.titles import Catalogue
 
 HEADER = (
     "| items | facts | requests | catalogue | linker | memory | link | retriever | fit "
     "| retrieve | all | peak memory |\n|" + "---:|" * 12
 )
-RULE = RankerRule(
+RULE = RankerConfig(
     queries=500, pool_negatives=60, lists=3, list_size=20, rounds=400, patience=40,
     learning_rate=0.05, leaves=31, min_rows=30, seed=0,
 )  # fmt: skip

@@ -14,11 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.measure import Section, at_least, finish, surroundings
+from rerec_pipeline.configs import LightGCNConfig
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.graphs.ranking import rank_all
-from rerec_pipeline.rules import LightGCNRule
 
 #: Test recall@20 and NDCG@20 of the reference implementation, by epoch (one seed).
 REFERENCE = {60: (0.1924, 0.1397)}
@@ -60,9 +60,9 @@ def read_split(folder: Path) -> tuple[InteractionGraph, InteractionGraph]:
     )
 
 
-def reference_rule(epochs: int, seed: int) -> LightGCNRule:
+def reference_rule(epochs: int, seed: int) -> LightGCNConfig:
     """The reference implementation's hyper-parameters."""
-    return LightGCNRule(
+    return LightGCNConfig(
         dim=64,
         layers=3,
         lr=1e-3,
@@ -77,7 +77,7 @@ def reference_rule(epochs: int, seed: int) -> LightGCNRule:
 
 
 def train(
-    graph: InteractionGraph, test: InteractionGraph, rule: LightGCNRule
+    graph: InteractionGraph, test: InteractionGraph, rule: LightGCNConfig
 ) -> dict[int, dict[str, float]]:
     """Test metrics at the reported epochs and at the last one."""
     trainer = LightGCNTrainer(graph, test, rule)

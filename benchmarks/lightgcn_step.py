@@ -25,9 +25,9 @@ from benchmarks.measure import (
     peak_extra_mb,
     speed_row,
 )
+from rerec_pipeline.configs import LightGCNConfig
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
-from rerec_pipeline.rules import LightGCNRule
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def make_graph(size: Size, seed: int = 0) -> InteractionGraph:
     return InteractionGraph(names[0][users], names[1][items], size.users, size.items)
 
 
-def make_rule(size: Size) -> LightGCNRule:
+def make_rule(size: Size) -> LightGCNConfig:
     """The reference implementation's hyper-parameters."""
-    return LightGCNRule(
+    return LightGCNConfig(
         dim=64,
         layers=3,
         lr=1e-3,
@@ -93,7 +93,7 @@ class ReferenceLightGCN:
         rule: Hyper-parameters.
     """
 
-    def __init__(self, graph: InteractionGraph, weights: Tensor, rule: LightGCNRule):
+    def __init__(self, graph: InteractionGraph, weights: Tensor, rule: LightGCNConfig):
         users, items = weights.split([graph.n_users, graph.n_items])
         self.users = torch.nn.Embedding.from_pretrained(users.clone(), freeze=False)
         self.items = torch.nn.Embedding.from_pretrained(items.clone(), freeze=False)

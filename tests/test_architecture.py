@@ -11,7 +11,7 @@ ROOT = Path(rerec_pipeline.__file__).parent
 
 #: From the ground up; a room may import from those below it.
 FLOORS = [
-    {"errors", "lazy", "rules", "startup"},
+    {"errors", "configs", "lazy", "startup"},
     {"storage"},
     {"experiments"},
     {"processes"},
@@ -31,7 +31,7 @@ FLOORS = [
     {"settings"},
 ]
 ALGORITHMS = {
-    "graphs", "recbench", "sample", "sequences", "rerec", "rules", "errors", "parameters",
+    "graphs", "recbench", "sample", "sequences", "rerec", "configs", "errors", "parameters",
     "experiments", "grounding",
 }  # fmt: skip
 FRAMEWORKS = {

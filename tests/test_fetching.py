@@ -119,7 +119,7 @@ def rule(url, files=None, **changes):
         "base_url": url, "timeout_seconds": 5, "max_megabytes": 1, "retries": 0,
         "files": files or one, "by_hand": {}, "licences": [],
     }  # fmt: skip
-    return fetching.FetchRule(**{**values, **changes})
+    return fetching.FetchConfig(**{**values, **changes})
 
 
 def fetch(server, dest, **changes):

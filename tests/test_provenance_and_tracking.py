@@ -8,7 +8,7 @@ import pytest
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline import provenance
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.configs import Config
 from rerec_pipeline.tracking import (
     MlflowStepLogger,
     RunNote,
@@ -46,7 +46,7 @@ PIPELINE = Pipeline(
 )
 
 
-class Block(Rule):
+class Block(Config):
     w_penalty: float
     scale: str
 

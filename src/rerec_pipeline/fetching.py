@@ -23,11 +23,11 @@ from requests.utils import get_auth_from_url, urldefragauth
 from tqdm import tqdm
 from urllib3.util import Retry
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.parameters import explain
 from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.rules import Rule
 from rerec_pipeline.storage.writing import write_bytes
 
 Domain = Literal["movie", "book"]
@@ -38,7 +38,7 @@ _BLOCK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
-class FileRule(Rule):
+class FileConfig(Config):
     """A file that is fetched.
 
     Attributes:
@@ -50,7 +50,7 @@ class FileRule(Rule):
     git_blob: str | None = Field(pattern="^[0-9a-f]{40}$")
 
 
-class ByHandRule(Rule):
+class ByHandConfig(Config):
     """A file that is not fetched.
 
     Attributes:
@@ -64,14 +64,14 @@ class ByHandRule(Rule):
     source: str
 
 
-class LicenceRule(Rule):
+class LicenceConfig(Config):
     """What a user has to agree to."""
 
     name: str
     terms: str
 
 
-class FetchRule(Rule):
+class FetchConfig(Config):
     """Everything under ``fetch`` in ``conf/base/fetch.yml``.
 
     Attributes:
@@ -88,9 +88,9 @@ class FetchRule(Rule):
     timeout_seconds: float = Field(gt=0)
     max_megabytes: float = Field(gt=0)
     retries: int = Field(ge=0)
-    files: dict[Domain, dict[str, FileRule]]
-    by_hand: dict[Domain, list[ByHandRule]]
-    licences: list[LicenceRule]
+    files: dict[Domain, dict[str, FileConfig]]
+    by_hand: dict[Domain, list[ByHandConfig]]
+    licences: list[LicenceConfig]
 
     @property
     def address(self) -> str:
@@ -107,7 +107,7 @@ class FetchRule(Rule):
         return value
 
 
-def read_rule(configuration: Mapping[str, Any], base_url: str | None) -> FetchRule:
+def read_rule(configuration: Mapping[str, Any], base_url: str | None) -> FetchConfig:
     """Validates the configuration.
 
     Args:
@@ -119,12 +119,12 @@ def read_rule(configuration: Mapping[str, Any], base_url: str | None) -> FetchRu
     """
     given = {} if base_url is None else {"base_url": base_url}
     try:
-        return FetchRule.model_validate({**configuration.get("fetch", {}), **given})
+        return FetchConfig.model_validate({**configuration.get("fetch", {}), **given})
     except ValidationError as exc:
         raise BadParameterError(f"conf/base/fetch.yml cannot be used:\n{explain(exc)}") from None
 
 
-def notice(rule: FetchRule) -> str:
+def notice(rule: FetchConfig) -> str:
     """What a user has to know before the first byte."""
     terms = "\n".join(f"- {licence.name}: {licence.terms}" for licence in rule.licences)
     return (
@@ -150,7 +150,7 @@ class Outcome:
     detail: str
 
 
-def fetch_files(rule: FetchRule, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
+def fetch_files(rule: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
     """Fetches every listed file that is not there yet, and verifies those that are.
 
     A file that fails does not keep the others from being fetched.
@@ -178,7 +178,7 @@ def fetch_files(rule: FetchRule, dest: Path, domains: Iterable[Domain]) -> list[
         ]
 
 
-def list_by_hand(rule: FetchRule, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
+def list_by_hand(rule: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
     """Lists what has to be got by hand, and whether it is there."""
     outcomes = []
     for domain in domains:
@@ -200,7 +200,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def _outcome(
-    session: requests.Session, rule: FetchRule, file: FileRule, target: Path, dest: Path
+    session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path, dest: Path
 ) -> Outcome:
     path = target.relative_to(dest).as_posix()
     try:
@@ -214,7 +214,7 @@ def _outcome(
 # -- checksums ----------------------------------------------------------------------------
 
 
-class _Checksum(Rule):
+class _Checksum(Config):
     """What is recorded of a file; ``url`` is null for one that was there before any fetch."""
 
     sha256: str
@@ -225,7 +225,7 @@ class _Checksum(Rule):
 _CHECKSUMS = TypeAdapter(dict[str, _Checksum])
 
 
-def _verify_present(target: Path, file: FileRule) -> str:
+def _verify_present(target: Path, file: FileConfig) -> str:
     """Verifies a file that is there, and records it at first sight."""
     known = _read_checksums(target.parent).get(target.name)
     sha256 = _verify(target, target, file, known, "Delete it to have it fetched again")
@@ -235,7 +235,9 @@ def _verify_present(target: Path, file: FileRule) -> str:
     return f"as recorded: sha256 {sha256}"
 
 
-def _verify(path: Path, source: object, file: FileRule, known: _Checksum | None, undo: str) -> str:
+def _verify(
+    path: Path, source: object, file: FileConfig, known: _Checksum | None, undo: str
+) -> str:
     """Gives the SHA-256 of a file that is what it should be.
 
     Raises:
@@ -291,7 +293,7 @@ def _record(target: Path, checksum: _Checksum) -> None:
 # -- transfers ----------------------------------------------------------------------------
 
 
-class _Begun(Rule):
+class _Begun(Config):
     """What stands beside a ``.partial``: which version of which file it is the beginning of.
 
     Attributes:
@@ -372,7 +374,7 @@ def _opened_as_itself(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def _fetch(session: requests.Session, rule: FetchRule, file: FileRule, target: Path) -> str:
+def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path) -> str:
     """Fetches, verifies and records one file; says from where.
 
     Raises:
@@ -399,7 +401,7 @@ def _fetch(session: requests.Session, rule: FetchRule, file: FileRule, target: P
     return f"from {url}"
 
 
-def _transfer(session: requests.Session, rule: FetchRule, url: str, partial: _Partial) -> bool:
+def _transfer(session: requests.Session, rule: FetchConfig, url: str, partial: _Partial) -> bool:
     """Brings a ``.partial`` to its full length; False if the server has no such file."""
     begun = partial.begun(url)
     if begun is not None and partial.size == begun.bytes:

@@ -13,13 +13,13 @@ from zipfile import ZipFile
 
 from pydantic import Field, ValidationError
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadParameterError, ReRecError
 from rerec_pipeline.models.gguf import SOURCE_FILE, convert
 from rerec_pipeline.parameters import explain
-from rerec_pipeline.rules import Rule
 
 
-class PackagedModel(Rule):
+class PackagedModel(Config):
     """A model inside a wheel.
 
     Attributes:

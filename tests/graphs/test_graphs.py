@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.nn import LightGCN
 
+from rerec_pipeline.configs import LightGCNConfig
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer, SymmetricLightGCN
 from rerec_pipeline.graphs.ranking import rank_all
-from rerec_pipeline.rules import LightGCNRule
 
-RULE = LightGCNRule(
+RULE = LightGCNConfig(
     dim=16,
     layers=3,
     lr=0.01,

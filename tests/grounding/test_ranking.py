@@ -3,9 +3,9 @@ import pytest
 
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import FEATURES
-from rerec_pipeline.grounding.rules import RankerRule
+from rerec_pipeline.grounding.rules import RankerConfig
 
-RULE = RankerRule(
+RULE = RankerConfig(
     queries=100, pool_negatives=4, lists=2, list_size=3, rounds=10, patience=5,
     learning_rate=0.3, leaves=3, min_rows=1, seed=0,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Candidates ranked by likelihood: exact against a plain forward pass, for other tokenizers, too."""
+"""Candidates ranked by likelihood: exact against a plain forward pass, for other tokenizers."""
 
 from __future__ import annotations
 

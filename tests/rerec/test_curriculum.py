@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerec_pipeline.rerec.curriculum import Curriculum, CurriculumRule, difficulties
+from rerec_pipeline.rerec.curriculum import Curriculum, CurriculumConfig, difficulties
 
-RULE = CurriculumRule(enabled=True, tau=0.1, review_after=2, seed=0)
+RULE = CurriculumConfig(enabled=True, tau=0.1, review_after=2, seed=0)
 
 
 def run_epoch(curriculum, difficulty):
@@ -90,7 +90,7 @@ def test_disabled_visits_all_in_changing_seeded_orders():
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_batches_are_full_distinct_and_nothing_is_lost(n, batch_size, seed, enabled, noise):
-    rule = CurriculumRule(enabled=enabled, tau=0.3, review_after=2, seed=seed)
+    rule = CurriculumConfig(enabled=enabled, tau=0.3, review_after=2, seed=seed)
     curriculum = Curriculum(n, batch_size, rule)
     rng = np.random.default_rng(noise)
     last_seen = dict.fromkeys(range(n), 0)

@@ -9,7 +9,7 @@ import pytest
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.parameters import InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes as de
-from rerec_pipeline.recbench.candidates import CandidateDrawer, CandidateRule
+from rerec_pipeline.recbench.candidates import CandidateConfig, CandidateDrawer
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.mentions import title_index, words
 from rerec_pipeline.recbench.records import QUERY_FILES, Query
@@ -276,7 +276,7 @@ class TestLeakage:
         assert split_fingerprint(prompts) != split_fingerprint(moved)
 
 
-class TestCandidateRule:
+class TestCandidateConfig:
     CATALOGUE = Catalogue(range(30), [f"Film {n} (1990)" for n in range(30)])
     GRAPH = AttributeGraph(
         30,
@@ -286,7 +286,7 @@ class TestCandidateRule:
     )
 
     def draw(self, query, **rule):
-        rule = CandidateRule(**{"size": 8, "hard": 0, "traps": 0, "seed": 0, **rule})
+        rule = CandidateConfig(**{"size": 8, "hard": 0, "traps": 0, "seed": 0, **rule})
         need = need_of(query, ())
         return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, rule).draw(
             query, need, {29}
@@ -310,7 +310,7 @@ class TestCandidateRule:
 
     def test_an_item_whose_title_another_has_is_never_a_negative(self):
         titles = [*self.CATALOGUE.titles[:28], "Twin", "Twin"]
-        rule = CandidateRule(size=20, hard=0, traps=0, seed=0)
+        rule = CandidateConfig(size=20, hard=0, traps=0, seed=0)
         drawer = CandidateDrawer(Catalogue(range(30), titles), self.GRAPH, {}, rule)
         for n in range(20):
             query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))

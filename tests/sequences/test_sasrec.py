@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rerec_pipeline.rules import SASRecRule
+from rerec_pipeline.configs import SASRecConfig
 from rerec_pipeline.sequences.choices import draw_candidates
 from rerec_pipeline.sequences.sasrec import (
     Choices,
@@ -19,12 +19,12 @@ from rerec_pipeline.sequences.sasrec import (
 )
 
 
-def rule(**changes) -> SASRecRule:
+def rule(**changes) -> SASRecConfig:
     values = {
         "dim": 16, "blocks": 2, "heads": 2, "length": 6, "dropout": 0.1, "lr": 0.01,
         "batch_size": 16, "epochs": 6, "evaluate_every": 2, "patience": 3, "seed": 0,
     }  # fmt: skip
-    return SASRecRule(**{**values, **changes})
+    return SASRecConfig(**{**values, **changes})
 
 
 class TestLoss:

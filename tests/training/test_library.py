@@ -15,7 +15,7 @@ from trl import GRPOConfig
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.recbench.task import Example
-from rerec_pipeline.rerec.advantage import ADVANTAGES, AdvantageRule, advantage
+from rerec_pipeline.rerec.advantage import ADVANTAGES, AdvantageConfig, advantage
 from rerec_pipeline.rerec.reward import TERMS, RewardData, term
 from rerec_pipeline.training import (
     ReinforcePPConfig,
@@ -191,21 +191,21 @@ class TestRegistries:
     COMMON = {"w_penalty": 0.3, "scale": "group", "min_std": 0.0}  # noqa: RUF012
 
     def test_an_advantage_of_ones_own(self, sign):
-        rule = AdvantageRule(name="sign", strength=0.5, **self.COMMON)
+        rule = AdvantageConfig(name="sign", strength=0.5, **self.COMMON)
         rewards, mask = torch.tensor([1.0, -2.0]), torch.zeros((2, 3), dtype=torch.bool)
         assert rule(rewards, mask, 2).tolist() == [[0.5] * 3, [-0.5] * 3]
-        assert AdvantageRule.model_validate(rule.model_dump()) == rule
+        assert AdvantageConfig.model_validate(rule.model_dump()) == rule
 
     def test_its_settings_are_validated(self, sign):
         with pytest.raises(ValueError, match="Field required .strength, of the advantage 'sign'"):
-            AdvantageRule(name="sign", **self.COMMON)
+            AdvantageConfig(name="sign", **self.COMMON)
         with pytest.raises(ValueError, match="valid number.*strength"):
-            AdvantageRule(name="sign", strength="much", **self.COMMON)
+            AdvantageConfig(name="sign", strength="much", **self.COMMON)
         with pytest.raises(ValueError, match="no advantage has a setting 'weight'"):
-            AdvantageRule(name="sign", strength=1, weight=2, **self.COMMON)
+            AdvantageConfig(name="sign", strength=1, weight=2, **self.COMMON)
 
     def test_a_setting_of_another_advantage_does_no_harm(self, sign):
-        rule = AdvantageRule(name="raae", strength=1, **self.COMMON)
+        rule = AdvantageConfig(name="raae", strength=1, **self.COMMON)
         assert set(rule.settings()) >= {"w_penalty", "scale"} and "strength" not in rule.settings()
 
     def test_a_name_is_taken_once(self, sign):

@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from pydantic import Field
 
+from rerec_pipeline.configs import Config, EvaluatedSplit
 from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.rules import EvaluatedSplit, Rule
 
 #: Parameter -> value.
 Changes = Mapping[str, Any]
@@ -23,7 +23,7 @@ Changes = Mapping[str, Any]
 PLACE = ("dataset", "backbone", "variant", "seed", "label", "split")
 
 
-class Grid(Rule):
+class Grid(Config):
     """What an experiment runs; a preset of ``conf/base/experiments.yml``, or options.
 
     Attributes:

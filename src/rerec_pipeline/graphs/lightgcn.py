@@ -17,9 +17,9 @@ from torch import Tensor
 from torch_geometric.nn import LightGCN
 from tqdm import tqdm
 
+from rerec_pipeline.configs import LightGCNConfig
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.ranking import rank_all
-from rerec_pipeline.rules import LightGCNRule
 
 
 class _SymmetricPropagation(torch.autograd.Function):
@@ -94,7 +94,7 @@ class LightGCNTrainer:
         rule: Hyper-parameters.
     """
 
-    def __init__(self, train: InteractionGraph, validation: InteractionGraph, rule: LightGCNRule):
+    def __init__(self, train: InteractionGraph, validation: InteractionGraph, rule: LightGCNConfig):
         self.train_graph = train
         self.validation_graph = validation
         self.rule = rule

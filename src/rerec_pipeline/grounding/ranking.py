@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerec_pipeline.grounding.retrieval import FEATURES, Asked, FloatArray, IntArray, Retriever
-from rerec_pipeline.grounding.rules import RankerRule
+from rerec_pipeline.grounding.rules import RankerConfig
 
 #: Queries whose lists are described at a time.
 _PART = 256
@@ -77,7 +77,7 @@ class Lists:
     sizes: list[int]
 
 
-def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerRule) -> Lists:
+def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerConfig) -> Lists:
     """Lists that the ranker learns from: pools, and random ones such as a prompt has.
 
     Each query gives its pool, of which the right items and ``pool_negatives`` wrong ones are kept:
@@ -114,7 +114,7 @@ def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerR
 
 
 def _lists_of(
-    query: Answered, pool: IntArray, n_items: int, rule: RankerRule, rng: np.random.Generator
+    query: Answered, pool: IntArray, n_items: int, rule: RankerConfig, rng: np.random.Generator
 ) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
     """Lists of a query, each with which of its items are kept to learn from."""
     named = set(query.asked.links.items)
@@ -137,7 +137,7 @@ def _lists_of(
         yield items, np.ones(len(items), dtype=bool)
 
 
-def fit_ranker(train: Lists, validation: Lists | None, rule: RankerRule) -> str:
+def fit_ranker(train: Lists, validation: Lists | None, rule: RankerConfig) -> str:
     """Fits LambdaRank (Burges 2010) in LightGBM's form to lists.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.configs import Config
 
 
-class RankerRule(Rule):
+class RankerConfig(Config):
     """How the ranker is fitted.
 
     Attributes:

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.rules import Rule
 
 #: TRL scores completions in tiles of so many positions x so many entries of the vocabulary.
 TILE = (4096, 32768)
@@ -26,7 +26,7 @@ _NORMED = {"qwen3"}
 KNOWN = {"llama", "mistral", *_BIASED, *_NORMED}
 
 
-class Architecture(Rule):
+class Architecture(Config):
     """The sizes of a decoder: grouped-query attention and a gated MLP in each layer.
 
     Attributes:
@@ -109,7 +109,7 @@ def architecture_of(config: Mapping[str, Any], source: object) -> Architecture:
     )
 
 
-class Card(Rule):
+class Card(Config):
     """What computes: peak figures, and the range of the share of them that is reached.
 
     Attributes:

@@ -6,6 +6,7 @@ under ``conf/base/parameters/`` that is laid over the defaults:
     defaults <- data set <- backbone <- variant <- ``--params``
 """
 
+from rerec_pipeline.configs import folder_of_split
 from rerec_pipeline.parameters.backbone import (
     BackboneParameters,
     LoraParameters,
@@ -27,7 +28,7 @@ from rerec_pipeline.parameters.data import (
     HistoryParameters,
     InteractionParameters,
     LightGCNParameters,
-    SplitRule,
+    SplitConfig,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
 from rerec_pipeline.parameters.pretraining import (
@@ -54,7 +55,6 @@ from rerec_pipeline.parameters.rft import (
     VllmParameters,
 )
 from rerec_pipeline.parameters.run import Parameters, explain, validate
-from rerec_pipeline.rules import folder_of_split
 
 __all__ = [
     "CHOICES",
@@ -88,7 +88,7 @@ __all__ = [
     "SASRecParameters",
     "SFTParameters",
     "ScratchParameters",
-    "SplitRule",
+    "SplitConfig",
     "StageParameters",
     "VllmParameters",
     "compose",

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
-from rerec_pipeline.rules import Rule
 
 #: A backbone that was pretrained on our data says here on which splits of it.
 MADE_BY = "made_by.json"
@@ -45,7 +45,7 @@ def splits_read(name_or_path: str, dataset: str) -> str | None:
     return known[dataset]
 
 
-class LoraParameters(Rule):
+class LoraParameters(Config):
     """PEFT LoRA: what is trained instead of the whole model."""
 
     r: int = Field(ge=1)
@@ -60,7 +60,7 @@ class ScratchStageParameters(StageParameters):
     kinds = WARMUP_KINDS
 
 
-class ScratchParameters(Rule):
+class ScratchParameters(Config):
     """A model made from random weights on the training split alone, with its own tokenizer.
 
     Attributes:
@@ -88,7 +88,7 @@ class ScratchParameters(Rule):
     seed: int = Field(ge=0)
 
 
-class BackboneParameters(Rule):
+class BackboneParameters(Config):
     """The policy's starting point.
 
     Attributes:

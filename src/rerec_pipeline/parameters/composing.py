@@ -38,7 +38,7 @@ def compose(
         project_root: Folder that relative raw folders are in.
 
     Returns:
-        The parameters of the run by their top-level names, blocks as validated rules.
+        The parameters of the run by their top-level names, blocks as validated configs.
 
     Raises:
         BadParameterError: If a choice names no block, or a parameter is unknown or wrong.

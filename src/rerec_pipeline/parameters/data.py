@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rerec_pipeline.recbench.candidates import CandidateRule
+from rerec_pipeline.configs import Config, LightGCNConfig
+from rerec_pipeline.recbench.candidates import CandidateConfig
 from rerec_pipeline.recbench.relations import spellings
 from rerec_pipeline.recbench.task import PromptWording
-from rerec_pipeline.rules import LightGCNRule, Rule
 from rerec_pipeline.sample.world import WorldSize, check_world
 
 
-class SplitRule(Rule):
+class SplitConfig(Config):
     """Shares of the queries, and the seed that deals them."""
 
     train: float = Field(gt=0, lt=1)
@@ -22,14 +22,14 @@ class SplitRule(Rule):
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> SplitRule:
+    def _shares_sum_to_one(self) -> SplitConfig:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train, validation and test must sum to 1, they sum to {total}")
         return self
 
 
-class DataParameters(Rule):
+class DataParameters(Config):
     """Where the data comes from and how it becomes a task.
 
     Attributes:
@@ -46,8 +46,8 @@ class DataParameters(Rule):
     source: Literal["fabricated", "published"]
     domain: str = Field(pattern=r"^[\w-]+$")
     world: WorldSize | None
-    split: SplitRule
-    candidates: CandidateRule
+    split: SplitConfig
+    candidates: CandidateConfig
     history: bool
     prompt: PromptWording
 
@@ -63,7 +63,7 @@ class DataParameters(Rule):
 AttributeSource = Literal["items", "edge_list", "gexf", "training_queries"]
 
 
-class AttributeParameters(Rule):
+class AttributeParameters(Config):
     """Where the attribute graph gets its facts.
 
     Attributes:
@@ -91,7 +91,7 @@ class AttributeParameters(Rule):
         return self.kinds.get(domain, "Genre")
 
 
-class FixedParameters(Rule):
+class FixedParameters(Config):
     """A user's own split and candidates, used as they are; null lets them be drawn.
 
     Attributes:
@@ -103,7 +103,7 @@ class FixedParameters(Rule):
     candidates: str | None
 
 
-class HistoryParameters(Rule):
+class HistoryParameters(Config):
     """What a prompt tells of the user's past where ``data.history`` is true.
 
     Attributes:
@@ -113,13 +113,13 @@ class HistoryParameters(Rule):
     length: int = Field(ge=1)
 
 
-class LightGCNParameters(LightGCNRule):
+class LightGCNParameters(LightGCNConfig):
     """LightGCN, and where checkpoints of an unfinished training are."""
 
     checkpoint_dir: str
 
 
-class InteractionParameters(Rule):
+class InteractionParameters(Config):
     """What of the interactions LightGCN is validated on.
 
     Attributes:

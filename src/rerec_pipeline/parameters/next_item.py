@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from rerec_pipeline.rules import Rule, SASRecRule
+from rerec_pipeline.configs import Config, SASRecConfig
 
 
-class NextItemParameters(Rule):
+class NextItemParameters(Config):
     """The choice of the item that comes next in a user's history.
 
     Attributes:
@@ -34,7 +34,7 @@ class NextItemParameters(Rule):
         return self
 
 
-class SASRecParameters(SASRecRule):
+class SASRecParameters(SASRecConfig):
     """SASRec, and where checkpoints of an unfinished training are."""
 
     checkpoint_dir: str

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.configs import Config
 
 
-class ArchitectureParameters(Rule):
+class ArchitectureParameters(Config):
     """Size of a Qwen2 model from scratch."""
 
     hidden: int = Field(ge=8)
@@ -20,7 +20,7 @@ class ArchitectureParameters(Rule):
     rope_theta: float = Field(gt=0)
 
 
-class StageParameters(Rule):
+class StageParameters(Config):
     """One stage of pretraining.
 
     Attributes:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.recbench.records import QueryType
-from rerec_pipeline.rules import Rule
 
 
-class EvaluationParameters(Rule):
+class EvaluationParameters(Config):
     """Evaluation on queries that were not trained on.
 
     Attributes:
@@ -33,7 +33,7 @@ class EvaluationParameters(Rule):
         return self.bootstrap_samples, self.confidence, self.seed
 
 
-class DiagnosisLimits(Rule):
+class DiagnosisLimits(Config):
     """Where the rules of the diagnosis begin to speak; ``conf`` says what each is about."""
 
     chance: float = Field(gt=0, lt=1)
@@ -55,7 +55,7 @@ class DiagnosisLimits(Rule):
     forgotten: float = Field(ge=0, le=1)
 
 
-class DiagnosisParameters(Rule):
+class DiagnosisParameters(Config):
     """The diagnosis of a finished run.
 
     Attributes:
@@ -71,7 +71,7 @@ class DiagnosisParameters(Rule):
     limits: DiagnosisLimits
 
 
-class PublishedParameters(Rule):
+class PublishedParameters(Config):
     """What the paper reports, to stand beside our figures.
 
     Attributes:
@@ -87,7 +87,7 @@ class PublishedParameters(Rule):
     accuracy: dict[str, dict[str, dict[QueryType, Annotated[float, Field(ge=0, le=1)]]]]
 
 
-class ComparisonParameters(Rule):
+class ComparisonParameters(Config):
     """How the finished cells of an experiment are compared.
 
     Attributes:
@@ -109,7 +109,7 @@ class ComparisonParameters(Rule):
     published: PublishedParameters
 
 
-class QuestionParameters(Rule):
+class QuestionParameters(Config):
     """Questions about a fabricated world, which the tasks of the tiny backbone ask.
 
     Attributes:
@@ -121,7 +121,7 @@ class QuestionParameters(Rule):
     seed: int = Field(ge=0)
 
 
-class AbilityParameters(Rule):
+class AbilityParameters(Config):
     """What is asked before and after fine-tuning that is not the task.
 
     Attributes:

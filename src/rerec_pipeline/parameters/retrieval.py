@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from rerec_pipeline.grounding.rules import RankerRule
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.configs import Config
+from rerec_pipeline.grounding.rules import RankerConfig
 
 
-class RetrievalParameters(Rule):
+class RetrievalParameters(Config):
     """How items are found for a request.
 
     Attributes:
@@ -19,4 +19,4 @@ class RetrievalParameters(Rule):
 
     pool: int = Field(ge=1)
     neighbours: int = Field(ge=1)
-    ranker: RankerRule
+    ranker: RankerConfig

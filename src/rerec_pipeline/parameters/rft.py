@@ -6,15 +6,15 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from rerec_pipeline.configs import Config, KLEstimator
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters.backbone import BackboneParameters
-from rerec_pipeline.rerec.advantage import AdvantageRule
-from rerec_pipeline.rerec.curriculum import CurriculumRule
+from rerec_pipeline.rerec.advantage import AdvantageConfig
+from rerec_pipeline.rerec.curriculum import CurriculumConfig
 from rerec_pipeline.rerec.reward import TERMS
-from rerec_pipeline.rules import KLEstimator, Rule
 
 
-class RewardParameters(Rule):
+class RewardParameters(Config):
     """The dual-graph reward.
 
     Attributes:
@@ -41,7 +41,7 @@ class RewardParameters(Rule):
         return value
 
 
-class BudgetParameters(Rule):
+class BudgetParameters(Config):
     """What training may spend, and in which portions.
 
     Attributes:
@@ -105,7 +105,7 @@ class BudgetParameters(Rule):
         return self
 
 
-class OptimizerParameters(Rule):
+class OptimizerParameters(Config):
     """The objective and its optimizer.
 
     Attributes:
@@ -132,7 +132,7 @@ class OptimizerParameters(Rule):
     gradient_checkpointing: bool
 
 
-class VllmParameters(Rule):
+class VllmParameters(Config):
     """How TRL is to run vLLM, where it is switched on.
 
     Attributes:
@@ -156,7 +156,7 @@ class VllmParameters(Rule):
         return self
 
 
-class GenerationParameters(Rule):
+class GenerationParameters(Config):
     """How rollouts are generated.
 
     Attributes:
@@ -178,7 +178,7 @@ class GenerationParameters(Rule):
     vllm_engine: VllmParameters
 
 
-class SFTParameters(Rule):
+class SFTParameters(Config):
     """The supervised control: cross-entropy on what is right for the training queries.
 
     Attributes:
@@ -196,7 +196,7 @@ class SFTParameters(Rule):
     lr: float = Field(gt=0)
 
 
-class RFTParameters(Rule):
+class RFTParameters(Config):
     """Fine-tuning of the policy.
 
     Attributes:
@@ -218,8 +218,8 @@ class RFTParameters(Rule):
     algorithm: Literal["grpo", "reinforce_pp", "rloo", "sft"]
     backbone: BackboneParameters
     reward: RewardParameters
-    advantage: AdvantageRule
-    curriculum: CurriculumRule
+    advantage: AdvantageConfig
+    curriculum: CurriculumConfig
     difficulty: Literal["reward", "ndcg"]
     budget: BudgetParameters
     optimizer: OptimizerParameters

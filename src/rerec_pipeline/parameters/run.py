@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from rerec_pipeline.configs import Config, EvaluatedSplit
 from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.parameters.base_policy import BasePolicyParameters
 from rerec_pipeline.parameters.choices import EXPERIMENT, check_label
@@ -29,10 +30,9 @@ from rerec_pipeline.parameters.reports import (
 from rerec_pipeline.parameters.retrieval import RetrievalParameters
 from rerec_pipeline.parameters.rft import RFTParameters
 from rerec_pipeline.recbench.records import QueryType
-from rerec_pipeline.rules import EvaluatedSplit, Rule
 
 
-class Parameters(Rule):
+class Parameters(Config):
     """All parameters of a run.
 
     Attributes:

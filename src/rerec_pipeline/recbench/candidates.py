@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.splits import Need
 from rerec_pipeline.recbench.titles import Catalogue
-from rerec_pipeline.rules import Rule
 
 
-class CandidateRule(Rule):
+class CandidateConfig(Config):
     """How candidates are drawn.
 
     Attributes:
@@ -64,7 +64,7 @@ class CandidateDrawer:
         catalogue: Catalogue,
         graph: AttributeGraph,
         known_truths: Mapping[Need, set[int]],
-        rule: CandidateRule,
+        rule: CandidateConfig,
     ):
         self.catalogue = catalogue
         self.graph = graph

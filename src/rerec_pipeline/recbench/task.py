@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
 from rerec_pipeline.recbench.titles import Catalogue, choose, natural_order, split_year, tidy
-from rerec_pipeline.rules import Rule
 
 Messages = list[dict[str, str]]
 #: See ``Catalogue.readings``.
@@ -28,7 +28,7 @@ Readings = Sequence[Sequence[int]]
 _PLACES = re.compile(r"\{(history|candidates|query|known)\}")
 
 
-class PromptWording(Rule):
+class PromptWording(Config):
     """The texts around a query, in one place.
 
     Attributes:

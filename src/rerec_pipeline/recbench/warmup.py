@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS, Document
@@ -30,7 +31,6 @@ from rerec_pipeline.recbench.relations import (
 )
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import Catalogue
-from rerec_pipeline.rules import Rule
 
 WarmupKind = Literal["facts", "recite", "ask", "trace"]
 WARMUP_KINDS: tuple[WarmupKind, ...] = get_args(WarmupKind)
@@ -49,7 +49,7 @@ _RECITED = 6
 _VALUES = 3
 
 
-class WarmupHabits(Rule):
+class WarmupHabits(Config):
     """How well the naive reasoner of the traces decides.
 
     Attributes:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
-from rerec_pipeline.rules import Rule, Scale, SettingError
+from rerec_pipeline.configs import Config, Scale, SettingError
 
 if TYPE_CHECKING:  # parameters are validated by what stands here, before torch is needed
     from torch import Tensor
@@ -49,7 +49,7 @@ class Advantage:
     """
 
     function: AdvantageFunction
-    settings: type[Rule]
+    settings: type[Config]
 
 
 #: The advantages that ``rft.advantage.name`` can choose.
@@ -79,7 +79,7 @@ def advantage(name: str) -> Callable[[AdvantageFunction], AdvantageFunction]:
             p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
             for p in [*inspect.signature(function).parameters.values()][3:]
         }
-        model = create_model(f"{name}_settings", __base__=Rule, **fields)
+        model = create_model(f"{name}_settings", __base__=Config, **fields)
         ADVANTAGES[name] = Advantage(function, model)
         return function
 
@@ -175,7 +175,7 @@ def reasoning_aware_advantages(
     return lowered.unsqueeze(1).where(penalised, kept.unsqueeze(1))
 
 
-class AdvantageRule(Rule):
+class AdvantageConfig(Config):
     """Which advantage is estimated, and its settings.
 
     Further keys are settings of advantages that were registered elsewhere.
@@ -196,7 +196,7 @@ class AdvantageRule(Rule):
     min_std: float = Field(ge=0)
 
     @model_validator(mode="after")
-    def _names_an_advantage_and_its_settings(self) -> AdvantageRule:
+    def _names_an_advantage_and_its_settings(self) -> AdvantageConfig:
         if self.name not in ADVANTAGES:
             raise SettingError("name", f"there is no advantage '{self.name}', only {[*ADVANTAGES]}")
         anywhere = {key for one in ADVANTAGES.values() for key in one.settings.model_fields}

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from rerec_pipeline.rules import Rule
+from rerec_pipeline.configs import Config
 
 
-class CurriculumRule(Rule):
+class CurriculumConfig(Config):
     """How the curriculum moves.
 
     Attributes:
@@ -67,7 +67,7 @@ class Curriculum:
         ValueError: If there are no queries or batches are empty.
     """
 
-    def __init__(self, n_queries: int, batch_size: int, rule: CurriculumRule):
+    def __init__(self, n_queries: int, batch_size: int, rule: CurriculumConfig):
         if n_queries < 1 or batch_size < 1:
             raise ValueError(
                 f"need at least one query and one place, got {n_queries} and {batch_size}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rerec_pipeline.rules import KLEstimator
+from rerec_pipeline.configs import KLEstimator
 
 #: Least variance that is divided by: a batch of equal returns gets advantages of 0.
 LEAST_VARIANCE = 1e-8

@@ -57,7 +57,7 @@ class Workplace:
         return dict(self._loader({})[key])
 
     def parameters(self, text: str) -> dict[str, Any]:
-        """What ``kedro run --params TEXT`` would run with; blocks as validated rules.
+        """What ``kedro run --params TEXT`` would run with; blocks as validated configs.
 
         Raises:
             BadParameterError: If a parameter is unknown or wrong.

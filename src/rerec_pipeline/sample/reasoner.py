@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.titles import natural_order
-from rerec_pipeline.rules import Rule
 from rerec_pipeline.sample.world import Domain, Item, Need, World
 
 _ANNOUNCE = {"Directed_by": "directed by", "Starring": "starring", "Written_by": "written by"}
@@ -95,7 +95,7 @@ def phrases_of(world: World) -> list[str]:
     ]
 
 
-class Habits(Rule):
+class Habits(Config):
     """How well the naive reasoner decides.
 
     Attributes:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from rerec_pipeline.configs import Config
 from rerec_pipeline.graphs.attributes import Attribute
-from rerec_pipeline.rules import Rule
 from rerec_pipeline.sample import lexicon
 
 
@@ -71,7 +71,7 @@ DOMAINS = {
 }
 
 
-class WorldSize(Rule):
+class WorldSize(Config):
     """How large a world is, and the seed that makes it.
 
     Attributes:

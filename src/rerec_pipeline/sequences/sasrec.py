@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from rerec_pipeline.configs import SASRecConfig
 from rerec_pipeline.graphs.interactions import InteractionGraph
-from rerec_pipeline.rules import SASRecRule
 from rerec_pipeline.sequences.choices import ndcg, ranks
 from rerec_pipeline.sequences.histories import training_part
 
@@ -33,7 +33,7 @@ class Block(nn.Module):
     Each is put in as :math:`x + \mathrm{Dropout}(g(\mathrm{LayerNorm}(x)))`.
     """
 
-    def __init__(self, rule: SASRecRule):
+    def __init__(self, rule: SASRecConfig):
         super().__init__()
         self.heads = rule.heads
         self.dropout = rule.dropout
@@ -71,7 +71,7 @@ class SASRec(nn.Module):
         rule: Hyper-parameters.
     """
 
-    def __init__(self, n_items: int, rule: SASRecRule):
+    def __init__(self, n_items: int, rule: SASRecConfig):
         super().__init__()
         self.rule = rule
         self.items = nn.Embedding(n_items + 1, rule.dim, padding_idx=PADDING)
@@ -191,7 +191,7 @@ class SASRecTrainer:
     """
 
     def __init__(
-        self, histories: Sequence[IntArray], n_items: int, validation: Choices, rule: SASRecRule
+        self, histories: Sequence[IntArray], n_items: int, validation: Choices, rule: SASRecConfig
     ):
         self.rule = rule
         self.validation = validation

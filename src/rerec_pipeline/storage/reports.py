@@ -11,8 +11,8 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
+from rerec_pipeline.configs import folder_of_split
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.rules import folder_of_split
 
 
 class CellTablesDataset(AbstractDataset[NoReturn, pd.DataFrame]):

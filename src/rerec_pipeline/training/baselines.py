@@ -9,8 +9,8 @@ import torch
 from trl import GRPOConfig, RLOOConfig, RLOOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
+from rerec_pipeline.configs import KLEstimator
 from rerec_pipeline.rerec.returns import moments, penalised_returns, standardise, token_kl
-from rerec_pipeline.rules import KLEstimator
 from rerec_pipeline.training.config import RecTaskConfig
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import RecTaskTrainer, Rollouts, TaskGRPOTrainer

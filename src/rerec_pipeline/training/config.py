@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from trl import GRPOConfig
 
-from rerec_pipeline.rerec.advantage import AdvantageRule
-from rerec_pipeline.rerec.curriculum import CurriculumRule
+from rerec_pipeline.rerec.advantage import AdvantageConfig
+from rerec_pipeline.rerec.curriculum import CurriculumConfig
 from rerec_pipeline.rerec.reward import Reward, RewardContext, RewardData
 
 
@@ -57,7 +57,7 @@ class RecTaskConfig:
     # What a command line gives as JSON; no field, because it has no annotation, as in TRL.
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "term_weights"]  # noqa: RUF012
 
-    def curriculum_rule(self) -> CurriculumRule:
+    def curriculum_rule(self) -> CurriculumConfig:
         """The curriculum's settings, validated.
 
         Raises:
@@ -69,7 +69,7 @@ class RecTaskConfig:
             raise ValueError(
                 f"difficulty='{self.difficulty}' needs this term: give it a weight (0 measures it)"
             )
-        return CurriculumRule(
+        return CurriculumConfig(
             enabled=self.curriculum,
             tau=self.tau,
             review_after=self.review_after,
@@ -114,9 +114,9 @@ class ReRecConfig(RecTaskConfig, GRPOConfig):
         metadata={"help": "Further settings of an advantage that takes others than these."},
     )
 
-    def advantage_rule(self) -> AdvantageRule:
+    def advantage_rule(self) -> AdvantageConfig:
         """The advantage with its settings, validated."""
-        return AdvantageRule(
+        return AdvantageConfig(
             name=self.advantage,
             w_penalty=self.w_penalty,
             scale=self.scale_rewards,

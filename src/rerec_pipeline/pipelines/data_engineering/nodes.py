@@ -26,13 +26,13 @@ from rerec_pipeline.parameters import (
     FixedParameters,
     HistoryParameters,
     InteractionParameters,
-    SplitRule,
+    SplitConfig,
 )
 from rerec_pipeline.recbench import ratings, reading
 from rerec_pipeline.recbench.attribute_sources import read_gexf, stated_facts
 from rerec_pipeline.recbench.candidates import (
+    CandidateConfig,
     CandidateDrawer,
-    CandidateRule,
     Choice,
     truths_by_need,
 )
@@ -209,7 +209,7 @@ def assign_splits(
     queries: pd.DataFrame,
     mentions: pd.DataFrame,
     items: pd.DataFrame,
-    rule: SplitRule,
+    rule: SplitConfig,
     fixed: FixedParameters,
 ) -> pd.DataFrame:
     """Splits by query; a shared text or (need, right item) pair never crosses splits.
@@ -278,7 +278,7 @@ def draw_candidates(
     histories: pd.DataFrame,
     items: pd.DataFrame,
     attribute_graph: pd.DataFrame,
-    rule: CandidateRule,
+    rule: CandidateConfig,
     fixed: FixedParameters,
 ) -> pd.DataFrame:
     """Draws for each query the right item and its negatives, in a seeded order.
@@ -318,7 +318,7 @@ def _draw(
     everyone: Sequence[Asked],
     catalogue: Catalogue,
     graph: AttributeGraph,
-    rule: CandidateRule,
+    rule: CandidateConfig,
 ) -> dict[str, Choice]:
     """Candidates of the queries in use; what is right for a need, all queries tell."""
     needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}

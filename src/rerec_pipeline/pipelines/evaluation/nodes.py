@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
+from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.models.backbone import (
     Backbone,
@@ -41,7 +42,6 @@ from rerec_pipeline.reporting.faithfulness import StatementReader
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
-from rerec_pipeline.rules import EvaluatedSplit
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 
 

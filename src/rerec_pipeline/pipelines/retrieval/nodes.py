@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import torch
 from ibis import _
 
+from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
 from rerec_pipeline.grounding.tables import GROUP, ask_query, retriever_from_tables
@@ -26,7 +27,6 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
-from rerec_pipeline.rules import EvaluatedSplit
 
 
 def count_by_groups(interaction_graph: ir.Table, users: pd.DataFrame) -> pd.DataFrame:

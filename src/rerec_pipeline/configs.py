@@ -1,7 +1,7 @@
-"""Blocks of settings: checked when they are made, and not changed afterwards.
+"""Base class of all configs, and the configs of algorithms whose modules import torch.
 
-A rule stands beside its algorithm, except where that module needs torch: those stand here, so
-that a wrong parameter is reported before anything slow is imported.
+Other configs live next to their algorithm. Those here are apart from theirs so that a wrong
+parameter is reported before anything slow is imported.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scale = Literal["group", "batch", "none"]
-#: Splits that a policy can be asked. Settings are chosen on validation; test tells of what was.
+#: Splits that a policy can be evaluated on. Settings are chosen on validation, never on test.
 EvaluatedSplit = Literal["validation", "test"]
 KLEstimator = Literal["k1", "k2", "k3"]
 
 
-class Rule(BaseModel):
+class Config(BaseModel):
     """A validated, immutable block of settings.
 
-    A rule has no defaults in code: they stand in ``conf/base``, once, with their reasons. An
+    A config has no defaults in code: they are in ``conf/base``, once, with their reasons. An
     unknown key is an error, so a misspelt setting cannot be ignored.
     """
 
@@ -27,7 +27,7 @@ class Rule(BaseModel):
 
 
 def folder_of_split(split: str) -> str:
-    """Folder of what was asked of a split's queries; none for test."""
+    """Folder of results on a split; none for test."""
     return "" if split == "test" else split
 
 
@@ -44,7 +44,7 @@ class SettingError(ValueError):
         super().__init__(problem)
 
 
-class LightGCNRule(Rule):
+class LightGCNConfig(Config):
     """Hyper-parameters; the defaults in ``conf`` are those of the LightGCN paper.
 
     Attributes:
@@ -72,7 +72,7 @@ class LightGCNRule(Rule):
     seed: int = Field(ge=0)
 
 
-class SASRecRule(Rule):
+class SASRecConfig(Config):
     """Hyper-parameters of SASRec; which are the paper's is said in ``conf``.
 
     Attributes:
@@ -102,7 +102,7 @@ class SASRecRule(Rule):
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _heads_divide_the_embedding(self) -> SASRecRule:
+    def _heads_divide_the_embedding(self) -> SASRecConfig:
         if self.dim % self.heads:
             raise ValueError(f"dim={self.dim} is not a multiple of heads={self.heads}")
         return self
