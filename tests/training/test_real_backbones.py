@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTConfig, SFTTrainer
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.backbone import chat_ids, load_backbone, load_tokenizer, prompt_ids
@@ -28,7 +29,7 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.task import Example, RecTask
 from rerec_pipeline.recbench.titles import Catalogue
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
-from rerec_pipeline.training.fine_tuning import fine_tune_rl, fine_tune_sft
+from rerec_pipeline.training.fine_tuning import fine_tune_rl, fine_tune_sft, tokenized_lessons
 from rerec_pipeline.training.rollouts import RolloutScorer
 from tests.conftest import data_parameters, engineer, small_world
 from tests.training.real_backbones import KINDS, make_backbone
@@ -124,6 +125,26 @@ class TestPrompts:
             for messages in ([*told[:2], {"role": "assistant", "content": "ab"}], told)
         ]
         assert count[1] == count[0] + 1
+
+    def test_trl_would_teach_the_same(self, backbone, world, tmp_path):
+        """Of ordinary prompts; ours keep control tokens in queries as text."""
+        examples = world[2]
+        answers = [[{"role": "assistant", "content": f"So \\boxed{{{n}}}"}] for n in range(6)]
+        given = {"prompt": [e.messages for e in examples], "completion": answers}
+        ours = tokenized_lessons(backbone.tokenizer, examples, answers, 100)
+        trained_on = [
+            SFTTrainer(
+                model=backbone.model, processing_class=backbone.tokenizer,
+                args=SFTConfig(
+                    str(tmp_path), completion_only_loss=True, max_length=None, report_to="none",
+                    use_cpu=True,
+                ),
+                train_dataset=Dataset.from_dict(rows),
+            ).train_dataset
+            for rows in (given, ours)
+        ]  # fmt: skip
+        for column in ("input_ids", "labels"):
+            assert trained_on[0][column] == trained_on[1][column]
 
     def test_they_begin_once(self, backbone, world):
         """ChatML of SmolLM2 begins every turn with the bos token, others the prompt."""

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from rerec_pipeline import processes
@@ -261,9 +261,10 @@ def fine_tune_sft(
     set_seed(seed)
     examples = [example for example, _ in lessons]
     answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
-    rows = {"prompt": [e.messages for e in examples], "completion": answers}
-    lengths = _whole_lengths(backbone, examples, answers, rft.generation.max_completion_tokens)
-    mean_length = sum(lengths) / len(lengths)
+    rows = tokenized_lessons(
+        backbone.tokenizer, examples, answers, rft.generation.max_completion_tokens
+    )
+    mean_length = sum(map(len, rows["input_ids"])) / len(answers)
     steps = max(1, int(rft.sft.token_passes / (3 * rft.sft.batch_size * mean_length)))
     trainer = SFTTrainer(
         model=backbone.model,
@@ -303,13 +304,28 @@ def _summary(
     }
 
 
-def _whole_lengths(
-    backbone: Backbone, examples: Sequence[Example], answers: Sequence[Messages], limit: int
-) -> list[int]:
-    """Tokens of each prompt with its answer; says how many answers no completion has room for."""
+def tokenized_lessons(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    answers: Sequence[Messages],
+    limit: int,
+) -> dict[str, list[list[int]]]:
+    """Prompts with their answers as tokens, in the columns that TRL's SFT trainer learns from.
+
+    TRL would tokenize them itself, but take control tokens in queries for what they spell.
+
+    Args:
+        tokenizer: The backbone's.
+        examples: What is asked, N examples.
+        answers: What is taught, N conversations of the assistant alone.
+        limit: Tokens of a completion; answers that are longer are counted in a warning.
+
+    Returns:
+        ``input_ids``, and ``completion_mask``: 1 from where prompt, and prompt with answer, differ.
+    """
     whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
-    asked = prompt_ids(backbone.tokenizer, examples)
-    told = chat_ids(backbone.tokenizer, whole, False)
+    asked = prompt_ids(tokenizer, examples)
+    told = chat_ids(tokenizer, whole, False)
     long = sum(len(t) - len(a) > limit for t, a in zip(told, asked, strict=True))
     if long:
         logger.warning(
@@ -317,7 +333,12 @@ def _whole_lengths(
             "completion is cut there (rft.generation.max_completion_tokens)",
             long, len(told), limit,
         )  # fmt: skip
-    return [len(ids) for ids in told]
+    mask = []
+    for a, t in zip(asked, told, strict=True):
+        differs = (n for n, pair in enumerate(zip(a, t, strict=False)) if pair[0] != pair[1])
+        start = next(differs, min(len(a), len(t)))
+        mask.append([0] * start + [1] * (len(t) - start))
+    return {"input_ids": told, "completion_mask": mask}
 
 
 def sft_config(
@@ -345,6 +366,7 @@ def sft_config(
         weight_decay=rft.optimizer.weight_decay,
         max_grad_norm=rft.optimizer.max_grad_norm,
         activation_checkpointing=rft.optimizer.gradient_checkpointing,
+        completion_only_loss=True,
         max_length=None,  # nothing is cut: prompts and answers are within their limits
         include_num_input_tokens_seen="non_padding",
         **_shared_arguments(rft, seed, folder),

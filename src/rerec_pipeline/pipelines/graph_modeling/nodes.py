@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import torch
 from ibis import _
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.edges import edge_arrays
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNResult, LightGCNTrainer
@@ -38,6 +39,13 @@ def pretrain_lightgcn(
     interrupted training goes on from its last validation if nothing it depends on has changed.
     """
     users, item_codes, held = edge_arrays(interaction_graph, items["item_id"].tolist())
+    if not held.any():
+        raise BadInputError(
+            "the interaction graph",
+            "no user has so many interactions that a share of them, rounded down, is one to "
+            "validate LightGCN on",
+            remedy="Raise interactions.validation_share",
+        )
     n_users = int(users.max()) + 1
     graphs = [
         InteractionGraph(users[part], item_codes[part], n_users, len(items))
