@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 from rerec_pipeline.tracking.store import UTILITIES, Store, address, connect, without_password
 from rerec_pipeline.tracking.tracker import Tracker
+
+logger = logging.getLogger(__name__)
 
 #: Where runs leave what they tell MLflow, below the project.
 FOLDER = Path("data/.tracking")
@@ -152,9 +155,14 @@ class TrackedRun:
         from rerec_pipeline.reporting.pages import plot_page
 
         assert self._tracker is not None
+        try:
+            text = plot_page(figure)
+        except Exception as exc:  # a figure that our charts do not draw is no reason to end a run
+            logger.warning("MLflow is not shown the plot '%s': %s", name, exc)
+            return
         with TemporaryDirectory() as folder:
             page = Path(folder) / f"{name}.html"
-            page.write_text(plot_page(figure), encoding="utf-8")
+            page.write_text(text, encoding="utf-8")
             self._tracker.artifact(page, "plots")
 
 

@@ -65,6 +65,7 @@ def connect(uri: str, name: str, artifacts: str | None) -> Store:
         Exception: Whatever MLflow raises of a store that can not be used.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # not what it does to its tables
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a tracker says that there is no answer
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
     local = uri.startswith(_SQLITE)

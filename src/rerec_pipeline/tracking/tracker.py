@@ -19,7 +19,7 @@ from rerec_pipeline.tracking.store import Store, as_text, run_address, without_p
 logger = logging.getLogger(__name__)
 
 #: A store that needs longer for one request (files excepted) is not asked until the run ends.
-SLOW = 5.0
+SLOW = 10.0
 
 Connect = Callable[[], Store]
 
@@ -154,7 +154,7 @@ class Tracker:
         try:
             action()
         except Exception as exc:
-            self._leave(without_password(str(exc)).strip().splitlines()[0][:300])
+            self._leave(_in_short(exc))
 
     def _leave(self, why: str) -> None:
         self.problem = why
@@ -178,7 +178,7 @@ class Tracker:
                 "MLflow (%s) could not be told %d things about this run (%s). They are kept in %s, "
                 "and the next run sends them.",
                 *(self._uri, len(self._journal)),
-                without_password(str(exc)).strip().splitlines()[0][:300],
+                _in_short(exc),
                 self._journal.folder,
             )
 
@@ -218,3 +218,9 @@ def _exists(client: mlflow.MlflowClient, run_id: str) -> bool:
         if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
+
+
+def _in_short(error: Exception) -> str:
+    """The beginning of what MLflow says, without passwords: a line at most."""
+    said = (without_password(str(error)).strip() or type(error).__name__).splitlines()[0]
+    return said if len(said) <= 160 else f"{said[:160]}..."
