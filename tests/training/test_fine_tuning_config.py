@@ -130,7 +130,7 @@ class TestAtOnce:
         monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
         trainer = ReRecTrainer.__new__(ReRecTrainer)
         trainer.use_vllm = vllm
-        trainer.args = SimpleNamespace(max_concurrent_completions=at_once)
+        trainer.args = SimpleNamespace(max_concurrent_completions=at_once, bf16=False, fp16=False)
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)
         assert made == [[10 * n] for n in range(7)] and logprobs is None
         assert asked == sizes

@@ -181,10 +181,11 @@ class RecTaskTrainer(_RolloutTrainer):
         Otherwise autocast would cast all of them again for every token. Where weights are sharded
         over processes, and where vLLM generates, these keep copies of their own.
         """
-        dtype = torch.bfloat16 if self.args.bf16 else torch.float16
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        if sharded or self.use_vllm or not (self.args.bf16 or self.args.fp16):
+        if self.use_vllm or not (self.args.bf16 or self.args.fp16):
             return make()
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return make()
+        dtype = torch.bfloat16 if self.args.bf16 else torch.float16
         return with_weights_in(dtype, self.accelerator.unwrap_model(self.model), make)
 
     def _tokenize_prompts(self, prompts: list[Messages]) -> tuple[list[list[int]], None, dict]:
