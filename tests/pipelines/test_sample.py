@@ -260,7 +260,7 @@ def test_kedro_viz_shows_layered_named_pipelines(finished):
         assert details.get("preview"), dataset
     compared = json.loads((finished / "build/api/pipelines/comparison").read_text())
     tasks = {n["name"] for n in compared["nodes"] if n["type"] == "task"}
-    assert tasks == {"compare_cells", "report_comparison", "plot_comparison", "tell_comparison"}
+    assert tasks == {"compare_cells", "report_comparison", "plot_comparison", "write_comparison"}
 
 
 def test_the_notebook_runs_on_a_finished_run(finished):

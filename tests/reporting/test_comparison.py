@@ -68,7 +68,7 @@ def told(project, rule, cells, **setting):
     report = nodes.report_comparison(experiment, table, **tables, comparison=rule)
     report = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from its file
     figures = nodes.plot_comparison(report, logs, tables["cell_summaries"], rule)
-    return table, report, figures, nodes.tell_comparison(report, experiment, PAGES, *figures)
+    return table, report, figures, nodes.write_comparison(report, experiment, PAGES, *figures)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ class TestReport:
         told_by = {sentence["finding"]: sentence["text"] for sentence in others}
         assert told_by["better"].startswith("Significantly better than rerec: sft (+0.")
         assert "wo_raae (-0." in told_by["worse"] and "untrained (-0." in told_by["worse"]
-        assert told_by["not significant"].startswith("Not told apart from rerec: no significant")
+        assert told_by["not significant"].startswith("No significant difference to rerec: ")
         assert "grpo" in told_by["not significant"]
 
     def test_costs_are_means_over_seeds_and_memory_the_largest(self, compared):
@@ -259,7 +259,7 @@ class TestReport:
         experiment = json.loads(listed.read_text())
         summaries = dataset(listed, "cell_summaries").load().drop(columns="peak_memory_bytes")
         experiment["cells"][0]["seconds"] = None
-        (cost,) = nodes.telling.costs(summaries, experiment["cells"])
+        (cost,) = nodes.reports.costs(summaries, experiment["cells"])
         assert cost["peak_memory_bytes"] is None and cost["cell_seconds"] is None
 
     def test_answers_without_a_language_model(self, compared):
@@ -270,7 +270,7 @@ class TestReport:
     def test_without_the_reference_the_first_takes_its_place(self, tmp_path, rule):
         table, report, _, page = told(tmp_path, rule, [c for c in CELLS if c["variant"] != "rerec"])
         assert report["reference"] == {"variant": "grpo", "label": ""}
-        note = "There is no finished cell of rerec without a label: differences are to grpo"
+        note = "There is no finished run of rerec without a label: differences are to grpo"
         assert note in report["notes"][0] and note in page
         assert table["finding"][0] == "reference" and "Differences to grpo" in page
 
@@ -284,8 +284,8 @@ class TestReport:
         begun = (outcomes["stage"] == "before") & (outcomes["variant"] == "grpo")
         outcomes.loc[begun, "correct"] = True
         table = compare(*arms_of(outcomes, "rerec"), rule)
-        said = nodes.telling.notes(table, outcomes, rule)
-        assert "otherwise in grpo seed 3 than in rerec seed 0" in said[-1]
+        said = nodes.reports.notes(table, outcomes, rule)
+        assert "differently in grpo seed 3 than in rerec seed 0" in said[-1]
 
     @pytest.mark.parametrize(
         ("value", "text"), [(0.0004, "< 0.001"), (0.0412, "= 0.041"), (1.0, "= 1.000")]
@@ -439,7 +439,7 @@ class TestPlots:
         nothing = comparison_plots.learning_bands(logs.drop(columns="accuracy"), told_by, 1)
         assert nothing.empty
         figure = comparison_plots.learning(nothing, [])
-        assert figure.layout.annotations[0].text == "no finished cell made rollouts"
+        assert figure.layout.annotations[0].text == "no finished run made rollouts"
 
     def test_a_variant_has_one_colour_and_findings_theirs(self, compared):
         _, report, (accuracy, differences, faithful, learned, _), _ = compared
@@ -461,7 +461,7 @@ class TestPlots:
         assert [t.name for t in comparison_plots.accuracy_by_arm(rows).data] == [
             "untrained", "rerec",
         ]  # fmt: skip
-        assert comparison_plots.told_apart(rows[:4]) == rows[:4]
+        assert comparison_plots.distinguishable(rows[:4]) == rows[:4]
 
 
 class TestPage:

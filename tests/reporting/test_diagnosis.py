@@ -64,12 +64,12 @@ SPEAKING = {
     ),
     "no_spread": (
         {"diagnosis/no_spread": 0.41, "diagnosis/none_right": 0.4},
-        "41% of groups had no reward spread: their penalised paragraphs alone teach. In 40% of",
+        "41% of groups had no reward spread: only penalised paragraphs give a gradient. In 40% of",
     ),
     "wrong_above_right": ({"diagnosis/wrong_above_right": 0.03}, "In 3.0% of groups"),
     "shaping_variance": ({"diagnosis/variance_share/qas": 0.6}, "made 60% of the variance"),
     "penalty_push": (
-        {"diagnosis/push_on_penalised": 0.9}, "20% of the tokens, had 90% of all advantages",
+        {"diagnosis/push_on_penalised": 0.9}, "20% of the tokens, had 90% of all absolute",
     ),
     "largest_advantage": (
         {"diagnosis/largest_advantage": np.repeat([30.0, 150.0], STEPS // 2)},
@@ -79,8 +79,8 @@ SPEAKING = {
         {"diagnosis/not_boxed": np.repeat([0.0, 0.2], STEPS // 2)},
         "20.0% of rollouts boxed no answer at the end (0.0% at the beginning)",
     ),
-    "not_listed": ({"diagnosis/not_listed": 0.06}, "6.0% of rollouts answered what is no"),
-    "at_limit": ({"completions/clipped_ratio": 0.5}, "50.0% of completions were cut at the limit"),
+    "not_listed": ({"diagnosis/not_listed": 0.06}, "6.0% of rollouts answered with no"),
+    "at_limit": ({"completions/clipped_ratio": 0.5}, "50.0% of completions were truncated at 80"),
     "length_factor": (
         {"completions/mean_length": np.repeat([60.0, 20.0], STEPS // 2)}, "60 tokens on average",
     ),
@@ -100,23 +100,23 @@ SPEAKING = {
 class TestRules:
     def test_nothing_to_say_of_a_healthy_run(self):
         diagnosis = examine(record(), SETTINGS.limits)
-        assert diagnosis.speaking == () and diagnosis.not_measured == ()
+        assert diagnosis.problems == () and diagnosis.not_measured == ()
         assert {f.rule for f in diagnosis.findings} == set(SPEAKING)
 
     @pytest.mark.parametrize("rule", SPEAKING)
     def test_each_speaks_alone_where_its_number_is_beyond_the_limit(self, rule):
         changed, said = SPEAKING[rule]
         run = record(**changed)
-        speaking = examine(run, SETTINGS.limits).speaking
+        speaking = examine(run, SETTINGS.limits).problems
         assert [f.rule for f in speaking] == [rule]
         assert said in speaking[0].sentence and speaking[0].advice
 
     def test_without_a_penalty_a_group_without_spread_teaches_nothing(self):
-        assert "they teach nothing" in found(record(w_penalty=0.0))["no_spread"].sentence
+        assert "they give no gradient" in found(record(w_penalty=0.0))["no_spread"].sentence
 
     def test_losses_speak_however_sure_they_are(self):
         finding = found(record(gained=0, lost=10))["chance"]
-        assert finding.speaks and "more than chance makes" in finding.sentence
+        assert finding.is_problem and "more than chance explains" in finding.sentence
 
     def test_where_nothing_is_finite_it_says_so(self):
         finding = found(record(loss=np.nan))["not_finite"]
@@ -126,24 +126,24 @@ class TestRules:
 
     def test_reward_and_accuracy_that_fall_together_are_no_hacking(self):
         fall = {"reward": np.linspace(0.9, 0.2, STEPS), "accuracy": np.linspace(0.6, 0.1, STEPS)}
-        assert not found(record(**fall))["hacking_rise"].speaks
+        assert not found(record(**fall))["hacking_rise"].is_problem
 
     def test_a_run_shorter_than_a_stretch_has_no_parting(self):
         run = record()
         short = replace(run, log=run.log[:3])
-        assert not found(short)["hacking_rise"].speaks
+        assert not found(short)["hacking_rise"].is_problem
 
     def test_steps_between_generations_have_no_values_and_change_nothing(self):
         gaps = np.where(np.arange(STEPS) % 2, np.nan, 0.41)
         finding = found(record(**{"diagnosis/no_spread": gaps}))["no_spread"]
-        assert finding.value == pytest.approx(0.41) and finding.speaks
+        assert finding.value == pytest.approx(0.41) and finding.is_problem
 
     def test_answers_of_one_cluster_change_once(self):
         """Five answers became right: as five, 2 of 32 sign flips go as far; as one, all do."""
         own, one = np.arange(QUERIES), np.r_[np.arange(10), np.full(QUERIES - 10, 99)]
         for clusters, p in ((own, 2 / 32), (one, 1.0)):
             finding = found(record(gained=5, lost=0, clusters=clusters))["chance"]
-            assert finding.value == p and finding.speaks
+            assert finding.value == p and finding.is_problem
 
     def test_forgotten_queries_are_counted_by_visit(self):
         """Of 0.1 and 0.3 of the visits, half and all were forgotten: 0.35 of 0.4."""
@@ -164,7 +164,7 @@ class TestRules:
 
     def test_report_is_plain_and_has_those_that_speak_first(self):
         report = examine(record(**{"kl": 1.5}), SETTINGS.limits).report()
-        assert report["speaking"] == 1 and next(iter(report["findings"])) == "kl"
+        assert report["problems"] == 1 and next(iter(report["findings"])) == "kl"
         assert report["findings"]["kl"]["value"] == pytest.approx(1.5)
 
 
@@ -242,7 +242,7 @@ class TestPage:
     def test_values_and_limits_have_units(self, page):
         rows = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td></tr>", page)
         units = {unit for *_, unit in rows}
-        assert units == {"%", "p value", "reward", "times", "nats per token"}
+        assert units == {"%", "p value", "reward", "times", "nats per token", "advantage"}
         assert ("10.0%", "40.0%", "%") in rows  # groups without spread
 
     def test_what_was_not_measured_is_named(self, page):

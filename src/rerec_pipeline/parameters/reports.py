@@ -34,7 +34,7 @@ class EvaluationParameters(Config):
 
 
 class DiagnosisLimits(Config):
-    """Where the rules of the diagnosis begin to speak; ``conf`` says what each is about."""
+    """Limits of the diagnosis rules; ``conf`` says what each is about."""
 
     chance: float = Field(gt=0, lt=1)
     hacking_rise: float = Field(gt=0)
@@ -62,7 +62,7 @@ class DiagnosisParameters(Config):
         window: Steps of a moving mean, and the fewest that make a stretch of training.
         changes: Answers shown that became right, and that became wrong.
         permutations: Random sign flips of the test whether answers changed by chance.
-        limits: Where its rules begin to speak.
+        limits: Limits of its rules.
     """
 
     window: int = Field(ge=1)

@@ -117,9 +117,9 @@ def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.DataF
     """The arms of an experiment, the reference first and the untrained backbone second.
 
     Args:
-        outcomes: Rows of all finished cells, checked.
+        outcomes: Rows of all finished runs, checked.
         reference: Variant that the others are held against. The first arm takes its place
-            where it has no finished cell without a label.
+            where it has no finished run without a label.
 
     Returns:
         The arms, and ``query_type`` and ``cluster`` of each query by its id, in the order of the
@@ -242,7 +242,7 @@ def _finding(difference: float, interval: tuple[float, float], significant: bool
     """What test and interval say together.
 
     The test takes the trained policies as given, the interval also draws seeds: where only the
-    test is sure, other seeds might tell otherwise.
+    test is sure, other seeds might differ.
     """
     if not significant:
         return SAME

@@ -30,16 +30,16 @@ from rerec_pipeline.reporting.plots import (
     whiskers,
 )
 
-#: Of what a comparison with the reference came to.
+#: Finding -> colour.
 FINDING_COLOURS = {BETTER: "#15803d", WORSE: "#b91c1c", SEEDS: "#d97706", SAME: "#64748b"}
 
-#: Of variants, the reference first; told apart by readers who see fewer colours, too.
+#: Colours of variants, the reference first; also for readers with colour blindness.
 COLOURS = (
     AFTER, "#d97706", "#059669", "#c026d3", "#0891b2", "#b91c1c", "#7c3aed", "#65a30d", "#78350f",
     "#111827",
 )  # fmt: skip
 
-#: Most points of a learning curve: more cannot be seen.
+#: Maximum points of a learning curve.
 CURVE_POINTS = 300
 
 Rows = Sequence[Mapping[str, Any]]
@@ -52,8 +52,8 @@ def colours_of(rows: Rows) -> dict[str, str]:
     return {UNTRAINED: BEFORE} | {n: COLOURS[i % len(COLOURS)] for i, n in enumerate(tuned)}
 
 
-def told_apart(rows: Rows) -> Rows:
-    """The rows that one plot can show: without labelled arms where there are too many colours."""
+def distinguishable(rows: Rows) -> Rows:
+    """Rows that one plot can show: without labelled arms if there are more arms than colours."""
     return rows if len(colours_of(rows)) <= len(COLOURS) else [r for r in rows if not r["label"]]
 
 
@@ -74,7 +74,7 @@ def _subplots(title: str, rows: int, columns: int, **layout: Any) -> go.Figure:
 
 
 def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
-    """Gives every arm a line of its own, the first one at the top."""
+    """One line per arm, the first at the top."""
     figure.update_yaxes(autorange="reversed", automargin=True, title="variant")
     figure.update_layout(height=150 + 34 * max(rows, 2))
     return figure
@@ -83,7 +83,7 @@ def _horizontal(figure: go.Figure, rows: int) -> go.Figure:
 def accuracy_by_arm(rows: Rows) -> go.Figure:
     """Accuracy by query type, one dot with its interval an arm."""
     figure = styled_figure("Accuracy by query type", "query type", "accuracy, % of queries")
-    rows = told_apart(rows)
+    rows = distinguishable(rows)
     for name, colour in colours_of(rows).items():
         own = [row for row in rows if arm_name(row["variant"], row["label"]) == name]
         figure.add_scatter(
@@ -100,7 +100,7 @@ def accuracy_by_arm(rows: Rows) -> go.Figure:
 
 
 def differences(rows: Rows) -> go.Figure:
-    """Difference in accuracy to the reference, with interval, coloured by what was found."""
+    """Difference in accuracy to the reference, with interval, coloured by finding."""
     overall = [row for row in rows if row["query_type"] == ALL]
     reference = next(n for r, n in zip(overall, _named(overall), strict=True)
                      if r["finding"] == REFERENCE)  # fmt: skip
@@ -122,7 +122,7 @@ def differences(rows: Rows) -> go.Figure:
 
 
 def faithfulness(rows: Rows) -> go.Figure:
-    """Share of stated facts and verdicts that are true, after training and before it."""
+    """Share of stated facts and verdicts that are true, for each arm and before training."""
     overall = [row for row in rows if row["query_type"] == ALL]
     titles = {"facts_confirmed": "facts that are true", "verdicts_true": "verdicts that are true"}
     figure = _subplots(
@@ -181,7 +181,7 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
     figure = styled_figure(
         "Accuracy of rollouts on training queries", "rollouts", "accuracy, % of rollouts"
     )
-    colours = colours_of(told_apart(rows))
+    colours = colours_of(distinguishable(rows))
     for (variant, label), band in bands.groupby(["variant", "label"], sort=False):
         if (name := arm_name(str(variant), str(label))) not in colours:
             continue
@@ -195,7 +195,7 @@ def learning(bands: pd.DataFrame, rows: Rows) -> go.Figure:
             line={"color": colours[name], "width": 2.5},
         )  # fmt: skip
     if bands.empty:
-        figure.add_annotation(text="no finished cell made rollouts", showarrow=False)
+        figure.add_annotation(text="no finished run made rollouts", showarrow=False)
     share_axis(figure)
     figure.update_layout(height=440)
     return figure
@@ -246,8 +246,8 @@ def _add_sweep(
     for unchanged in entry["unchanged"]:
         figure.add_hline(
             y=unchanged["accuracy"], line_dash="dot", line_color=BEFORE, row=row, col=col,
-            annotation_text=f"{unchanged['variant']} as it stands", annotation_font_color="#64748b",
-            annotation_position="top left",
+            annotation_text=f"{unchanged['variant']} with its defaults",
+            annotation_font_color="#64748b", annotation_position="top left",
         )  # fmt: skip
     figure.update_xaxes(type=kind, tickangle=0, title="value", row=row, col=col)
     if kind != "category":

@@ -1,4 +1,4 @@
-"""Everything a comparison found, as plain values: what its page and plots are made from."""
+"""Results of a comparison as plain values, from which its page and plots are made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rerec_pipeline.reporting.comparison import (
     arm_name,
 )
 
-#: Columns of a training summary that are told as means over seeds.
+#: Columns of a training summary that are reported as means over seeds.
 COSTS = ("steps", "rollouts", "samples", "tokens", "token_passes", "seconds")
 
 
@@ -36,10 +36,10 @@ def _plain(value: Any) -> Any:
 
 
 def costs(summaries: pd.DataFrame, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What training cost, one entry an arm: means over its seeds, and the largest memory.
+    """Cost of training, one entry per arm: means over its seeds, and the peak memory.
 
     Args:
-        summaries: One row a finished cell, the columns of its training summary.
+        summaries: One row a finished run, the columns of its training summary.
         cells: The experiment's cells; their ``seconds`` are those of the whole cell.
     """
     whole = {(c["variant"], c["label"], c["seed"]): c["seconds"] for c in cells}
@@ -97,7 +97,7 @@ def sensitivity(table: pd.DataFrame, cells: Sequence[Mapping[str, Any]]) -> list
     Args:
         table: The comparison.
         cells: The experiment's cells. A parameter is swept where it does not have the same value
-            in all finished cells.
+            in all finished runs.
 
     Returns:
         One entry a parameter: ``parameter``, ``points`` (value, accuracy and interval, and under
@@ -130,7 +130,7 @@ def sensitivity(table: pd.DataFrame, cells: Sequence[Mapping[str, Any]]) -> list
 
 
 def _common_changes(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Arm -> the parameters that all its finished cells changed to the same value."""
+    """Arm -> the parameters that all its finished runs changed to the same value."""
     changes: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
         if cell["state"] != "finished":
@@ -157,17 +157,17 @@ def _independent(
 def _point(
     row: Mapping[str, Any], changed: Mapping[str, Any], name: str, others: Sequence[str]
 ) -> dict[str, Any]:
-    told = [f"{key}={changed[key]}" for key in others if key in changed]
+    named = [f"{key}={changed[key]}" for key in others if key in changed]
     return {
         "value": changed[name],
         "variant": row["variant"],
-        "line": ", ".join([row["variant"], *told]),
+        "line": ", ".join([row["variant"], *named]),
         **{key: row[key] for key in ("accuracy", "accuracy_low", "accuracy_high")},
     }
 
 
 def headline(table: pd.DataFrame) -> list[dict[str, str]]:
-    """Which differences are shown and which are not, in sentences; the reference comes first.
+    """Sentences about which differences are significant; the reference comes first.
 
     Returns:
         ``finding`` (see ``comparison``) and ``text`` of each sentence.
@@ -187,16 +187,16 @@ def headline(table: pd.DataFrame) -> list[dict[str, str]]:
     for finding, words in (
         (BETTER, f"Significantly better than {name}"),
         (WORSE, f"Significantly worse than {name}"),
-        (SEEDS, f"Different from {name} on these policies, but other seeds might tell otherwise"),
-        (SAME, f"Not told apart from {name}: no significant difference is shown"),
+        (SEEDS, f"Different from {name} for these policies, but perhaps not for other seeds"),
+        (SAME, f"No significant difference to {name}"),
     ):
-        told = [_told(row) for row in rows if row["finding"] == finding]
-        if told:
-            sentences.append({"finding": finding, "text": f"{words}: {'; '.join(told)}."})
+        named = [_difference(row) for row in rows if row["finding"] == finding]
+        if named:
+            sentences.append({"finding": finding, "text": f"{words}: {'; '.join(named)}."})
     return sentences
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _difference(row: Mapping[str, Any]) -> str:
     name = arm_name(row["variant"], row["label"])
     interval = _interval(row, "difference", "+")
     return f"{name} ({row['difference']:+.3f}, {interval}, p {p_text(row['p_corrected'])})"
@@ -207,27 +207,27 @@ def _interval(row: Mapping[str, Any], name: str, sign: str = "") -> str:
 
 
 def p_text(value: float) -> str:
-    """A p value as it is read: two digits, or that it is below a thousandth."""
+    """A p value with its relation: three decimals, or that it is below a thousandth."""
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def notes(table: pd.DataFrame, outcomes: pd.DataFrame, rule: ComparisonParameters) -> list[str]:
-    """What a reader must know before trusting the figures."""
+    """Caveats that a reader must know."""
     overall = table[table["query_type"] == ALL]
     first = overall.iloc[0]
     said = []
     if (first["variant"], first["label"]) != (rule.reference, ""):
         name = arm_name(first["variant"], first["label"])
         said.append(
-            f"There is no finished cell of {rule.reference} without a label: differences are to "
+            f"There is no finished run of {rule.reference} without a label: differences are to "
             f"{name}, the first that is finished."
         )
     tuned = overall[overall["variant"] != UNTRAINED]
     if (single := tuned[tuned["seeds"] == 1]).size:
         names = [arm_name(v, x) for v, x in zip(single["variant"], single["label"], strict=True)]
         said.append(
-            f"One seed only: {', '.join(names)}. Intervals there hold what queries could change, "
-            "not what another seed could."
+            f"One seed only: {', '.join(names)}. Intervals there cover the choice of queries, "
+            "not the choice of seeds."
         )
     if len(set(tuned["seeds"])) > 1:
         said.append("Not all variants have the same number of finished seeds.")
@@ -247,6 +247,6 @@ def _before_differs(outcomes: pd.DataFrame) -> list[str]:
         return []
     names = ", ".join(f"{arm_name(v, label)} seed {seed}" for v, label, seed in other)
     return [
-        f"The untrained backbone answered otherwise in {names} than in "
-        f"{arm_name(*first[:2])} seed {first[2]}: the cells did not start from the same state."
+        f"The untrained backbone answered differently in {names} than in "
+        f"{arm_name(*first[:2])} seed {first[2]}: the runs did not start from the same state."
     ]

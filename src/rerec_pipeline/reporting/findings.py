@@ -1,8 +1,8 @@
 """Why a run did or did not learn: rules over its log, each a plain sentence.
 
-A rule looks at what was logged and says one thing. It speaks up where its number is beyond a
-limit; otherwise its sentence says what was found in order. A rule whose columns were not logged
-(a supervised run has no rollouts) says nothing, and is named as not measured.
+A rule compares one value from the log with its limit and reports a problem if the value is beyond
+it; otherwise its sentence says what is in order. A rule whose columns were not logged (a supervised
+run has no rollouts) is listed as not measured.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from rerec_pipeline.parameters import DiagnosisLimits
 from rerec_pipeline.reporting.statistics import permutation_test, sum_clusters
 
-#: Most stretches into which training is cut to look for reward and accuracy parting.
+#: Maximum number of stretches of training that are compared to find reward hacking.
 _STRETCHES = 40
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the rules look at.
+    """Input of the rules.
 
     Attributes:
         log: One row for each optimizer step.
@@ -64,19 +64,19 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found.
+    """Result of one rule.
 
     Attributes:
-        rule: Its name, that of its limit in ``conf`` where it has one.
-        speaks: Whether the number is beyond the limit.
-        value: The number.
+        rule: Name of the rule and, if it has one, of its limit in ``conf``.
+        is_problem: Whether the value is beyond the limit.
+        value: The value.
         limit: The limit.
         sentence: What was found.
-        advice: What to look at, where the rule speaks.
+        advice: What to look at if there is a problem.
     """
 
     rule: str
-    speaks: bool
+    is_problem: bool
     value: float
     limit: float
     sentence: str
@@ -88,19 +88,20 @@ class Finding:
         return _UNITS.get(self.rule, "%")
 
 
-#: Units of values and limits; that of all other rules is a share.
+#: Units of values and limits; all other rules are about shares.
 _UNITS = {
     "chance": "p value",
     "hacking_rise": "reward",
     "length_factor": "times",
     "kl": "nats per token",
+    "largest_advantage": "advantage",
 }
 
 Check = Callable[[RunRecord, DiagnosisLimits], Finding]
 
 
 def _above(limits: DiagnosisLimits, rule: str, value: float, sentence: str, advice: str) -> Finding:
-    """A finding that speaks where its number is above the limit of its name."""
+    """A finding that is a problem if its value is above the limit of the rule."""
     limit = float(getattr(limits, rule))
     return Finding(rule, value > limit, value, limit, sentence, advice)
 
@@ -116,11 +117,11 @@ def gain(run: RunRecord, limits: DiagnosisLimits) -> Finding:
         f"became right, {lost} became wrong"
     )
     chance = p > limits.chance
-    verdict = "which may be chance" if chance else "more than chance makes"
+    verdict = "which may be chance" if chance else "more than chance explains"
     return Finding(
         "chance", chance or lost > gained, p, limits.chance,
         f"{counts}, {verdict} (permutation test over clusters, p = {p:.2g}).",
-        "What follows says where the training signal went. More seeds tell more than more rules.",
+        "The other findings say where the training signal went. More seeds give more evidence.",
     )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def reward_hacking(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 
 
 def _parting(run: RunRecord, limits: DiagnosisLimits) -> tuple[int, int, float, float] | None:
-    """Where reward rises and accuracy falls most: middle steps of two stretches, rise, fall."""
+    """Where reward rises while accuracy falls the most: two steps, the rise and the fall."""
     rows = run.log[["reward", "accuracy"]].dropna()
     pieces = np.array_split(np.arange(len(rows)), max(1, min(_STRETCHES, len(rows) // run.window)))
     means = np.array([rows.iloc[piece].mean().to_numpy() for piece in pieces])
@@ -161,7 +162,9 @@ def _parting(run: RunRecord, limits: DiagnosisLimits) -> tuple[int, int, float, 
 def no_spread(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """How many groups have nothing to compare?"""
     share = run.mean("diagnosis/no_spread")
-    teach = "their penalised paragraphs alone teach" if run.w_penalty else "they teach nothing"
+    teach = (
+        "only penalised paragraphs give a gradient" if run.w_penalty else "they give no gradient"
+    )
     return _above(
         limits, "no_spread", share,
         f"{share:.0%} of groups had no reward spread: {teach}. In "
@@ -172,12 +175,12 @@ def no_spread(run: RunRecord, limits: DiagnosisLimits) -> Finding:
 
 
 def wrong_above_right(run: RunRecord, limits: DiagnosisLimits) -> Finding:
-    """Are wrong answers paid no less than right ones?"""
+    """Do wrong answers get at least the reward of right ones?"""
     share = run.mean("diagnosis/wrong_above_right")
     return _above(
         limits, "wrong_above_right", share,
-        f"In {share:.1%} of groups with right and wrong answers a wrong one was paid no less "
-        "than a right one.",
+        f"In {share:.1%} of groups with right and wrong answers a wrong one got at least "
+        "the reward of a right one.",
         "The terms beside NDCG weigh more than being right: lower their weights.",
     )  # fmt: skip
 
@@ -202,7 +205,8 @@ def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     tokens = run.mean("raae/penalised_token_share")
     return _above(
         limits, "penalty_push", push,
-        f"Penalised paragraphs, {tokens:.0%} of the tokens, had {push:.0%} of all advantages.",
+        f"Penalised paragraphs, {tokens:.0%} of the tokens, had {push:.0%} of all absolute "
+        "advantages.",
         "In a group of nearly equal rewards a small penalty divided by a tiny spread is large: "
         "see rft.advantage.scale.",
     )  # fmt: skip
@@ -227,7 +231,7 @@ def not_boxed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     return _above(
         limits, "not_boxed", last,
         f"{last:.1%} of rollouts boxed no answer at the end ({first:.1%} at the beginning).",
-        "Such a rollout is paid as a wrong one: look at the prompt and at the limit of tokens.",
+        "It gets the reward of a wrong answer: look at the prompt and at the limit of tokens.",
     )  # fmt: skip
 
 
@@ -236,7 +240,7 @@ def not_listed(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     first, last = run.quarters("diagnosis/not_listed")
     return _above(
         limits, "not_listed", last,
-        f"{last:.1%} of rollouts answered what is no candidate at the end ({first:.1%} at the "
+        f"{last:.1%} of rollouts answered with no candidate at the end ({first:.1%} at the "
         "beginning).",
         "Titles outside the list: invented, misspelt, or taken from the query. Read the losses.",
     )  # fmt: skip
@@ -247,8 +251,8 @@ def at_limit(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     last = run.end("completions/clipped_ratio")
     return _above(
         limits, "at_limit", last,
-        f"{last:.1%} of completions were cut at the limit of {run.max_tokens} tokens at the end.",
-        "A cut completion has no answer: raise rft.generation.max_completion_tokens.",
+        f"{last:.1%} of completions were truncated at {run.max_tokens} tokens at the end.",
+        "A truncated completion has no answer: raise rft.generation.max_completion_tokens.",
     )  # fmt: skip
 
 
@@ -304,7 +308,7 @@ def not_finite(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     return Finding(
         "not_finite", bool(steps), float(broken.mean()), 0.0,
         f"Loss or gradient was not finite {what}{f', first in {steps}' if steps else ''}.",
-        "Such a step moves the weights to nowhere: lower the learning rate, check the precision.",
+        "Such a step corrupts the weights: lower the learning rate, check the precision.",
     )  # fmt: skip
 
 
@@ -314,7 +318,7 @@ def returned(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     return _above(
         limits, "returned", share,
         f"{share:.0%} of visits were to queries that were mastered already.",
-        "The curriculum is starved: there are too few hard queries for the budget.",
+        "There are too few hard queries for the budget.",
     )  # fmt: skip
 
 
@@ -325,12 +329,12 @@ def forgotten(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     share = float(np.average(rows["diagnosis/forgotten"], weights=visits))
     return _above(
         limits, "forgotten", share,
-        f"{share:.0%} of mastered queries were no longer mastered when looked at again.",
-        "Look at them again sooner (rft.curriculum.review_after), or set tau lower.",
+        f"{share:.0%} of mastered queries were no longer mastered when visited again.",
+        "Visit them again sooner (rft.curriculum.review_after), or lower tau.",
     )  # fmt: skip
 
 
-#: Rules in the order in which they are told: question, rule, and the columns that it needs.
+#: Rules in the order of the report: topic, rule, and the columns that it needs.
 RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
     ("answers on held-out queries", gain, ()),
     ("reward against accuracy", reward_hacking, ("reward", "accuracy")),
@@ -362,25 +366,25 @@ RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What all rules found.
+    """Results of all rules.
 
     Attributes:
-        findings: Of the rules that could be applied, those that speak first.
-        not_measured: What the other rules are about: this run did not log their columns.
+        findings: Of the rules that could be applied, problems first.
+        not_measured: Topics of the other rules, whose columns this run did not log.
     """
 
     findings: tuple[Finding, ...]
     not_measured: tuple[str, ...]
 
     @property
-    def speaking(self) -> tuple[Finding, ...]:
+    def problems(self) -> tuple[Finding, ...]:
         """Findings beyond their limits."""
-        return tuple(f for f in self.findings if f.speaks)
+        return tuple(f for f in self.findings if f.is_problem)
 
     def report(self) -> dict[str, Any]:
-        """As plain values, findings by the names of their rules."""
+        """As plain values, findings by rule."""
         return {
-            "speaking": len(self.speaking),
+            "problems": len(self.problems),
             "findings": {
                 f.rule: {k: v for k, v in asdict(f).items() if k != "rule"} for f in self.findings
             },
@@ -393,11 +397,11 @@ def examine(run: RunRecord, limits: DiagnosisLimits) -> Diagnosis:
 
     Args:
         run: Its record; at least one step.
-        limits: Where the rules begin to speak.
+        limits: Limits of the rules.
     """
     findings = [check(run, limits) for _, check, needs in RULES if _logged(run.log, needs)]
     missing = tuple(what for what, _, needs in RULES if not _logged(run.log, needs))
-    return Diagnosis(tuple(sorted(findings, key=lambda f: not f.speaks)), missing)
+    return Diagnosis(tuple(sorted(findings, key=lambda f: not f.is_problem)), missing)
 
 
 def _logged(log: pd.DataFrame, columns: Sequence[str]) -> bool:

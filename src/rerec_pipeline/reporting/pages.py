@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rerec_pipeline.reporting import comparison, plots
 from rerec_pipeline.reporting.charts import Axis, chart
-from rerec_pipeline.reporting.comparison_plots import told_apart
+from rerec_pipeline.reporting.comparison_plots import distinguishable
 from rerec_pipeline.reporting.comparison_report import p_text
 from rerec_pipeline.reporting.diagnosis_plots import PANELS, was_measured
 from rerec_pipeline.reporting.findings import Diagnosis
@@ -94,7 +94,7 @@ def comparison_page(
         runs: Each finished run, with the addresses of its own pages.
     """
     title = f"Variants compared: {report['experiment']['name']}"
-    crowded = len(told_apart(report["rows"])) < len(report["rows"])
+    crowded = len(distinguishable(report["rows"])) < len(report["rows"])
     return _render("comparison.html", title, {}, report=report, figures=figures, runs=runs,
                    classes=_CLASSES, crowded=crowded)  # fmt: skip
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from rerec_pipeline.parameters import ComparisonParameters, folder_of_split
 from rerec_pipeline.reporting import comparison_plots, pages
-from rerec_pipeline.reporting import comparison_report as telling
+from rerec_pipeline.reporting import comparison_report as reports
 from rerec_pipeline.reporting.comparison import arm_name, arms_of, check_queries, compare
 
 
@@ -35,21 +35,21 @@ def report_comparison(
     waiting = [cell for cell in cells if cell["state"] != "finished"]
     first = comparison_table.iloc[0]
     of_all = {key: experiment_cells[key] for key in ("name", "dataset", "backbone", "split")}
-    learned = telling.costs(cell_summaries, cells)
+    learned = reports.costs(cell_summaries, cells)
     return {
         "experiment": of_all,
         "reference": {key: str(first[key]) for key in ("variant", "label")},
         "settings": comparison.model_dump(exclude={"published"}),
-        "headline": telling.headline(comparison_table),
-        "notes": telling.notes(comparison_table, cell_outcomes, comparison),
-        "rows": telling.records(comparison_table),
+        "headline": reports.headline(comparison_table),
+        "notes": reports.notes(comparison_table, cell_outcomes, comparison),
+        "rows": reports.records(comparison_table),
         "cost": learned,
         "without_rollouts": [
             arm_name(cost["variant"], cost["label"]) for cost in learned if not cost["rollouts"]
         ],
-        "baselines": telling.baselines(cell_metrics),
-        "sensitivity": telling.sensitivity(comparison_table, cells),
-        "published": telling.published(comparison.published, of_all),
+        "baselines": reports.baselines(cell_metrics),
+        "sensitivity": reports.sensitivity(comparison_table, cells),
+        "published": reports.published(comparison.published, of_all),
         "cells": {"finished": len(cells) - len(waiting), "not_finished": waiting},
     }
 
@@ -72,7 +72,7 @@ def plot_comparison(
     )
 
 
-def tell_comparison(
+def write_comparison(
     comparison_report: dict[str, Any],
     experiment_cells: dict[str, Any],
     html_pages: dict[str, str],

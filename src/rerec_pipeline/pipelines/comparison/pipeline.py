@@ -48,10 +48,10 @@ def create_pipeline() -> Pipeline:
                 name="plot_comparison",
             ),
             Node(
-                nodes.tell_comparison,
+                nodes.write_comparison,
                 ["comparison_report", "experiment_cells", "html_pages", *PLOTS],
                 "comparison_page",
-                name="tell_comparison",
+                name="write_comparison",
             ),
         ]
     )

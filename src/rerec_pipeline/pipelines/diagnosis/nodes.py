@@ -60,7 +60,7 @@ def report_findings(
     }
 
 
-def write_page(
+def write_diagnosis(
     found: findings.Diagnosis,
     scored: dict[str, ScoredRollouts],
     evaluation_prompts: pd.DataFrame,

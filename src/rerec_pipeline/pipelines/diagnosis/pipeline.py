@@ -46,7 +46,7 @@ def create_pipeline() -> Pipeline:
                 name="report_findings",
             ),
             Node(
-                nodes.write_page,
+                nodes.write_diagnosis,
                 {
                     "found": "found",
                     "scored": "scored_answers",
@@ -59,7 +59,7 @@ def create_pipeline() -> Pipeline:
                     **panels,
                 },
                 "diagnosis_page",
-                name="write_page",
+                name="write_diagnosis",
             ),
         ]
     )

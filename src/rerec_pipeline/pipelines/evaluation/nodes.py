@@ -249,7 +249,7 @@ def plot_curriculum(curriculum_log: pd.DataFrame) -> go.Figure:
     return plots.curriculum_by_epoch(curriculum_log)
 
 
-def tell_transcripts(
+def write_transcripts(
     scored: dict[str, ScoredRollouts],
     evaluation_prompts: pd.DataFrame,
     task: RecTask,

@@ -88,13 +88,13 @@ def create_pipeline() -> Pipeline:
                 name="plot_curriculum",
             ),
             Node(
-                nodes.tell_transcripts,
+                nodes.write_transcripts,
                 [
                     *("scored_answers", "evaluation_prompts", "task", "metrics", "run_pages"),
                     *("params:evaluation", "parameters"),
                 ],
                 ["transcripts", "transcripts_page"],
-                name="tell_transcripts",
+                name="write_transcripts",
             ),
         ]
     )
