@@ -362,7 +362,7 @@ class TestGroups:
 class TestFineTuning:
     @pytest.mark.parametrize("algorithm", ["grpo", "reinforce_pp", "rloo"])
     def test_a_run_is_what_it_would_be_with_prompts_read_for_each_completion(
-        self, algorithm, material, warm_backbone, tmp_path, monkeypatch
+        self, algorithm, material, warm_backbone, tmp_path
     ):
         half = PROMPTS * GROUP // 2
         rft = rft_parameters(
@@ -374,8 +374,8 @@ class TestFineTuning:
         )
         logs = {}
         for shared in (True, False):
-            monkeypatch.setattr(SharesPrompts, "_share_prompts", shared)
-            logs[shared] = tune(material, warm_backbone, rft, tmp_path / str(shared)).log
+            told = rft.model_copy(update={"share_prompts": shared})
+            logs[shared] = tune(material, warm_backbone, told, tmp_path / str(shared)).log
         for measure in ("loss", "reward", "entropy", "completions/mean_length"):
             torch.testing.assert_close(
                 *(torch.tensor(logs[shared][measure].to_numpy()) for shared in (True, False)),

@@ -102,6 +102,7 @@ def rft_parameters(name_or_path, tmp_path, **changes):
                 "server": None,
             },
         },
+        "share_prompts": True,
         "sft": {
             "teaches": "answers", "traces": None, "token_passes": 30_000, "batch_size": 4,
             "lr": 1e-3,

@@ -210,6 +210,7 @@ class RFTParameters(Config):
         budget: What may be spent.
         optimizer: The objective.
         generation: The rollouts.
+        share_prompts: Whether the prompt of a group is read once, not for each completion.
         sft: The supervised control.
         checkpoint_every: Optimizer steps between checkpoints.
         checkpoint_dir: Where checkpoints of unfinished runs are.
@@ -224,6 +225,7 @@ class RFTParameters(Config):
     budget: BudgetParameters
     optimizer: OptimizerParameters
     generation: GenerationParameters
+    share_prompts: bool
     sft: SFTParameters
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str

@@ -118,7 +118,7 @@ def work_of(
         reference=rft.optimizer.beta > 0,
         read_again=rft.reads_again,
         checkpointing=rft.optimizer.gradient_checkpointing,
-        share_prompts=True,
+        share_prompts=rft.share_prompts,
         vllm=engine.gpu_memory if generation.vllm and engine.mode == "colocate" else None,
         vllm_sleeps=engine.sleep,
         rollouts=budget.rollouts,

@@ -107,6 +107,7 @@ def _task_arguments(rft: RFTParameters) -> dict[str, Any]:
         "curriculum_seed": rft.curriculum.seed,
         "difficulty": rft.difficulty,
         "max_concurrent_completions": rft.generation.at_once,
+        "share_prompts": rft.share_prompts,
     }
 
 
