@@ -79,7 +79,9 @@ def generate(model: Any, input_ids: Tensor, attention_mask: Tensor, **details: A
         if group > 1 and input_ids.shape[1] > 1:
             _read(model, input_ids[::group, :-1], attention_mask[::group, :-1], cache)
             cache.batch_repeat_interleave(group)
-        details |= {"past_key_values": cache, "use_cache": True}
+        details["past_key_values"] = cache
+        if config is None:  # the model's own may say no
+            details["use_cache"] = True
     # Of the class: TRL's trainers are given this function as their model's ``generate``.
     plain = type(model).generate
     made: Tensor = plain(model, input_ids=input_ids, attention_mask=attention_mask, **details)
