@@ -53,6 +53,8 @@ class TestItems:
             ("I saw The Boat (Das Boot)", (2,)),
             ("I saw Ember with friends", (3,)),
             ("I saw Ember Island with friends", ()),
+            ("I saw Life with Ember (Zarevo) (1955)", ()),
+            ("I saw Ember (Zarevo) (1994)", (3,)),
             ("I saw Light at the Ember of the Night", ()),
             ("I saw The Bad and the Ember", ()),
             ("I saw Ember and Night Train", (3, 1)),
@@ -101,6 +103,10 @@ class TestValues:
     def test_kinds_by_their_stems(self, linker, facts):
         links = linker.link("something hilarious, or a serious drama")
         assert {facts.attributes[k][1] for k in links.kinds} == {"Comedy", "Drama"}
+
+    def test_words_that_begin_like_a_cue(self, linker):
+        links = linker.link("a fantastic start in a castle, terrific")
+        assert links.cues == set() and links.kinds == ()
 
     def test_cues_of_another_domain(self, catalogue, facts):
         linker = Linker(catalogue, facts, {"Starring": ("brew",)}, {"Drama": ("sour",)})

@@ -16,6 +16,7 @@ from rerec_pipeline.grounding.facts import Facts, plain_name
 from rerec_pipeline.grounding.profiles import Profile, read_profile
 from rerec_pipeline.recbench.mentions import PhraseIndex, cased_words, words
 from rerec_pipeline.recbench.relations import (
+    FALSE_CUES,
     KIND_CUES,
     RELATION_CUES,
     RELATION_STEMS,
@@ -38,6 +39,7 @@ _INITIALS = frozenset(["dr", "mr", "mrs", "ms", "st", "jr", "sr", "vs"])
 #: Small words within a name; "and" and commas stand between names, too.
 _WITHIN = frozenset(("of", "the", "a", "an", "to", "at"))
 _ARTICLES = frozenset(("the", "a", "an"))
+_LONGEST_BRACKET = 14
 _OTHER_NAME = re.compile(r"^(?P<first>.+?) \((?P<second>[^()]*\D[^()]*)\)$")
 _DECADE = re.compile(r"(?:(1[89]|20))?(\d)0s")
 _ASKING = frozenset((
@@ -311,6 +313,8 @@ class _Stems:
         """(key, word position) of every stem at the given positions."""
         for at in places:
             word = said[at]
+            if word in FALSE_CUES:
+                continue
             found = list(self._whole.get(word, ()))
             for length in self._lengths:
                 if length > len(word):
@@ -331,7 +335,7 @@ def _whole(value: str) -> str:
 class _Reading:
     """The words of a text, folded and as they are written."""
 
-    def __init__(self, said: Sequence[str], cased: Sequence[str]):
+    def __init__(self, said: tuple[str, ...], cased: Sequence[str]):
         self.said = said
         self.cased = cased
         # A text in one case, or with capitals only where sentences begin, tells nothing by them.
@@ -389,10 +393,16 @@ class _Reading:
         return self.said[start - 1] == self.said[end] and self.said[end] in _QUOTES
 
     def year_after(self, end: int) -> int | None:
-        """The year in brackets after a position."""
+        """The year in brackets after a position, also behind another name in brackets."""
         after = self.said[end : end + 3]
-        bracketed = len(after) == 3 and after[0] == "(" and after[2] == ")"
-        return int(after[1]) if bracketed and re.fullmatch(r"\d{4}", after[1]) else None
+        if after[:1] != ("(",):
+            return None
+        if len(after) == 3 and after[2] == ")" and re.fullmatch(r"\d{4}", after[1]):
+            return int(after[1])
+        within = self.said[end + 1 : end + _LONGEST_BRACKET]
+        if ")" not in within or "(" in within[: within.index(")")]:
+            return None
+        return self.year_after(end + within.index(")") + 2)
 
     def sequel_follows(self, end: int) -> bool:
         """Whether a year, a number or a Roman numeral follows: another item is meant."""

@@ -84,6 +84,12 @@ RELATION_CUES: dict[str, tuple[str, ...]] = {
     "Narrated_by": ("voice",),
 }
 
+#: words that begin like a cue and are none
+FALSE_CUES: frozenset[str] = frozenset((
+    "start", "starts", "started", "starting", "startling", "castle", "castles", "fantastic",
+    "fantastically", "terrific", "directly", "shots",
+))  # fmt: skip
+
 #: kind -> beginnings of words with which a request speaks of it; one with a space is whole
 KIND_CUES: dict[str, tuple[str, ...]] = {
     "Action": ("action",),
