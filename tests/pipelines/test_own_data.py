@@ -10,6 +10,9 @@ import pytest
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
+from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.hooks.provenance import _check_backbone
 from rerec_pipeline.parameters import AttributeParameters
 from rerec_pipeline.recbench.relations import is_kind, is_maker, phrases_of, spellings, stems_of
@@ -97,6 +100,20 @@ class TestExample:
             (("Mechanic", "Worker placement"), True),
             (("Designed_by", "Yuki Moreau"), False),
         ]
+
+    def test_the_graph_alone_answers_it(self, tables):
+        """Relations of the user's own are linked: words for them come from their names."""
+        catalogue = catalogue_from_table(tables["items"])
+        facts = Facts.of_table(tables["attribute_graph"], catalogue)
+        retriever = Retriever(Linker(catalogue, facts), np.zeros(len(catalogue)))
+        said = dict(zip(tables["queries"]["query_id"], tables["queries"]["text"], strict=True))
+        wrong = [
+            example.query_id
+            for example in examples_from_table(tables["prompts"], catalogue)
+            if retriever.choose(retriever.ask(said[example.query_id]), example.candidates)
+            != example.truth
+        ]
+        assert len(wrong) <= 2, wrong
 
     def test_a_backbone_that_does_not_read_it_is_refused_before_anything_runs(self, parameters):
         node = SimpleNamespace(inputs=["prompts", "params:rft.backbone", "params:dataset"])
