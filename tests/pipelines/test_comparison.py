@@ -57,10 +57,11 @@ def test_everything_is_an_artifact(compared):
         for folder in ("reports", "plots")
         for entry in client.list_artifacts(latest.info.run_id, folder)
     }
+    plots = ("accuracy", "differences", "faithfulness", "learning", "sensitivity")
     assert files == {
-        "comparison.parquet", "comparison.json", "comparison.html", "accuracy_plot.json",
-        "differences_plot.json", "faithfulness_plot.json", "learning_plot.json",
-        "sensitivity_plot.json",
+        "comparison.parquet", "comparison.json", "comparison.html",
+        *(f"{name}_plot.json" for name in plots),
+        *(f"comparison_{name}_plot.html" for name in plots),
     }  # fmt: skip
     page = (compared / FOLDER / "comparison.html").read_text()
     assert "<h1>Variants compared: beside</h1>" in page and "made_up" in page

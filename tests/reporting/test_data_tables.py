@@ -68,5 +68,5 @@ def test_facts_by_source():
 
 def test_plots_of_nothing_say_so():
     empty = pd.DataFrame({"reason": [], "count": [], "relation": [], "stated": [], "confirmed": []})
-    assert "nothing was left out" in str(plots.exclusions_by_reason(empty))
+    assert "nothing was excluded" in str(plots.exclusions_by_reason(empty))
     assert "no query states a condition" in str(plots.conditions_confirmed(empty))

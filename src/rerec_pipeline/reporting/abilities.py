@@ -1,4 +1,4 @@
-"""What fine-tuning changed in abilities that it did not train: paired, question by question."""
+"""Changes in abilities that fine-tuning did not train: paired, question by question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set consists of, as tables that a person reads and plots are drawn from."""
+"""Tables that describe a data set, for people and for plots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def count_queries(queries: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_exclusions(*counted: Mapping[str, int]) -> pd.DataFrame:
-    """All that was left out, by reason: columns reason, count; most frequent first."""
+    """Excluded records by reason: columns reason, count; most frequent first."""
     rows = [(reason, count) for counts in counted for reason, count in counts.items()]
     table = pd.DataFrame(rows, columns=["reason", "count"])
     return table.sort_values(["count", "reason"], ascending=[False, True], ignore_index=True)
@@ -88,7 +88,7 @@ def degree_summary(degrees: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def share(part: float, whole: float) -> float | None:
-    """A share; None of nothing."""
+    """A share; None if the denominator is 0."""
     return part / whole if whole else None
 
 

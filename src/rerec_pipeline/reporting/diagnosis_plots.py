@@ -1,4 +1,4 @@
-"""Plots of a training log, one a question: did it learn, from what, what became of the policy."""
+"""Plots of a training log, one per quantity, each over the optimizer steps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _COLOURS = (AFTER, ACCENT, "#111827", "#0d9488", BEFORE, "#be185d")
 
 @dataclass(frozen=True)
 class Panel:
-    """What one plot shows.
+    """Description of one plot.
 
     Attributes:
         title: Its title.
-        y: Its axis.
-        columns: Columns of the log and what they are called; one that ends in ``/*`` stands for
-            all that begin so, called by the rest of their names.
-        reading: How it is read, one sentence.
-        needs: A column without which the panel is not for this run.
+        y: Title of its axis; one that begins with ``%`` is an axis of shares.
+        columns: Columns of the log and their labels; one that ends in ``/*`` stands for all
+            columns with this prefix, labelled by the rest of their names.
+        reading: How to read it, one sentence.
+        needs: A column without which the panel does not apply to a run.
     """
 
     title: str
@@ -40,14 +40,14 @@ PANELS: dict[str, Panel] = {
         {"accuracy": "accuracy", "reward": "reward",
          "diagnosis/reward_of_right": "of right answers",
          "diagnosis/reward_of_wrong": "of wrong answers"},
-        "Where reward rises and accuracy does not, something else is paid for.",
+        "Where reward rises and accuracy does not, another term is being optimised.",
     ),
     "groups": Panel(
-        "Groups by what they can teach", "% of groups",
+        "Groups without a learning signal", "% of groups",
         {"diagnosis/no_spread": "no spread", "diagnosis/none_right": "none right",
          "diagnosis/all_right": "all right",
-         "diagnosis/wrong_above_right": "wrong paid like right"},
-        "A group whose rewards are all equal has nothing to compare.",
+         "diagnosis/wrong_above_right": "wrong rewarded like right"},
+        "A group with equal rewards gives no gradient.",
     ),
     "terms": Panel(
         "Reward by term", "weighted mean (no unit)", {"diagnosis/paid/*": ""},
@@ -56,18 +56,18 @@ PANELS: dict[str, Panel] = {
     "variance": Panel(
         "Variance of rewards within groups, by term", "share of variance",
         {"diagnosis/variance_share/*": ""},
-        "Only differences within a group teach; the shares add up to 1.",
+        "Only differences within a group give a gradient; the shares add up to 1.",
     ),
     "penalty": Panel(
         "Penalised paragraphs", "% of tokens and of advantages",
         {"raae/penalised_token_share": "of tokens",
          "diagnosis/push_on_penalised": "of all advantages"},
-        "Far more advantages than tokens: the penalty drowns the rest.",
+        "If the share of advantages is far larger, the penalty dominates the gradient.",
     ),
     "form": Panel(
         "Form of answers", "% of rollouts",
         {"diagnosis/not_boxed": "nothing boxed", "diagnosis/not_listed": "no candidate",
-         "completions/clipped_ratio": "cut at the limit"},
+         "completions/clipped_ratio": "truncated"},
         "An answer that is missing, or is no candidate, is a wrong one.",
     ),
     "entropy": Panel(
@@ -90,13 +90,13 @@ PANELS: dict[str, Panel] = {
         "Length of completions", "tokens",
         {"completions/mean_length": "mean", "completions/min_length": "shortest",
          "completions/max_length": "longest"},
-        "Reasoning that is padded or given up shows here.",
+        "Shows reasoning that is padded or dropped.",
     ),
     "difficulty": Panel(
         "Difficulty of the queries served", "mean of 1 - reward (no unit)",
         {"diagnosis/kept_difficulty": "not mastered before",
          "diagnosis/returned_difficulty": "mastered before"},
-        "Where mastered queries are hard again, they were forgotten.",
+        "Mastered queries that are hard again were forgotten.",
     ),
     "visits": Panel(
         "Mastered queries", "% of visits",

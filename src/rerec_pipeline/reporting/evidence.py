@@ -35,7 +35,7 @@ class Cell:
 
     @property
     def gain(self) -> float:
-        """What fine-tuning added to test accuracy."""
+        """Gain of fine-tuning in test accuracy."""
         return self.after - self.before
 
 
@@ -64,7 +64,7 @@ def _row(variant: str, seed: str, cells: Sequence[Cell]) -> str:
 
 
 def verdict(cells: Sequence[Cell], variant: str = "rerec") -> list[str]:
-    """Holds a variant against the bars; each line says which, and whether it is met."""
+    """Checks a variant against the criteria; each line names one and says whether it is met."""
     rows = [cell for cell in cells if cell.variant == variant]
     gains = [cell.gain for cell in rows]
     before = float(np.mean([cell.before for cell in rows]))
@@ -79,7 +79,7 @@ def verdict(cells: Sequence[Cell], variant: str = "rerec") -> list[str]:
 
 
 def put_into(document: str, section: str) -> str:
-    """Replaces what stands between the markers of a document.
+    """Replaces the text between the markers of a document.
 
     Raises:
         ValueError: The document has no such markers.

@@ -85,7 +85,7 @@ class StatementReader:
             yield Statement("verdict", item, claim, fits == verdict)
 
     def _claimed(self, text: str) -> Iterator[Attribute]:
-        """Attributes that a text states: a cue rules the values after it, up to the next cue."""
+        """Attributes that a text states; a cue applies to the values up to the next cue."""
         cues = [(m.start, m.end, next(iter(m.keys))) for m in self._cues.find(text)]
         for mention in self._values.find(text):
             ruling = [relation for _, end, relation in cues if end <= mention.start]

@@ -22,7 +22,7 @@ def report_places(
     confidence: float,
     seed: int,
 ) -> dict[str, Any]:
-    """What each model's places of the right candidates come to.
+    """Ranking metrics of each model from the ranks of the target items.
 
     Args:
         places: Model -> place of the right candidate for each user, from 1, int64 (N,); 0 where it
@@ -57,7 +57,7 @@ def _measures(places: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
 
 
 def places_listed(ranked: NDArray[np.int64], truths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where a policy lists the right item: places from 1, int64 (N,); 0 where it does not.
+    """Rank at which a policy lists the target item, from 1, int64 (N,); 0 where it does not.
 
     Args:
         ranked: Answered items (N, R), best first, -1 where a place holds no candidate.

@@ -1,4 +1,4 @@
-"""What came of each query: the rows that runs are compared by."""
+"""Outcome of each query: the rows from which runs are compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def outcome_table(
     statements: StatementReader,
     clusters: Sequence[int],
 ) -> pd.DataFrame:
-    """One row a query: whether it was answered rightly, and how much of the reasoning is true.
+    """One row per query: whether the answer is right, and how much of the reasoning is true.
 
     Args:
         scored: A policy's scored answers.

@@ -185,10 +185,10 @@ def queries_by_type(counts: pd.DataFrame) -> go.Figure:
 
 
 def exclusions_by_reason(counts: pd.DataFrame) -> go.Figure:
-    """What was left out and why."""
-    figure = styled_figure("Left out, by reason", "records", "reason")
+    """Excluded records by reason."""
+    figure = styled_figure("Excluded records by reason", "records", "reason")
     if counts.empty:
-        figure.add_annotation(text="nothing was left out", showarrow=False)
+        figure.add_annotation(text="nothing was excluded", showarrow=False)
         return figure
     rows = counts.iloc[::-1]
     figure.add_bar(
@@ -262,7 +262,7 @@ def abilities_kept(tasks: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 
 
 def abilities_side_by_side(table: pd.DataFrame) -> go.Figure:
-    """Changes of other abilities: a point with its interval for each run, a colour a variant.
+    """Changes of other abilities: a point with its interval for each run, a colour per variant.
 
     Args:
         table: See ``reporting.abilities.side_by_side``; a task is shown by its first metric.

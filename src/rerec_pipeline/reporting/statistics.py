@@ -1,4 +1,4 @@
-"""How sure one can be of a comparison: bootstrap over seeds and queries, permutation, Holm.
+"""Statistics of a comparison: bootstrap over seeds and queries, permutation test, Holm.
 
 Every seed answers the same queries, so seeds and queries are crossed: a resample draws seeds with
 replacement, and then queries with replacement, one draw for all seeds (the pigeonhole bootstrap,
@@ -157,7 +157,7 @@ def permutation_test(differences: Array, permutations: int, seed: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for how many were looked at (Holm 1979), in the order given.
+    """P values corrected for multiple comparisons (Holm 1979), in the given order.
 
     The smallest of n is multiplied by n, the next by n - 1, and so on; none falls below one
     before it, and none exceeds 1.
