@@ -23,7 +23,7 @@ FLOORS = [
     {"models"},
     {"training"},
     {"assistant"},
-    {"reporting", "tracking", "provenance", "fetching", "weights"},
+    {"reporting", "tracking", "fetching", "weights"},
     {"config_loader", "pipelines"},
     {"runner"},
     {"commands"},

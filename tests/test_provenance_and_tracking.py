@@ -7,8 +7,8 @@ import mlflow
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from rerec_pipeline import provenance
 from rerec_pipeline.configs import Config
+from rerec_pipeline.storage import provenance
 from rerec_pipeline.tracking import (
     MlflowStepLogger,
     RunNote,
@@ -70,19 +70,6 @@ class TestProvenance:
         rule = Block(w_penalty=0.3, scale="group")
         told = provenance.plain({"rule": rule, "dir": f"{tmp_path}/a", "n": [1]}, tmp_path)
         assert told == {"rule": {"w_penalty": 0.3, "scale": "group"}, "dir": "./a", "n": [1]}
-
-    def test_differences_name_what_changed(self, tmp_path):
-        output = tmp_path / "policy.bin"
-        provenance.write_stamp(output, {"a": 1, "b": [1, 2], "gone": True})
-        assert provenance.differences(output, {"a": 1, "b": (1, 2), "gone": True}) == []
-        assert provenance.differences(output, {"a": 2, "b": [1, 2], "new": 0}) == [
-            "a was 1, is 2",
-            "gone was True, is '(unset)'",
-            "new was '(unset)', is 0",
-        ]
-
-    def test_a_file_of_somebody_else_is_taken_as_it_is(self, tmp_path):
-        assert provenance.differences(tmp_path / "given.parquet", {"a": 1}) == []
 
 
 class TestTracking:

@@ -8,7 +8,9 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from rerec_pipeline.parameters import compose, folder_of_split
+from rerec_pipeline.experiments.grid import LABELLED, label_of_changes
+from rerec_pipeline.parameters import CHOICES, compose, folder_of_split
+from rerec_pipeline.storage.provenance import flatten
 
 
 class ChoicesConfigLoader(OmegaConfigLoader):
@@ -25,22 +27,54 @@ class ChoicesConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
         self.project_root = Path(conf_source).resolve().parent
         self._defaults: dict[str, Any] = {}
+        self._arguments = {k: v for k, v in kwargs.items() if k not in ("env", "runtime_params")}
+        #: The label that this run was given because of its parameters; None if it has its own.
+        self.own_label: str | None = None
         OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
         OmegaConf.register_new_resolver("folder_of_split", folder_of_split, replace=True)
         super().__init__(conf_source, *args, **kwargs)
+        if "label" in (self.runtime_params or {}):  # label=null is no label, by choice
+            label = self.runtime_params["label"] or ""
+            self.runtime_params = {**self.runtime_params, "label": label}
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key == "catalog":
             _ = self["parameters"]
         if key != "parameters" or key in self:
             return super().__getitem__(key)
-        self._defaults = super().__getitem__(key)
+        self[key] = self._composed()
+        if (label := self._label_of_changes()) is not None:
+            self.own_label = label
+            self.runtime_params = {**(self.runtime_params or {}), "label": label}
+            del self[key]
+            self[key] = self._composed()  # its folder is in them, too
+        return super().__getitem__(key)
+
+    def _composed(self) -> dict[str, Any]:
+        self._defaults = super().__getitem__("parameters")
         chosen = {name: self._defaults.get(name, value) for name, value in self._globals.items()}
         if chosen != self._globals:  # what refers to a choice has been filled in with another
             self["globals"], self._globals_oc = chosen, None
-            self._defaults = super().__getitem__(key)
-        self[key] = compose(self._defaults, self.runtime_params or {}, self.project_root)
-        return super().__getitem__(key)
+            self._defaults = super().__getitem__("parameters")
+        return compose(self._defaults, self.runtime_params or {}, self.project_root)
+
+    def _label_of_changes(self) -> str | None:
+        """A folder of its own for a run with other parameters than its choices name.
+
+        Without it, ``--params rft.budget.rollouts=64`` would replace the policy of the variant.
+        """
+        asked = {k: v for k, v in (self.runtime_params or {}).items() if k != "target"}
+        environment = Path(self.conf_source) / (self.env or self.default_run_env)
+        local = any(environment.glob("**/parameters*")) or any(environment.glob("**/globals*"))
+        if "label" in asked or not (local or set(asked) & set(LABELLED)):
+            return None
+        now = self.parameters_of_training()
+        if now["label"]:
+            return None
+        chosen = {key: now[key] for key in (*CHOICES, "seed", "split")} | {"label": ""}
+        arguments = {**self._arguments, "default_run_env": self.base_env}
+        base = ChoicesConfigLoader(str(self.conf_source), runtime_params=chosen, **arguments)
+        return label_of_changes(flatten(base["parameters"]), flatten(now)) or None
 
     def parameters_of_training(self) -> dict[str, Any]:
         """The parameters with which the policy was trained that this run tests on a target."""

@@ -29,7 +29,9 @@ def grid(**parts):
 
 
 def cells(defaults=None, **parts):
-    return make_cells("movies", "tiny", grid(**parts), lambda _: defaults or {})
+    return make_cells(
+        "movies", "tiny", grid(**parts), lambda _: defaults or {}, lambda _: defaults or {}
+    )
 
 
 class TestCells:

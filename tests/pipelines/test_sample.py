@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.pipeline_registry import register_pipelines
+from rerec_pipeline.storage.records import read_record
 from tests.notebooks import execute
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
@@ -146,9 +147,9 @@ class TestStages:
             run(finished, "evaluation", variant="grpo")
 
     def test_the_engine_is_no_reason_to_make_anything_again(self, finished):
-        """Its tables have stamps like others, but who computed them is not in them."""
+        """Its tables have records like others, but who computed them is not in them."""
         graph = finished / "data/03_primary/sample_book/interaction_graph.parquet"
-        stamp = json.loads((graph.parent / ".stamps" / f"{graph.name}.json").read_text())
+        stamp = read_record(graph).origin.parameters
         assert stamp["interactions.validation_share"] == 0.1
         assert not [key for key in stamp if "engine" in key]
         with pytest.raises(MissingStageError, match="interactions.seed was 0, is 1"):

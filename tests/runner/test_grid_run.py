@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from rerec_pipeline.errors import ReRecError
-from rerec_pipeline.experiments.fingerprint import Fingerprint
 from rerec_pipeline.experiments.grid import Cell
 from rerec_pipeline.experiments.schedule import match_compute
 from rerec_pipeline.runner.grid_run import GridRun
 from rerec_pipeline.runner.launch import hold_lock, interruptible, read_tail, thread_settings
 from rerec_pipeline.runner.records import CellFolder, read_json
+from rerec_pipeline.storage.records import Origin
 
 #: Stands in for ``kedro run``: trains four steps with a checkpoint after each, then reports.
 SCRIPT = """
@@ -56,7 +56,7 @@ class FakePlace:
         self.code, self.joined = "1", []
 
     def fingerprint(self, cell, further):
-        return Fingerprint({"variant": cell.variant, **further}, {}, {"a.py": self.code})
+        return Origin({"variant": cell.variant, **further}, {}, {"a.py": self.code})
 
     def outputs(self, cell):
         return [self.root / "out" / cell.run / "metrics.json"]
@@ -273,8 +273,8 @@ class TestProcesses:
         folder = CellFolder(tmp_path, "d/b/v/seed-0")
         out = tmp_path / "x.json"
         out.write_text("1")
-        print_of = Fingerprint({"a": [1]}, {}, {"c": "d"})
+        print_of = Origin({"a": [1]}, {}, {"c": "d"})
         folder.begin(print_of, [], tmp_path / "ckpt")
         made = folder.finish(print_of, [out, tmp_path], 2.5)
-        assert folder.read() == made and made.outputs["."] is None
+        assert folder.read() == made and len(made.outputs["."]) == 64
         assert not folder.begin(print_of, [], tmp_path / "ckpt")  # finished: nothing to go on with

@@ -9,8 +9,8 @@ from kedro.framework.startup import bootstrap_project
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.runner.experiment import make_plan, read_grid
-from rerec_pipeline.runner.sources import imported_files
 from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.storage.sources import imported_files
 
 PROJECT = Path(__file__).parents[2]
 QAS = "rft.reward.weights.qas"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import PurePath
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -21,6 +23,13 @@ Changes = Mapping[str, Any]
 
 #: Parameters that place a cell in the grid; they are not given as changes.
 PLACE = ("dataset", "backbone", "variant", "seed", "label", "split")
+
+
+#: Blocks of parameters that a policy follows from: a run that changes one has a label.
+LABELLED = ("data", "attributes", "fixed", "histories", "interactions", "lightgcn", "rft")
+
+#: A longer label is no help to a reader, and names of folders have a limit.
+_LONGEST = 60
 
 
 class Grid(Config):
@@ -58,6 +67,7 @@ class Cell:
         changes: What the experiment varies, as (parameter, value).
         params: What all its cells are run with, as (parameter, value).
         split: The queries that its policy is asked.
+        given: Names what ``params`` change of its variant.
     """
 
     dataset: str
@@ -68,12 +78,13 @@ class Cell:
     changes: tuple[tuple[str, Any], ...] = ()
     params: tuple[tuple[str, Any], ...] = ()
     split: EvaluatedSplit = "test"
+    given: str = ""
 
     @property
     def folder(self) -> str:
         """The ``label`` of its run; a cell that is asked validation queries has its own."""
         asked = "" if self.split == "test" else f"on-{self.split}"
-        return "+".join(part for part in (asked, self.label) if part)
+        return "+".join(part for part in (asked, self.label, self.given) if part)
 
     @property
     def run(self) -> str:
@@ -97,12 +108,13 @@ class Cell:
         Args:
             further: More parameters, e.g. the compute that another cell has spent.
         """
-        place = {key: getattr(self, key) for key in PLACE} | {"label": self.folder}
-        if not self.folder:
-            del place["label"]
+        further = {**dict(self.params), **dict(self.changes), **(further or {})}
+        place = {key: getattr(self, key) for key in PLACE} | {"label": self.folder or None}
+        if not (self.folder or further):
+            del place["label"]  # else null: the run is not to be named by what follows
         if self.split == "test":
             del place["split"]
-        return write({**place, **dict(self.params), **dict(self.changes), **(further or {})})
+        return write({**place, **further})
 
 
 def write(changes: Changes) -> str:
@@ -172,6 +184,7 @@ def make_cells(
     backbone: str,
     grid: Grid,
     defaults: Callable[[str], Mapping[str, Any]],
+    plain: Callable[[str], Mapping[str, Any]],
 ) -> list[Cell]:
     """All cells, seed by seed, so that the first ones already compare all variants.
 
@@ -181,7 +194,8 @@ def make_cells(
         dataset: Of all cells.
         backbone: Of all cells.
         grid: What to run.
-        defaults: Variant -> its parameters, flat.
+        defaults: Variant -> its parameters with those of the grid, flat.
+        plain: Variant -> its parameters without those, flat.
 
     Raises:
         BadParameterError: If a parameter stands in the wrong place, or two cells are the same.
@@ -195,10 +209,32 @@ def make_cells(
         own = defaults(variant)
         label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
         parameters = (*change.items(),), (*grid.params.items(),)
-        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split))
+        given = label_of_changes(plain(variant), {**plain(variant), **grid.params})
+        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split, given))
     if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
         raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
     return cells
+
+
+def label_of_changes(base: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Names what a run changes of its choices; empty if nothing of it changes a policy.
+
+    Args:
+        base: Flat parameters that the choices name.
+        now: Flat parameters of the run.
+    """
+    changes = {
+        key: value
+        for key, value in sorted(now.items())
+        if key.split(".")[0] in LABELLED
+        and not key.endswith(".checkpoint_dir")
+        and (key not in base or base[key] != value)
+    }
+    label = make_label(changes, short_names(changes))
+    if len(label) <= _LONGEST and not PurePath(label).suffix[1:].isalpha():
+        return label
+    written = json.dumps(changes, sort_keys=True, default=str)
+    return f"changes-{hashlib.sha256(written.encode()).hexdigest()[:8]}-{len(changes)}"
 
 
 def short_names(parameters: Iterable[str]) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""Inputs that are missing, or were made with other parameters."""
+"""Inputs that are missing, damaged or made from something else; outputs that are not to be lost."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,25 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rerec_pipeline import processes, provenance
+import rerec_pipeline
+from rerec_pipeline import processes
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.hooks.suggested import given, suggested
 from rerec_pipeline.parameters.backbone import splits_read
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
-from rerec_pipeline.storage.checkpoints import remove_finished
-from rerec_pipeline.storage.records import check_replaceable
+from rerec_pipeline.storage import provenance
+from rerec_pipeline.storage.checkpoints import fingerprint, remove_finished
+from rerec_pipeline.storage.lock import READ, Claims, exclusive
+from rerec_pipeline.storage.records import (
+    Origin,
+    check_replaceable,
+    describe_changes,
+    hash_of,
+    problem_of,
+    read_record,
+    replaced_input,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +57,15 @@ STAGES = (
     "transfer",
 )
 
+#: What takes long to make, so that one made with other parameters is not replaced.
+KEPT = "policy"
+
+#: Holds the hashes of the raw files, and follows from where they are.
+RAW = "raw_manifest"
+
 
 class ProvenanceHooks:
-    """Stops a run whose inputs are missing or were made with other parameters."""
+    """Stops a run whose inputs are missing, damaged or made from something else."""
 
     def __init__(self) -> None:
         self._root = Path()
@@ -55,8 +74,12 @@ class ProvenanceHooks:
         self._asked: dict[str, Any] = {}
         self._env: str | None = None
         self._catalog: DataCatalog | None = None
-        self._whole: Pipeline | None = None
+        self._whole = Pipeline([])
+        self._makers: dict[str, Node] = {}
+        self._origins: dict[str, Origin] = {}
         self._unsaved: dict[str, set[str]] = {}
+        self._claims: Claims | None = None
+        self._own_label: str | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -66,98 +89,202 @@ class ProvenanceHooks:
         assert isinstance(context.config_loader, ChoicesConfigLoader)  # settings.py says so
         self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
+        self._own_label = context.config_loader.own_label
         self._env = context.env
 
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Checks every input that this run does not make itself."""
+        """Checks every input that this run does not make itself, and every output it replaces."""
+        self._release()
         _check_target(pipeline, self._parameters["target"])
         _check_backbone(pipeline, self._parameters)
         self._catalog = catalog
         self._whole = sum((pipelines[name] for name in STAGES), Pipeline([]))
+        self._makers = {out: node for node in self._whole.nodes for out in node.outputs}
+        self._origins, self._unsaved = {}, {}
         for name in sorted(pipeline.all_outputs()):
             if name in catalog and (path := getattr(catalog.get(name), "_filepath", None)):
                 check_replaceable(Path(path))
-        for name in sorted(pipeline.inputs()):
-            if not name.startswith("params:") and name != "parameters":
-                self._check(name, catalog)
-        if run_params.get("only_missing_outputs"):
-            if processes.is_main():
-                self._set_stale_aside(pipeline, catalog)
-            processes.wait_for_all("stale outputs")
+        if processes.is_main():
+            self._claims = Claims(self._root / "data/.runs")
+            self._claims.take(self._places(pipeline))
+        inputs = {n for n in pipeline.inputs() if not n.startswith("params:")} - {"parameters"}
+        for name in sorted(inputs):
+            self._check(name)
+        if inputs and RAW not in pipeline.all_outputs() and catalog.exists(RAW):
+            self._check(RAW)
+        if processes.is_main():
+            self._look_at_outputs(pipeline, bool(run_params.get("only_missing_outputs")))
+        processes.wait_for_all("stale outputs")
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
+        """Checks that nothing has been changed meanwhile; notes what the outputs are made from."""
+        for name in node.inputs:
+            if not name.startswith("param") and self._path(name) is not None:
+                self._check(name)
+        for name in node.outputs:
+            if self._path(name) is not None and processes.is_main():
+                setattr(catalog.get(name), "origin", self._origin(name, with_inputs=True))  # noqa: B010
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Stamps an output with the parameters it was made with."""
-        path = self._path(dataset_name)
-        if path is not None and processes.is_main():
-            provenance.write_stamp(path, self._stamp(dataset_name))
+        """Lets checkpoints go when all that the node has made is on the disk."""
         self._unsaved.setdefault(node.name, set(node.outputs)).discard(dataset_name)
         if not self._unsaved[node.name]:
             remove_finished()
 
-    def _check(self, name: str, catalog: DataCatalog) -> None:
-        if not catalog.exists(name):
-            raise MissingStageError(self._missing(name, catalog))
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Lets other runs have the folders."""
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Lets other runs have the folders."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._claims is not None:
+            self._claims.release()
+            self._claims = None
+
+    def _places(self, pipeline: Pipeline) -> dict[str, str]:
+        """The folders that a run works in, whatever the layer, and what it makes there.
+
+        What follows from the data, or from the untrained backbone, is shared by runs that make
+        the same of it. A run that makes nothing else has it for itself.
+        """
+        on = self._parameters["target"] or self._parameters["dataset"]
+        backbone = f"{on}/{self._parameters['backbone']}"
+        shared = {on: "", backbone: "", f"{backbone}/validation": ""}
+        written = {self._place(name) for name in pipeline.all_outputs()} - {None}
+        read = {self._place(name) for name in pipeline.inputs()} - {None} - written
+        for place in shared:
+            made = [n for n in sorted(self._makers) if self._place(n) == place]
+            told = {name: dict(self._origin(name).parameters) for name in made}
+            shared[place] = fingerprint(told)[:16]
+        own = written - set(shared) or {max(written & set(shared), default=None, key=_depth)}
+        places = {place: shared.get(place, READ) for place in written | read}
+        return {str(k): v for k, v in {**places, **{p: exclusive() for p in own}}.items() if k}
+
+    def _place(self, name: str) -> str | None:
+        """Folder of an output below its layer; None where there is none, or outside the project."""
+        assert self._catalog is not None
+        path = None if name.startswith("param") else self._file(name)
+        if path is None or not path.is_relative_to(self._root / "data"):
+            return None
+        return "/".join(path.relative_to(self._root / "data").parts[1:-1]) or None
+
+    def _check(self, name: str) -> None:
+        assert self._catalog is not None
+        if not self._catalog.exists(name):
+            raise MissingStageError(self._missing(name))
         path = self._path(name)
-        changed = provenance.differences(path, self._stamp(name)) if path else []
-        if name in TRAINED:  # where the raw files of the other data set lay is of no account
-            changed = [change for change in changed if not change.startswith("raw_dir ")]
-        if changed:
+        if path is not None and (problem := self._problem(name, path)):
             raise MissingStageError(
-                f"'{name}' ({path}) was made with other parameters: {'; '.join(changed)}. "
-                f"Make it again with: {self._command(name)}"
+                f"'{name}' ({path}) {problem}. Make it again with: {self._command(name)}"
             )
 
-    def _missing(self, name: str, catalog: DataCatalog) -> str:
-        assert self._whole is not None
-        if TRAINED.get(name, name) in self._whole.all_outputs():
+    def _problem(self, name: str, path: Path) -> str:
+        """Why an output of an earlier run can not be used in this one; empty if it can."""
+        if problem := problem_of(path):
+            return problem
+        record = read_record(path)
+        if record is None or record.origin is None:
+            return "has no record of what it was made from"
+        if changed := describe_changes(record.origin, self._origin(name), "parameters"):
+            said = changed.removeprefix("parameters changed: ")
+            return f"was made with other parameters: {said}"
+        if (replaced := replaced_input(path)) is not None:
+            return f"was made from another {replaced.relative_to(self._root)} than is there now"
+        return ""
+
+    def _look_at_outputs(self, pipeline: Pipeline, only_missing: bool) -> None:
+        """Keeps a policy made with other parameters; says what is replaced.
+
+        With --only-missing-outputs, an output that can not be used counts as missing.
+        """
+        assert self._catalog is not None
+        for name in sorted(pipeline.all_outputs()):
+            path = self._path(name)
+            if path is None or not path.exists() or not (problem := self._problem(name, path)):
+                continue
+            if name == KEPT and "other parameters" in problem:
+                raise BadParameterError(
+                    f"'{name}' ({path}) {problem}. It is not replaced: give this run a folder of "
+                    "its own with --params label=NAME, or delete that one"
+                )
+            if only_missing:
+                setattr(self._catalog.get(name), "stale", True)  # noqa: B010
+            logger.warning("'%s' %s and is made again", name, problem)
+
+    def _missing(self, name: str) -> str:
+        if TRAINED.get(name, name) in self._makers:
             return (
                 f"'{name}' has not been made yet for this choice of data set, backbone and "
                 f"variant. Make it with: {self._command(name)}"
             )
-        path = getattr(catalog.get(name), "_filepath", None)
+        assert self._catalog is not None
+        path = getattr(self._catalog.get(name), "_filepath", None)
         missing = f"there is no file {path}" if path else "it was not given"
         return f"'{name}': {missing}. {given(name, self._parameters)}"
 
-    def _set_stale_aside(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """With --only-missing-outputs, an output made with other parameters counts as missing."""
-        for name in sorted(pipeline.all_outputs()):
-            path = self._path(name)
-            if path is None or not path.exists():
-                continue
-            changed = provenance.differences(path, self._stamp(name))
-            if changed:
-                logger.warning("'%s' is stale (%s) and is made again", name, "; ".join(changed))
-                path.rename(path.with_name(f"{path.name}.stale"))
+    def _origin(self, name: str, with_inputs: bool = False) -> Origin:
+        """What an output is made from: parameters and code, and what is there to be read now."""
+        made = TRAINED.get(name, name)
+        if name not in self._origins:
+            names = provenance.parameters_behind(self._whole, made)
+            parameters = self._trained_with if name in TRAINED else self._parameters
+            stamp = provenance.make_stamp(names, parameters, self._root)
+            self._origins[name] = Origin(stamp, {}, {})
+        origin = self._origins[name]
+        if not with_inputs:
+            return origin
+        folder = Path(str(self._path(name))).parent
+        inputs = {os.path.relpath(p, folder): hash_of(p) for p in self._sources(made) if p.exists()}
+        package = Path(rerec_pipeline.__file__).parent
+        modules = frozenset({self._makers[made].func.__module__})
+        code = provenance.code_of(package, modules)
+        return Origin(origin.parameters, inputs, {package.name: fingerprint(code)[:16]})
 
-    def _stamp(self, name: str) -> provenance.Stamp:
-        assert self._whole is not None
-        behind = provenance.parameters_behind(self._whole, TRAINED.get(name, name))
-        parameters = self._trained_with if name in TRAINED else self._parameters
-        return provenance.make_stamp(behind, parameters, self._root)
+    def _sources(self, name: str) -> Iterator[Path]:
+        """Files that the node of an output reads, or that are behind what it reads."""
+        for read in self._makers[name].inputs:
+            if read.startswith("param"):
+                continue
+            if (path := self._file(read)) is not None:
+                yield path
+            elif read in self._makers:
+                yield from self._sources(read)
+
+    def _file(self, name: str) -> Path | None:
+        assert self._catalog is not None
+        filepath = getattr(self._catalog.get(name), "_filepath", None)
+        return Path(filepath) if filepath is not None else None
 
     def _path(self, name: str) -> Path | None:
         """File or folder of a data set that a pipeline makes; None for the rest."""
-        assert self._catalog is not None and self._whole is not None
-        made = TRAINED.get(name, name) in self._whole.all_outputs()
-        if not made or name not in self._catalog:
+        assert self._catalog is not None
+        if TRAINED.get(name, name) not in self._makers or name not in self._catalog:
             return None
-        filepath = getattr(self._catalog.get(name), "_filepath", None)
-        path = Path(filepath) if filepath is not None else None
+        path = self._file(name)
         # A file that the user asked for elsewhere is left alone.
         return path if path is not None and path.is_relative_to(self._root) else None
 
     def _command(self, name: str) -> str:
-        asked = dict(self._asked)
+        asked, parameters = dict(self._asked), self._parameters
+        if self._own_label is not None:  # it follows from what else was asked
+            asked.pop("label", None)
+            parameters = {**parameters, "label": ""}
         stage = _stage_of(TRAINED.get(name, name))
         if stage != "transfer":  # other stages know one data set
             target = asked.pop("target", None)
             if target is not None and name not in TRAINED:
                 asked["dataset"] = target
-        return suggested(stage, self._parameters, asked, self._env)
+        return suggested(stage, parameters, asked, self._env)
 
 
 def _check_backbone(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
@@ -179,6 +306,10 @@ def _check_target(pipeline: Pipeline, target: str | None) -> None:
         )
     if target is not None and not tests:
         raise BadParameterError("target is of the transfer pipeline alone: leave it out")
+
+
+def _depth(place: str | None) -> int:
+    return -1 if place is None else place.count("/")
 
 
 def _stage_of(name: str) -> str:

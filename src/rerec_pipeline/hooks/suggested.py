@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rerec_pipeline.parameters import run_choices
-from rerec_pipeline.provenance import flatten
+from rerec_pipeline.storage.provenance import flatten
 
 #: Inputs that no run of a pipeline makes -> how they come about.
 GIVEN = {

@@ -19,11 +19,12 @@ from kedro.pipeline import Pipeline
 from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 from pydantic import ValidationError
 
-from rerec_pipeline import processes, provenance
+from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.hooks.suggested import suggested
 from rerec_pipeline.parameters import explain, run_choices
 from rerec_pipeline.recbench.raw import manifest_hash
+from rerec_pipeline.storage import provenance
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
 from rerec_pipeline.tracking.store import UTILITIES, Store, address, connect, without_password
 from rerec_pipeline.tracking.tracker import Tracker

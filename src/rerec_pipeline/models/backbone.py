@@ -24,7 +24,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.gguf import converted, is_gguf
 from rerec_pipeline.parameters.backbone import MADE_BY, splits_read
 from rerec_pipeline.recbench.task import Example, Messages
-from rerec_pipeline.storage.records import replacing
+from rerec_pipeline.storage.records import Origin, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -112,15 +112,21 @@ def as_folder(name_or_path: str) -> str:
     return name_or_path
 
 
-def save_backbone(backbone: Backbone, target: Path, extra: Mapping[str, str] | None = None) -> None:
+def save_backbone(
+    backbone: Backbone,
+    target: Path,
+    extra: Mapping[str, str] | None = None,
+    origin: Origin | None = None,
+) -> None:
     """Writes a model folder beside the target and swaps it in when it is complete.
 
     Args:
         backbone: The model and its tokenizer.
         target: The folder.
         extra: More text files that belong to it, by name.
+        origin: What it was made from.
     """
-    with replacing(target) as beside:
+    with replacing(target, origin) as beside:
         backbone.model.save_pretrained(beside)
         backbone.tokenizer.save_pretrained(beside)
         for name, text in (extra or {}).items():

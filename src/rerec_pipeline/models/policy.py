@@ -8,6 +8,7 @@ from typing import Any
 from kedro.io import AbstractDataset
 
 from rerec_pipeline.models.backbone import Backbone, load_backbone, save_backbone
+from rerec_pipeline.storage.records import Origin
 
 
 class PolicyDataset(AbstractDataset[Backbone, Backbone]):
@@ -22,6 +23,9 @@ class PolicyDataset(AbstractDataset[Backbone, Backbone]):
         metadata: Ignored by Kedro; read by kedro viz.
     """
 
+    origin: Origin | None = None
+    stale = False
+
     def __init__(
         self, *, filepath: str, dtype: str = "auto", metadata: dict[str, Any] | None = None
     ):
@@ -35,10 +39,11 @@ class PolicyDataset(AbstractDataset[Backbone, Backbone]):
 
     def save(self, data: Backbone) -> None:
         """Writes a folder beside the target and swaps it in when it is complete."""
-        save_backbone(data, Path(self._filepath))
+        save_backbone(data, Path(self._filepath), origin=self.origin)
+        self.stale = False
 
     def _exists(self) -> bool:
-        return (Path(self._filepath) / "tokenizer_config.json").is_file()
+        return not self.stale and (Path(self._filepath) / "tokenizer_config.json").is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "dtype": self._dtype}

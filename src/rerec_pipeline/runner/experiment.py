@@ -107,7 +107,11 @@ def make_plan(
         place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
         return place.flat_parameters(write({**place_of, **grid.params}))
 
-    cells = make_cells(dataset, backbone, grid, defaults)
+    def plain(variant: str) -> dict[str, Any]:
+        chosen = {"dataset": dataset, "backbone": backbone, "variant": variant, "label": None}
+        return place.flat_parameters(write(chosen))
+
+    cells = make_cells(dataset, backbone, grid, defaults, plain)
     check_shared(place, [cell.settings() for cell in cells])
     given_compute = _SPENT in grid.params or any(_SPENT in dict(c.changes) for c in cells)
     supervised = {c.variant for c in cells if place.is_supervised(c)} if not given_compute else {}

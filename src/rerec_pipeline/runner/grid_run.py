@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rerec_pipeline.experiments.fingerprint import Fingerprint, describe_changes
 from rerec_pipeline.experiments.grid import Cell, Changes
 from rerec_pipeline.experiments.schedule import (
     State,
@@ -20,6 +19,7 @@ from rerec_pipeline.experiments.schedule import (
 )
 from rerec_pipeline.runner.launch import read_tail, start, stop, thread_settings
 from rerec_pipeline.runner.records import CellFolder, Record, write_json
+from rerec_pipeline.storage.records import Origin, describe_changes
 from rerec_pipeline.tracking import RunNote
 
 #: Seconds between two looks at the running cells.
@@ -31,7 +31,7 @@ class Place(Protocol):
 
     root: Path
 
-    def fingerprint(self, cell: Cell, further: Changes) -> Fingerprint:
+    def fingerprint(self, cell: Cell, further: Changes) -> Origin:
         """What the results of a cell follow from."""
 
     def outputs(self, cell: Cell) -> list[Path]:
@@ -73,7 +73,7 @@ class Outcome:
 @dataclass
 class _Running:
     process: subprocess.Popen[bytes]
-    fingerprint: Fingerprint
+    fingerprint: Origin
     since: float
 
 
@@ -179,13 +179,13 @@ class GridRun:
         self._start(cell, folder, fingerprint, further, why)
 
     @staticmethod
-    def _why_again(folder: CellFolder, record: Record | None, new: Fingerprint) -> str:
+    def _why_again(folder: CellFolder, record: Record | None, new: Origin) -> str:
         if record is None:
             return ""
         return describe_changes(record.fingerprint, new) or folder.what_is_missing(record)
 
     def _start(
-        self, cell: Cell, folder: CellFolder, new: Fingerprint, further: Changes, why: str
+        self, cell: Cell, folder: CellFolder, new: Origin, further: Changes, why: str
     ) -> None:
         log = self.log(cell)
         replaced = folder.run_id

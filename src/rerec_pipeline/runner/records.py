@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rerec_pipeline.experiments.fingerprint import Fingerprint
+from rerec_pipeline.storage.records import Origin, hash_of, record_path
 from rerec_pipeline.storage.writing import remove, write_bytes
 
 
@@ -23,37 +22,19 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def hash_content(path: Path, root: Path) -> str:
-    """Hash of a file, or of all files in a folder with their names.
-
-    Args:
-        path: File or folder.
-        root: The project's folder; where JSON names it, that does not count.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        digest.update(file.relative_to(path).as_posix().encode())
-        if file.suffix == ".json":
-            digest.update(file.read_bytes().replace(root.as_posix().encode(), b"."))
-            continue
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
 @dataclass(frozen=True)
 class Record:
     """What is written beside the outputs of a cell once all of them are there.
 
     Attributes:
         fingerprint: What it followed from.
-        outputs: Output file -> hash of its content; folders only have to be there.
+        outputs: Output -> hash of its content.
         seconds: From start to end, of the attempt that finished it.
         mlflow_run_id: Its run, where MLflow was told.
     """
 
-    fingerprint: Fingerprint
-    outputs: dict[str, str | None]
+    fingerprint: Origin
+    outputs: dict[str, str]
     seconds: float
     mlflow_run_id: str | None
 
@@ -82,7 +63,7 @@ class CellFolder:
         content = read_json(self._record)
         if content is None:
             return None
-        return Record(**{**content, "fingerprint": Fingerprint(**content["fingerprint"])})
+        return Record(**{**content, "fingerprint": Origin(**content["fingerprint"])})
 
     def what_is_missing(self, record: Record) -> str:
         """Which outputs are not there as they were recorded, in words; empty if all are."""
@@ -90,11 +71,11 @@ class CellFolder:
             path = self.root / name
             if not path.exists():
                 return f"{name} is gone"
-            if content is not None and hash_content(path, self.root) != content:
+            if hash_of(path) != content:
                 return f"{name} has been written by another run"
         return ""
 
-    def begin(self, fingerprint: Fingerprint, outputs: list[Path], checkpoints: Path) -> bool:
+    def begin(self, fingerprint: Origin, outputs: list[Path], checkpoints: Path) -> bool:
         """Prepares an attempt; says whether it goes on with an interrupted one.
 
         What is left of an attempt at something else, its checkpoints and outputs, is removed:
@@ -104,6 +85,7 @@ class CellFolder:
             return True
         remove(self._record)
         for path in outputs:
+            remove(record_path(path))
             remove(path)
         shutil.rmtree(checkpoints, ignore_errors=True)
         remove(self.run_id_file)
@@ -115,18 +97,13 @@ class CellFolder:
         remove(self._record)
         remove(self._attempt)
 
-    def finish(self, fingerprint: Fingerprint, outputs: list[Path], seconds: float) -> Record:
+    def finish(self, fingerprint: Origin, outputs: list[Path], seconds: float) -> Record:
         """Records a finished cell.
 
         Raises:
             FileNotFoundError: If an output is not there.
         """
-        hashes = {
-            path.relative_to(self.root).as_posix(): None
-            if path.is_dir()
-            else hash_content(path, self.root)
-            for path in outputs
-        }
+        hashes = {path.relative_to(self.root).as_posix(): hash_of(path) for path in outputs}
         record = Record(fingerprint, hashes, seconds, self.run_id)
         write_json(self._record, asdict(record))
         remove(self._attempt)

@@ -14,17 +14,23 @@ from kedro.framework.project import pipelines, settings
 
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.experiments.fingerprint import Fingerprint
 from rerec_pipeline.experiments.grid import Cell, Changes, read_params
-from rerec_pipeline.provenance import (
-    differences,
+from rerec_pipeline.runner.records import read_json
+from rerec_pipeline.storage.provenance import (
+    code_of,
     flatten,
     make_stamp,
     parameters_behind,
     parameters_read,
 )
-from rerec_pipeline.runner.records import hash_content, read_json
-from rerec_pipeline.runner.sources import imported_files
+from rerec_pipeline.storage.records import (
+    Origin,
+    describe_changes,
+    hash_of,
+    problem_of,
+    read_record,
+    replaced_input,
+)
 
 if TYPE_CHECKING:
     from rerec_pipeline.tracking import MlflowClient
@@ -48,7 +54,6 @@ class Workplace:
 
     def __init__(self, root: Path):
         self.root = root
-        self._hashes: dict[tuple[tuple[str, int, int], ...], str] = {}
         self._parameters: dict[str, dict[str, Any]] = {}
         self._files: dict[str, dict[str, Path]] = {}
 
@@ -87,14 +92,9 @@ class Workplace:
         """The source that a process started now would import."""
         package = Path(rerec_pipeline.__file__).parent
         nodes = {node.func.__module__ for node in pipelines["cell"].nodes}
-        files = [*imported_files(package, [*nodes, *_BY_NAME]), self.root / "requirements.lock"]
-        return {
-            file.relative_to(package if package in file.parents else self.root).as_posix(): (
-                hash_content(file, self.root)
-            )
-            for file in files
-            if file.is_file()
-        }
+        lock = self.root / "requirements.lock"
+        versions = {lock.name: hash_of(lock)} if lock.is_file() else {}
+        return {**code_of(package, frozenset({*nodes, *_BY_NAME})), **versions}
 
     def groundwork(self, text: str) -> list[str]:
         """What all cells share and has not been made, or has been made with other parameters."""
@@ -103,8 +103,18 @@ class Workplace:
             name
             for name in sorted(pipelines["groundwork"].all_outputs())
             if (path := files.get(name)) is not None
-            and (not path.exists() or differences(path, self._stamp({name}, parameters)))
+            and not self._is_good(path, self._stamp({name}, parameters))
         ]
+
+    @staticmethod
+    def _is_good(path: Path, stamp: Mapping[str, Any]) -> bool:
+        """Whether an output is what its record says, and made from what there is."""
+        if problem_of(path) or replaced_input(path) is not None:
+            return False
+        record = read_record(path)
+        if record is None or record.origin is None:
+            return False
+        return not describe_changes(record.origin, Origin(stamp, {}, {}), "parameters")
 
     def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Flat values of the parameters on the way to some outputs."""
@@ -121,25 +131,17 @@ class Workplace:
         """All parameters of a configuration by their flat names."""
         return flatten(self.parameters(text))
 
-    def fingerprint(self, cell: Cell, further: Changes) -> Fingerprint:
+    def fingerprint(self, cell: Cell, further: Changes) -> Origin:
         """What the results of a cell follow from."""
         files, parameters = self.files(cell.settings()), self.parameters(cell.settings(further))
         shared = {
-            name: self._hash(files[name]) for name in pipelines["cell"].inputs() if name in files
+            name: hash_of(files[name]) for name in pipelines["cell"].inputs() if name in files
         }
         backbone = Path(parameters["rft"].backbone.name_or_path)
         if backbone.exists():
-            shared["backbone"] = self._hash(backbone)
+            shared["backbone"] = hash_of(backbone)
         stamp = self._stamp(self._made_by_cells(files), parameters)
-        return Fingerprint(stamp, shared, self._code())
-
-    def _hash(self, path: Path) -> str:
-        """Hash of a content that all cells share, which is read again only where it may differ."""
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        seen = tuple((f.as_posix(), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-        if seen not in self._hashes:
-            self._hashes[seen] = hash_content(path, self.root)
-        return self._hashes[seen]
+        return Origin(stamp, shared, self._code())
 
     @staticmethod
     def _made_by_cells(files: Mapping[str, Path]) -> list[str]:

@@ -18,9 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from rerec_pipeline.storage.records import (
-    hash_content,
+    hash_of,
     problem_of,
-    read_record,
     record_path,
     replacing,
     seal,
@@ -63,9 +62,7 @@ def _by_content(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_by_content(inner) for inner in value]
     if isinstance(value, str) and value.startswith("/") and (path := Path(value)).exists():
-        record = read_record(path)
-        good = record is not None and not problem_of(path)  # then it need not be read again
-        return record.sha256 if record is not None and good else hash_content(path)
+        return hash_of(path)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.plotly import JSONDataset as PlotlyJSONDataset
 from kedro_datasets.text import TextDataset
 
-from rerec_pipeline.storage.records import replacing
+from rerec_pipeline.storage.records import Origin, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 class WriteBeside:
     """Mix-in for file data sets: a reader sees the old file or the new one, nothing between."""
 
+    #: What is saved next is made from, for its record; set by whoever runs a pipeline.
+    origin: Origin | None = None
+    #: Whether what is there is out of date and counts as missing.
+    stale = False
     _beside: Path | None = None
 
     def _get_save_path(self) -> PurePosixPath:
@@ -31,12 +36,17 @@ class WriteBeside:
 
     def save(self, data: Any) -> None:
         """Writes a file next to the target and renames it when it is complete."""
-        with replacing(Path(super()._get_save_path())) as beside:  # type: ignore[misc]
+        target = Path(super()._get_save_path())  # type: ignore[misc]
+        with replacing(target, self.origin) as beside:
             self._beside = beside
             try:
                 super().save(data)  # type: ignore[misc]
             finally:
                 self._beside = None
+        self.stale = False
+
+    def _exists(self) -> bool:
+        return not self.stale and bool(super()._exists())  # type: ignore[misc]
 
 
 class AtomicParquetDataset(WriteBeside, ParquetDataset):
@@ -56,6 +66,27 @@ class AtomicJSONDataset(WriteBeside, JSONDataset):
     """Plain values as JSON."""
 
 
+class PortableJSONDataset(AtomicJSONDataset):
+    """Plain values as JSON, in which paths inside the project stay right when it is moved.
+
+    Args:
+        root: The project's folder; in the file, ``{project}`` stands for it.
+        **kwargs: See Kedro's ``JSONDataset``.
+    """
+
+    def __init__(self, *, root: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._root = root
+
+    def load(self) -> Any:
+        """Reads the values, with the project's folder of today."""
+        return json.loads(json.dumps(super().load()).replace("{project}", self._root))
+
+    def save(self, data: Any) -> None:
+        """Writes the values."""
+        super().save(json.loads(json.dumps(data).replace(self._root, "{project}")))
+
+
 class AtomicPlotlyDataset(WriteBeside, PlotlyJSONDataset):
     """A Plotly figure as JSON, drawn by kedro viz."""
 
@@ -72,6 +103,9 @@ class TensorsDataset(AbstractDataset[dict[str, "torch.Tensor"], dict[str, "torch
         metadata: Ignored by Kedro; read by kedro viz.
     """
 
+    origin: Origin | None = None
+    stale = False
+
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None):
         self._filepath = PurePosixPath(filepath)
         self.metadata = metadata
@@ -86,11 +120,12 @@ class TensorsDataset(AbstractDataset[dict[str, "torch.Tensor"], dict[str, "torch
         """Writes beside the file, then renames."""
         from safetensors.torch import save_file
 
-        with replacing(Path(self._filepath)) as beside:
+        with replacing(Path(self._filepath), self.origin) as beside:
             save_file({name: tensor.contiguous() for name, tensor in data.items()}, str(beside))
+        self.stale = False
 
     def _exists(self) -> bool:
-        return Path(self._filepath).is_file()
+        return not self.stale and Path(self._filepath).is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

@@ -1,18 +1,21 @@
 """One record of what an output is, beside it: ``.records/<name>.json``.
 
-It holds the hash of the output's content and what the output was made from. It is written last,
-when the output is on the disk. An output without a record was not made by this project: it is
-never replaced and never used; one that is not what its record says is never used.
+It holds the hash of the output's content and what the output was made from: the parameters on the
+way to it, the hashes of its inputs and of the code. It is written last, when the output is on the
+disk. An output without a record was not made by this project: it is never replaced and never used;
+one that is not what its record says is never used. No path of the machine is in a record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -35,16 +38,68 @@ Seen = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Everything that an output, or all outputs of a run, were made from.
+
+    Attributes:
+        parameters: Flat parameter -> value, validated, of all that is read on the way.
+        inputs: What was read -> hash of its content. Of an output, names are relative to its
+            folder.
+        code: Source -> hash of its content.
+    """
+
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    code: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One name for all of it."""
+        plain = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def describe_changes(old: Origin, new: Origin, *parts: str) -> str:
+    """Says in one line what is no longer as it was; empty if nothing is.
+
+    Args:
+        old: What something was made from.
+        new: What it would be made from now.
+        *parts: Which attributes are compared; all by default.
+    """
+    reasons = []
+    for part in parts or ("parameters", "inputs", "code"):
+        was, now = (json.loads(json.dumps(dict(getattr(o, part)))) for o in (old, new))
+        keys = sorted({*was, *now})
+        changed = [key for key in keys if was.get(key, _UNSET) != now.get(key, _UNSET)]
+        if changed:
+            said = [_say(key, was, now) if part == "parameters" else key for key in changed]
+            more = f" and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+            reasons.append(f"{part} changed: {', '.join(said[:_SHOWN])}{more}")
+    return "; ".join(reasons)
+
+
+#: How many names a reason lists, and what is said of a parameter that is not there.
+_SHOWN, _UNSET = 3, "(unset)"
+
+
+def _say(key: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return f"{key} was {was.get(key, _UNSET)!r}, is {now.get(key, _UNSET)!r}"
+
+
+@dataclass(frozen=True)
 class Record:
     """What an output is.
 
     Attributes:
         sha256: Of its content; None while a writer is at work, or if one was killed.
         folder: Whether it is a folder.
+        origin: What it was made from; None if that is not known.
     """
 
     sha256: str | None
     folder: bool
+    origin: Origin | None = None
 
 
 def record_path(output: Path) -> Path:
@@ -60,8 +115,10 @@ def seen_path(output: Path) -> Path:
 def read_record(output: Path) -> Record | None:
     """The record of an output; None if there is none that can be read."""
     try:
-        return Record(**json.loads(record_path(output).read_bytes()))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        content = json.loads(record_path(output).read_bytes())
+        origin = content.get("origin")
+        return Record(**{**content, "origin": Origin(**origin) if origin else None})
+    except (FileNotFoundError, NotADirectoryError, AttributeError, ValueError, TypeError):
         return None
 
 
@@ -94,11 +151,14 @@ def _is_ours(target: Path) -> bool:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, origin: Origin | None = None) -> Iterator[Path]:
     """Gives a path to write an output to, which takes the target's place when it is complete.
+
+    An output that is the same already stays: another process may be reading it.
 
     Args:
         target: The file or folder. If the block fails, it stays as it was.
+        origin: What it is made from.
 
     Yields:
         A new name beside it, for a file or a folder.
@@ -118,12 +178,16 @@ def replacing(target: Path) -> Iterator[Path]:
         with FileLock(target.parent / FOLDER / ".lock"):
             check_replaceable(target)
             folder = beside.is_dir()
+            record = Record(sha256, folder, origin)
+            if not problem_of(target) and hash_of(target) == sha256:
+                _write(target, record)
+                return
             # A writer that is killed between the two renames leaves an output that is ours, and
             # that is not taken for a good one.
             _write(target, Record(None, target.is_dir() if target.exists() else folder))
             swap_in(beside, target)
             write_bytes(seen_path(target), json.dumps({sha256: seen}).encode())
-            _write(target, Record(sha256, folder))
+            _write(target, record)
     finally:
         remove(beside)
 
@@ -158,6 +222,35 @@ def problem_of(output: Path, reread: bool = False) -> str:
     with suppress(OSError):  # a copy, or a moved clone: it need not be hashed next time
         write_bytes(seen_path(output), json.dumps(seen).encode())
     return ""
+
+
+def hash_of(path: Path) -> str:
+    """Hash of what is at a path; an unchanged output of this project need not be read again."""
+    record = read_record(path)
+    if record is None or record.sha256 is None or problem_of(path):
+        return hash_content(path)
+    return record.sha256
+
+
+def replaced_input(output: Path) -> Path | None:
+    """What an output was made from, directly or on the way, and is another one by now.
+
+    Inputs that are no longer there do not count: nothing can be mixed up with them.
+    """
+    waiting, seen = [output], {output}
+    while waiting:
+        made = waiting.pop()
+        record = read_record(made)
+        inputs = record.origin.inputs if record is not None and record.origin else {}
+        for name, sha256 in inputs.items():
+            path = Path(os.path.normpath(made.parent / name))
+            found = read_record(path)
+            if path.exists() and found is not None and found.sha256 != sha256:
+                return path
+            if path not in seen:
+                seen.add(path)
+                waiting.append(path)
+    return None
 
 
 def hash_content(path: Path) -> str:

@@ -51,6 +51,7 @@ from rerec_pipeline.sample.reasoner import Habits
 from rerec_pipeline.sample.traces import right_traces
 from rerec_pipeline.sample.world import World
 from rerec_pipeline.storage.checkpoints import fingerprint
+from rerec_pipeline.storage.records import hash_of
 from rerec_pipeline.tracking import MlflowStepLogger
 from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
 from rerec_pipeline.training.scratch import is_made, make_from_scratch
@@ -102,7 +103,7 @@ def prepare_backbone(
 ) -> dict[str, Any]:
     """Says which model is fine-tuned; one from scratch is made first, or found as made before."""
     if backbone.scratch is None:
-        return {"name_or_path": backbone.name_or_path}
+        return _named(backbone.name_or_path)
     folder = Path(backbone.name_or_path)
     tables = (queries, prompts, attribute_graph, item_popularity)
     made_by = fingerprint(backbone.scratch, *tables)
@@ -118,7 +119,13 @@ def prepare_backbone(
             writer, warmup_texts(prompts, task), folder, backbone.scratch, record
         )
         logger.info("Made a model of %d parameters in %s", made.model.num_parameters(), folder)
-    return {"name_or_path": backbone.name_or_path, "made_by": made_by}
+    return {**_named(backbone.name_or_path), "made_by": made_by}
+
+
+def _named(name_or_path: str) -> dict[str, Any]:
+    """A model and, of one on this machine, the hash of its content."""
+    path = Path(name_or_path)
+    return {"name_or_path": name_or_path, **({"sha256": hash_of(path)} if path.exists() else {})}
 
 
 def warmup_writer(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from rerec_pipeline.experiments.fingerprint import Fingerprint, describe_changes
 from rerec_pipeline.experiments.grid import Cell
 from rerec_pipeline.experiments.schedule import (
     list_ready,
@@ -21,31 +20,6 @@ def cell(variant, seed=0, changes=()):
 SFT, REREC, GRPO = cell("sft"), cell("rerec"), cell("grpo")
 CELLS = [SFT, REREC, GRPO]
 NEEDS = {SFT: REREC}
-
-
-class TestFingerprint:
-    def test_everything_counts(self):
-        one = Fingerprint({"a": 1}, {"items": "x"}, {"trainer.py": "y"})
-        assert one.digest == Fingerprint({"a": 1}, {"items": "x"}, {"trainer.py": "y"}).digest
-        others = [
-            Fingerprint({"a": 2}, one.data, one.code),
-            Fingerprint(one.parameters, {"items": "z"}, one.code),
-            Fingerprint(one.parameters, one.data, {"trainer.py": "z"}),
-        ]
-        assert len({f.digest for f in [one, *others]}) == 4
-
-    def test_the_reason_names_what_has_changed(self):
-        old = Fingerprint({"lr": 1, "k": [1, 2]}, {"items": "x"}, {"a.py": "1", "b.py": "1"})
-        new = Fingerprint({"lr": 2, "k": (1, 2)}, {"items": "y"}, {"a.py": "1", "c.py": "1"})
-        assert describe_changes(old, new) == (
-            "parameters changed: lr from 1 to 2; data changed: items; code changed: b.py, c.py"
-        )
-        assert describe_changes(old, old) == ""
-
-    def test_a_long_list_is_cut(self):
-        new = Fingerprint({}, {}, {f"{n}.py": "1" for n in range(5)})
-        said = describe_changes(Fingerprint({}, {}, {}), new)
-        assert said == "code changed: 0.py, 1.py, 2.py and 2 more"
 
 
 class TestOrder:

@@ -1,30 +1,30 @@
-"""Which parameters an output was made with, so that a stale one is noticed and not used.
-
-Beside every output stands a stamp, ``.stamps/<name>.json``: the values of all parameters that any
-step on the way to it reads. Before a pipeline reads an output of an earlier run, its stamp is
-compared with the parameters of this run.
-"""
+"""What an output is made from: the parameters that steps on the way to it read, and the code."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
-from rerec_pipeline.storage.writing import write_bytes
-
-Stamp = dict[str, Any]
+from rerec_pipeline.storage.records import hash_content
+from rerec_pipeline.storage.sources import imported_files
 
 _PREFIX = "params:"
+_PLACE = "raw_dir"
 
 
 def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
-    """Names of the parameters that any node on the way to a data set reads."""
-    return parameters_read(pipeline.to_outputs(dataset))
+    """Names of the parameters that any node on the way to a data set reads.
+
+    Where raw files are counts for nothing but the list of them, which holds their hashes.
+    """
+    behind = pipeline.to_outputs(dataset)
+    own = Pipeline([node for node in behind.nodes if dataset in node.outputs])
+    return parameters_read(behind) - {_PLACE} | (parameters_read(own) & {_PLACE})
 
 
 def parameters_read(pipeline: Pipeline) -> set[str]:
@@ -32,7 +32,7 @@ def parameters_read(pipeline: Pipeline) -> set[str]:
     return {n.removeprefix(_PREFIX) for n in pipeline.inputs() if n.startswith(_PREFIX)}
 
 
-def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> Stamp:
+def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Values of some parameters, flat, with the project's own folder left out of paths."""
     chosen: dict[str, Any] = {}
     for name in sorted(names):
@@ -64,28 +64,8 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def stamp_path(output: Path) -> Path:
-    """Where the stamp of an output stands."""
-    return output.parent / ".stamps" / f"{output.name}.json"
-
-
-def write_stamp(output: Path, stamp: Stamp) -> None:
-    """Writes the stamp of an output that has just been saved."""
-    write_bytes(stamp_path(output), json.dumps(stamp, indent=1, sort_keys=True).encode())
-
-
-def differences(output: Path, stamp: Stamp) -> list[str]:
-    """What an output was made with that is different now; empty if nothing is.
-
-    An output without a stamp was not made by this project and is taken as it is.
-    """
-    target = stamp_path(output)
-    if not target.is_file():
-        return []
-    made_with = json.loads(target.read_text())
-    now = json.loads(json.dumps(stamp))
-    return [
-        f"{key} was {made_with.get(key, '(unset)')!r}, is {now.get(key, '(unset)')!r}"
-        for key in sorted(set(made_with) | set(now))
-        if made_with.get(key, "(unset)") != now.get(key, "(unset)")
-    ]
+@cache
+def code_of(package: Path, modules: frozenset[str]) -> dict[str, str]:
+    """Source file -> hash of its content, of all files that some modules import on the way."""
+    files = imported_files(package, modules)
+    return {file.relative_to(package).as_posix(): hash_content(file) for file in files}

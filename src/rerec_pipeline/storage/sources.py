@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 
@@ -40,6 +41,7 @@ def _files_of(package: Path, module: str) -> list[Path]:
     return [file for file in candidates if file.is_file()]
 
 
+@cache
 def _imports(file: Path) -> list[str]:
     """Modules that a file names; of ``from a import b`` both ``a`` and ``a.b``, if b is one."""
     names: list[str] = []
