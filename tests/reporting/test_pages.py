@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from rerec_pipeline.reporting import charts, pages
+from rerec_pipeline.reporting import charts, pages, plots
 from rerec_pipeline.reporting.plots import share_axis, styled_figure, whiskers
 from rerec_pipeline.storage.reports import PagesDataset
 
@@ -130,9 +130,24 @@ class TestCharts:
         whisker = next(mark for mark in drawn.panels[0].marks if mark.kind == "whisker")
         assert whisker.path == "M300 750L300 0"
 
+    def test_bars_that_lie_and_bars_that_are_stacked(self):
+        figure = styled_figure("T", "x", "y")
+        figure.add_bar(x=[1.0, 4.0], y=["a", "b"], orientation="h", marker_color="#111111")
+        figure.update_xaxes(range=[0, 4])
+        bars = [mark.path for mark in charts.chart(figure).panels[0].marks]
+        assert bars == ["M0 950L0 550L250 550L250 950Z", "M0 450L0 50L1000 50L1000 450Z"]
+        figure = plots._stacked_bars(
+            styled_figure("T", "x", "y"), ["k"],
+            {"below": (np.array([1]), "#111111"), "above": (np.array([3]), "#222222")},
+        )  # fmt: skip
+        (panel,) = charts.chart(figure.update_yaxes(range=[0, 4])).panels
+        assert [mark.path for mark in panel.marks] == [
+            "M100 1000L900 1000L900 750L100 750Z", "M100 750L900 750L900 0L100 0Z",
+        ]  # fmt: skip
+
     def test_logarithmic_axes_and_categories(self):
         figure = go.Figure(go.Scatter(x=[0.01, 1], y=["low", "high"], mode="markers"))
-        figure.update_xaxes(type="log", range=[-2, 0])
+        figure.update_xaxes(type="log", range=[-2, 0]).update_yaxes(autorange="reversed")
         (panel,) = charts.chart(figure).panels
         assert panel.x.place([0.01, 0.1, 1]) == pytest.approx([0, 50, 100])
         assert [tick.lines for tick in panel.x.ticks] == [["0.01"], ["0.1"], ["1"]]

@@ -2,7 +2,7 @@
 
 Plotly's own script is 4.5 MB. Pages draw the same figures as SVG without a script: shapes stretch
 with the page, text is HTML beside them and keeps its size, and colours follow the page's theme.
-Covered is what the figures of this package use: scatter and grouped bar traces with error bars,
+Covered is what the figures of this package use: scatter traces and bars with error bars,
 linear, logarithmic and category axes, subplots, and straight lines with a note. Bars need
 categories.
 """
@@ -35,7 +35,7 @@ class Tick(NamedTuple):
 class Axis:
     """Where values are on an axis: from ``low`` to ``high``, exponents on a logarithmic one.
 
-    The categories of a vertical axis run from the top.
+    A reversed axis runs from the right or from the top.
     """
 
     title: str
@@ -133,7 +133,8 @@ def _axis(figure: go.Figure, name: str) -> Axis:
     if given.type == "category" or any(isinstance(value, str) for value in values):
         names = given.categoryarray or dict.fromkeys(map(str, values))
         places = {label: n for n, label in enumerate(names)}
-        bare = Axis(title, "category", -0.5, len(places) - 0.5, places, letter == "y")
+        bare = Axis(title, "category", -0.5, len(places) - 0.5, places,
+                    given.autorange == "reversed")  # fmt: skip
         labels: list[tuple[Any, str]] = [(label, label) for label in places]
     else:
         kind = given.type or "linear"
@@ -153,7 +154,8 @@ def _values(figure: go.Figure, letter: str, names: set[str]) -> list[Any]:
     for trace in figure.data:
         if (trace[f"{letter}axis"] or letter) in names:
             found += [*trace[letter], *_ends(trace, letter)[0], *_ends(trace, letter)[1]]
-            found += [0] if trace.type == "bar" and letter == "y" else []
+            if trace.type == "bar" and letter == _length(trace):
+                found += [0, *(np.asarray(trace[letter]) + _base(trace))]
     return found + [s[f"{letter}0"] for s in figure.layout.shapes if s[f"{letter}ref"] in names]
 
 
@@ -223,10 +225,7 @@ def _marks(trace: Any, x: Axis, y: Axis, slot: tuple[float, float]) -> Iterator[
     if colours is None or isinstance(colours, str):
         colours = [_colour(trace)] * len(across)
     if trace.type == "bar":
-        zero, half = float(y.place([0])[0]), slot[1] * category / 2
-        for n in rows:
-            sides = [across[n] - half, across[n] + half, across[n] + half, across[n] - half]
-            path = _path(sides, [zero, zero, up[n], up[n]]) + "Z"
+        for n, path in enumerate(_bars(trace, x, y, slot)):
             yield Mark("bar", path, colours[n], _title(trace, n, x, y))
     elif trace.fill == "toself":
         yield Mark("area", _path(across[rows], up[rows]) + "Z", trace.fillcolor)
@@ -240,6 +239,30 @@ def _marks(trace: Any, x: Axis, y: Axis, slot: tuple[float, float]) -> Iterator[
     for n in rows if trace.type == "scatter" and "markers" in trace.mode else ():
         path = _path([across[n]], [up[n]]) + "h0"
         yield Mark("dot", path, colours[n], _title(trace, n, x, y))
+
+
+def _length(trace: Any) -> str:
+    """The axis along which bars are long."""
+    return "x" if trace.orientation == "h" else "y"
+
+
+def _base(trace: Any) -> Any:
+    """Where bars begin."""
+    return 0.0 if trace.base is None else np.asarray(trace.base, dtype="float64")
+
+
+def _bars(trace: Any, x: Axis, y: Axis, slot: tuple[float, float]) -> Iterator[str]:
+    flat = _length(trace) == "x"
+    along, names = (x, y) if flat else (y, x)
+    lengths = np.asarray(trace[_length(trace)], dtype="float64")
+    starts, ends = along.place(0 * lengths + _base(trace)), along.place(lengths + _base(trace))
+    width = 100 / len(names.categories)
+    middles = names.place(trace.y if flat else trace.x) + slot[0] * width
+    half = slot[1] * width / 2
+    for start, end, middle in zip(starts, ends, middles, strict=True):
+        sides = [middle - half, middle + half, middle + half, middle - half]
+        ways = [start, start, end, end]
+        yield (_path(ways, sides) if flat else _path(sides, ways)) + "Z"
 
 
 def _title(trace: Any, n: int, x: Axis, y: Axis) -> str:

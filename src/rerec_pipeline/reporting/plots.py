@@ -84,10 +84,12 @@ def _stacked_bars(
     figure: go.Figure, names: Any, series: Mapping[str, tuple[Any, str]]
 ) -> go.Figure:
     """Adds bars of counts, stacked: name -> counts and colour."""
+    base = 0
     for name, (counts, colour) in series.items():
-        figure.add_bar(x=names, y=counts, name=name, marker_color=colour)
-    figure.update_layout(barmode="stack")
-    return figure
+        start = counts * 0 + base
+        figure.add_bar(x=names, y=counts, base=start, name=name, marker_color=colour)
+        base = start + counts
+    return figure.update_layout(barmode="overlay")
 
 
 def lightgcn_curve(history: pd.DataFrame) -> go.Figure:
