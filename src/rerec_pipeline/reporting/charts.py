@@ -188,8 +188,10 @@ def _labels(given: Any, axis: Axis) -> list[tuple[Any, str]]:
     if given.tickvals is not None:
         return list(zip(given.tickvals, given.ticktext, strict=True))
     if axis.kind == "log":
-        powers = range(math.ceil(axis.low), math.floor(axis.high) + 1)
-        return [(10.0**power, f"{10.0**power:g}") for power in powers]
+        powers = range(math.floor(axis.low), math.ceil(axis.high) + 1)
+        steps = (1, 2, 5) if axis.high - axis.low < 2 else (1,)
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        return [(v, f"{v:g}") for v in ticks if axis.low <= math.log10(v) <= axis.high]
     step = _step(axis.high - axis.low)
     numbers = range(math.ceil(axis.low / step - 1e-6), math.floor(axis.high / step + 1e-6) + 1)
     percent = str(given.tickformat).endswith("%")

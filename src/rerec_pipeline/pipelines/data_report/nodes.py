@@ -35,7 +35,9 @@ def tabulate_data(
     facts = attribute_graph["relation"] + ": " + attribute_graph["value"]
     sides = degree_histogram(interaction_graph).to_pandas().rename(columns={"side": "role"})
     degrees = [
-        sides.replace({"role": {s: f"interactions of a {s}" for s in ("user", "item")}}),
+        sides.replace(
+            {"role": {"user": "interactions of a user", "item": "interactions of an item"}}
+        ),
         degree_counts(attribute_graph["item_id"], "attributes of an item"),
         degree_counts(facts, "items of an attribute"),
     ]
