@@ -77,7 +77,7 @@ def make_catalog(folder: Path, raw: Path, settings: dict[str, Any]) -> DataCatal
     loader = ChoicesConfigLoader(str(PROJECT / "conf"), base_env="base", default_run_env="base")
     entries = {name: dict(loader["catalog"][name]) for name in TABLES}
     for name, entry in entries.items():
-        entry["filepath"] = (folder / f"{name}.parquet").as_posix()
+        entry["filepath"] = (folder / "tables" / f"{name}.parquet").as_posix()
         entry["connection"] = {**entry["connection"], **settings}
     queries, splits = asked_queries(raw)
     inputs = {
@@ -116,7 +116,7 @@ def main() -> None:
         measured["seconds"][name] = time.perf_counter() - start
         measured["peaks_mb"][name] = peak_mb()
     measured["cpu_seconds"] = time.process_time() - start_cpu
-    edges = pq.read_metadata(folder / "interaction_graph.parquet").num_rows
+    edges = pq.read_metadata(folder / "tables" / "interaction_graph.parquet").num_rows
     print(json.dumps({**measured, "peak_mb": peak_mb(), "spilled_mb": watch.largest / 1e6,
                       "edges": edges}))  # fmt: skip
 

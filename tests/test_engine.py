@@ -21,6 +21,7 @@ from rerec_pipeline.parameters import InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes
 from rerec_pipeline.recbench.schemas import INTERACTION_EDGES, INTERACTIONS, EngineSchema
 from rerec_pipeline.storage.engine import EngineTableDataset
+from rerec_pipeline.storage.records import seal
 
 PROJECT = Path(__file__).parents[1]
 ROWS = [
@@ -84,6 +85,7 @@ class TestDataset:
         for number, row in enumerate(ROWS):
             pq.write_table(pa.Table.from_pylist([row], self.arrow()), folder / f"{number}.parquet")
         (folder / "_SUCCESS").touch()
+        seal(folder)
         assert dataset.load().order_by("user_id").to_pyarrow().to_pylist() == ROWS
         dataset.save(table(ROWS[:1]))
         assert folder.is_file() and dataset.load().count().execute() == 1

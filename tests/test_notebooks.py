@@ -21,7 +21,8 @@ def test_one_query_from_its_reward_to_the_curriculum(shown):
     worth, paragraphs, grpo, visits, plans = shown[4:]
     # paid for being right, for shared facts and for being liked by the same; -0.5 without a box
     assert worth.loc["right", "reward"] == pytest.approx(1 + 0.2 + 0.2 + 0.05)
-    assert worth.loc["gives up", "reward"] == pytest.approx(-0.55)
+    off_list = worth.loc["gives up", "reward"] + 0.55  # 0.2 x PAS of the worst candidate
+    assert -0.2 <= off_list <= 0
     assert worth.loc["near", "reward"] > worth.loc["far", "reward"] > 0
     # 'near' brings its film up once, 'far' twice
     marked = paragraphs[paragraphs["penalised"]]

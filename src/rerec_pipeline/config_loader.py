@@ -27,6 +27,8 @@ class ChoicesConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
         self.project_root = Path(conf_source).resolve().parent
         self._defaults: dict[str, Any] = {}
+        #: Blocks of choices that this configuration takes from another one where it has none.
+        self._further_blocks: dict[str, Any] = {}
         self._arguments = {k: v for k, v in kwargs.items() if k not in ("env", "runtime_params")}
         #: The label that this run was given because of its parameters; None if it has its own.
         self.own_label: str | None = None
@@ -56,6 +58,8 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         if chosen != self._globals:  # what refers to a choice has been filled in with another
             self["globals"], self._globals_oc = chosen, None
             self._defaults = super().__getitem__("parameters")
+        for key, blocks in self._further_blocks.items():
+            self._defaults[key] = {**blocks, **self._defaults[key]}
         return compose(self._defaults, self.runtime_params or {}, self.project_root)
 
     def _label_of_changes(self) -> str | None:
@@ -71,10 +75,20 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         now = self.parameters_of_training()
         if now["label"]:
             return None
-        chosen = {key: now[key] for key in (*CHOICES, "seed", "split")} | {"label": ""}
+        chosen: dict[str, Any] = {key: now[key] for key in (*CHOICES, "seed", "split")}
+        if now["rft"].teaches_traces:  # without traces the variant could not be composed
+            chosen["rft"] = {"sft": {"traces": now["rft"].sft.traces}}
         arguments = {**self._arguments, "default_run_env": self.base_env}
-        base = ChoicesConfigLoader(str(self.conf_source), runtime_params=chosen, **arguments)
-        return label_of_changes(flatten(base["parameters"]), flatten(now)) or None
+        base = ChoicesConfigLoader(
+            str(self.conf_source), runtime_params={**chosen, "label": ""}, **arguments
+        )
+        base._further_blocks = {key: self._defaults.get(key) or {} for key in CHOICES.values()}
+        try:
+            return label_of_changes(flatten(base["parameters"]), flatten(now)) or None
+        finally:
+            # OmegaConf has one resolver of each name: from here on ours, not the other loader's.
+            self._register_globals_resolver()
+            self._register_runtime_params_resolver()
 
     def parameters_of_training(self) -> dict[str, Any]:
         """The parameters with which the policy was trained that this run tests on a target."""

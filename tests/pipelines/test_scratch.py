@@ -44,7 +44,9 @@ def test_it_is_made_for_the_split_and_says_so(scratched):
     record = json.loads((scratched / FOLDER / "backbone/made_by.json").read_text())
     prompts = pd.read_parquet(scratched / "data/05_model_input/sample_book/prompts.parquet")
     assert record["splits"] == {"sample_book": split_fingerprint(prompts)}
-    told = json.loads((scratched / FOLDER / "backbone.json").read_text())
+    text = (scratched / FOLDER / "backbone.json").read_text()
+    assert str(scratched) not in text  # a clone that is moved finds it again
+    told = json.loads(text.replace("{project}", str(scratched)))
     assert told["made_by"] == record["made_by"]
     backbone = load_backbone(told["name_or_path"])
     assert backbone.model.config.hidden_size == 16
@@ -71,5 +73,5 @@ def test_it_is_not_made_twice(scratched):
     run(scratched, "rft", **CHANGES)
     assert weights.stat().st_mtime_ns == made
     other = {**CHANGES["rft"], "backbone": {"scratch": {**SMALL, "seed": 1}}}
-    run(scratched, "rft", **{**CHANGES, "rft": other})
+    run(scratched, "rft", **{**CHANGES, "rft": other, "label": "other"})
     assert weights.stat().st_mtime_ns != made
