@@ -44,7 +44,7 @@ def launch(tmp_path_factory):
 def test_both_processes_did_the_same_to_the_same_weights(launch):
     _, (main, other) = launch
     assert main == other
-    assert "rft.fine_tune" in main["nodes"] and "report_metrics" in main["nodes"]
+    assert "rft.fine_tune" in main["nodes"] and "evaluation.report_metrics" in main["nodes"]
 
 
 def test_the_saved_policy_is_the_one_that_both_trained(launch):
