@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from scipy.special import softmax
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.grounding.retrieval import Asked, Retriever
@@ -185,8 +186,7 @@ class Assistant:
         """The reasoning and the probabilities of the candidates, float64 (C,)."""
         if self.reasoner is None:
             scores = self.retriever.rank([asked], [np.asarray(listed)])[0]
-            shifted = np.exp(scores - scores.max())
-            return "", shifted / shifted.sum()
+            return "", softmax(scores)
         every, wording = self.task.catalogue.titles, self.task.wording
         evidence = gather_evidence(
             asked.links, self.retriever.facts, listed, every, wording.evidence,

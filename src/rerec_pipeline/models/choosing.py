@@ -149,9 +149,3 @@ def reason(
     )
     completion: list[int] = output[0, ids.shape[1] :].tolist()
     return completion
-
-
-def ranked(scores: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float64]]:
-    """Positions of the candidates, likeliest first, and their probabilities among themselves."""
-    shifted = np.exp(scores - scores.max())
-    return np.argsort(-scores, kind="stable").tolist(), shifted / shifted.sum()

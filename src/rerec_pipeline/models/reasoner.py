@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from rerec_pipeline.models.backbone import Backbone, chat_ids
 from rerec_pipeline.models.choosing import BOX, reason, title_scores, until_box
@@ -57,8 +58,7 @@ class PolicyReasoner:
         head, _ = until_box(completion, self._table)
         head = [token for token in head if token not in self._stops]
         scores = title_scores(self.backbone, [*prompt, *head], titles)
-        shifted = np.exp(scores - scores.max())
-        return self._table.read(head).text.strip(), shifted / shifted.sum()
+        return self._table.read(head).text.strip(), softmax(scores)
 
 
 class _Streamer:
