@@ -30,7 +30,7 @@ from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.rules import RankerConfig
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 HEADER = (
     "| items | facts | requests | catalogue | linker | memory | link | retriever | fit "
@@ -93,7 +93,7 @@ def measure(items: int, requests: int) -> dict[str, Any]:
     """Builds, fits and asks at one size."""
     world = World(items)
     before = memory_mb()
-    catalogue, made = timed(lambda: Catalogue(range(items), world.titles))
+    catalogue, made = timed(lambda: ItemIndex(range(items), world.titles))
     facts = Facts(items, world.facts)
     linker, linked = timed(lambda: Linker(catalogue, facts))
     after = memory_mb()

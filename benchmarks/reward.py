@@ -15,7 +15,7 @@ from benchmarks.measure import Check, Pairs, Section, at_least, at_most, in_turn
 from benchmarks.networkx_reward import NO_BOX_NDCG, WEIGHTS, NetworkxReward, World, service
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.rerec.reward import Reward, RewardBatch, RewardContext, unit_rows
 
 RELATIONS = (
@@ -105,7 +105,7 @@ class Ours:
     """
 
     def __init__(self, world: World, k: int):
-        catalogue = Catalogue(range(len(world.titles)), world.titles)
+        catalogue = ItemIndex(range(len(world.titles)), world.titles)
         wording = PromptWording(
             system="",
             user="{query}{candidates}",

@@ -32,7 +32,7 @@ from benchmarks.measure import (
 )
 from rerec_pipeline.models.backbone import Backbone, load_backbone
 from rerec_pipeline.recbench.task import Messages, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.layout import fabricate_asks
 from rerec_pipeline.sample.world import WorldSize
 from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
@@ -84,7 +84,7 @@ def sample_prompts(count: int) -> list[Messages]:
         OmegaConf.load(conf / "parameters" / "datasets.yml").datasets.sample_movie.data,
     )
     world, asks = fabricate_asks("movie", WorldSize(**data.world))
-    catalogue = Catalogue([i.item_id for i in world.items], [i.title for i in world.items])
+    catalogue = ItemIndex([i.item_id for i in world.items], [i.title for i in world.items])
     task = RecTask(catalogue, PromptWording(**data.prompt))
     rng, prompts = np.random.default_rng(0), []
     for text, ask in list(asks.items())[:count]:

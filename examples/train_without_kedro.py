@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.rerec.reward import RewardData, unit_rows
 from rerec_pipeline.sample.layout import fabricate_asks
 from rerec_pipeline.sample.world import WorldSize
@@ -24,7 +24,7 @@ facts = [(n, *fact) for n, item in enumerate(world.items) for fact in sorted(ite
 watched = np.zeros((len(number), len(world.users) + 1))  # in place of LightGCN's embeddings
 watched[[number[item] for _, item, *_ in world.ratings], [user for user, *_ in world.ratings]] = 1
 reward = RewardData(AttributeGraph(len(number), facts).bits, unit_rows(watched))
-task = RecTask(Catalogue(number, [i.title for i in world.items]), PromptWording(**data.prompt))
+task = RecTask(ItemIndex(number, [i.title for i in world.items]), PromptWording(**data.prompt))
 draw, examples = np.random.default_rng(0), []
 for text, ask in asks.items():  # the right item among 19 that do not fit what is asked for
     misfits = [n for n, item in enumerate(world.items) if not ask.need.fits(item)]

@@ -23,7 +23,7 @@ from rerec_pipeline.pipelines import (
 from rerec_pipeline.pipelines.stages import stage_of
 
 #: What fine-tuning and evaluation need that is the same for all variants and seeds; an experiment
-#: makes it once (``groundwork``), and everything else for each of its cells (``cell``).
+#: makes it once (``shared_stages``), and everything else for each of its cells (``single_run``).
 SHARED = (
     "prompt_lengths",
     "training_prompts",
@@ -53,8 +53,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "rft": tuned,
         "evaluation": evaluation.create_pipeline(),
         "diagnosis": diagnosis.create_pipeline(),
-        "groundwork": shared,
-        "cell": whole - shared - whole.only_nodes("keep_latest") + whole.only_nodes("build_task"),
+        "shared_stages": shared,
+        "single_run": whole - shared - whole.only_nodes("keep_latest") + whole.only_nodes("build_task"),
         "base_policy": base_policy.create_pipeline(),
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),

@@ -8,7 +8,7 @@ import pytest
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.retrieval import Retriever
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 TITLES = [
     "Harbor, The (1990)",  # 0
@@ -38,8 +38,8 @@ FACTS = [
 
 
 @pytest.fixture(scope="session")
-def catalogue() -> Catalogue:
-    return Catalogue(range(1, 9), TITLES)
+def catalogue() -> ItemIndex:
+    return ItemIndex(range(1, 9), TITLES)
 
 
 @pytest.fixture(scope="session")

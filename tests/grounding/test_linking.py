@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Claim, Linker, spoken_titles
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 
 def values(links, facts):
@@ -75,7 +75,7 @@ class TestItems:
 
     def test_a_title_of_two_items_names_both(self, facts):
         titles = [f"Same Name ({1990 + 5 * n})" for n in range(8)]
-        linker = Linker(Catalogue(range(8), titles), facts)
+        linker = Linker(ItemIndex(range(8), titles), facts)
         assert linker.link("I saw Same Name").items == tuple(range(8))
         assert linker.link("I saw Same Name (1995)").items == (1,)
 
@@ -115,7 +115,7 @@ class TestValues:
 
     def test_words_of_a_title_are_no_cue(self, facts):
         titles = ["Star Directors (1990)", *[f"Film {n}{n} (1990)" for n in range(7)]]
-        linker = Linker(Catalogue(range(8), titles), facts)
+        linker = Linker(ItemIndex(range(8), titles), facts)
         assert linker.link("I saw Star Directors (1990)").cues == set()
 
     def test_decades_and_years(self, linker):
@@ -155,5 +155,5 @@ class TestUnusualInput:
         assert all(0 <= item < 8 for item in linker.link(text).items)
 
     def test_a_catalogue_of_one_item_without_facts(self):
-        linker = Linker(Catalogue([7], ["Only One (1990)"]), Facts(1, []))
+        linker = Linker(ItemIndex([7], ["Only One (1990)"]), Facts(1, []))
         assert linker.link("I saw Only One").items == (0,)

@@ -5,7 +5,7 @@ from rerec_pipeline.grounding.evidence import Reason
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.retrieval import FEATURES, Asked, Examples, Retriever
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 
 class TestExplain:
@@ -101,7 +101,7 @@ class TestUnusualInput:
         assert retriever.top(retriever.ask(text), 3) == [0, 1, 2]
 
     def test_one_item_without_facts(self):
-        linker = Linker(Catalogue([7], ["Only One (1990)"]), Facts(1, []))
+        linker = Linker(ItemIndex([7], ["Only One (1990)"]), Facts(1, []))
         retriever = Retriever(linker, np.zeros(1))
         assert retriever.top(retriever.ask("anything"), 5) == [0]
         named = retriever.ask("I saw Only One")
@@ -109,6 +109,6 @@ class TestUnusualInput:
         assert retriever.scores(named).tolist() == [-np.inf]
 
     def test_titles_without_words(self):
-        linker = Linker(Catalogue([1, 2], ["?", "!!"]), Facts(2, []))
+        linker = Linker(ItemIndex([1, 2], ["?", "!!"]), Facts(2, []))
         retriever = Retriever(linker, np.array([1, 2]))
         assert retriever.top(retriever.ask("anything"), 2) == [1, 0]

@@ -22,7 +22,7 @@ from rerec_pipeline.recbench.tables import (
     graph_from_table,
 )
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.recbench.warmup import WarmupHabits, WarmupWriter
 from rerec_pipeline.reporting.faithfulness import StatementReader
 from tests.conftest import attribute_parameters, data_parameters, engineer
@@ -169,7 +169,7 @@ def test_a_fabricated_world_has_a_domain_that_can_be_fabricated():
 
 class TestSmallCatalogues:
     def writer(self, heldout=frozenset()):
-        catalogue = Catalogue([1, 2, 3], ["A (1990)", "B (1991)", "C (1992)"])
+        catalogue = ItemIndex([1, 2, 3], ["A (1990)", "B (1991)", "C (1992)"])
         facts = [(0, "Designed_by", "X"), (1, "Mechanic", "Tiles"), (2, "Mechanic", "Dice")]
         return WarmupWriter(
             catalogue, AttributeGraph(3, facts), np.ones(3), [], heldout,

@@ -331,7 +331,7 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert set(pipelines) == {
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
-        "comparison", "groundwork", "cell", "abilities", "abilities_comparison",
+        "comparison", "shared_stages", "single_run", "abilities", "abilities_comparison",
         "base_policy", "score_answers", "export_prompts", "score_choices", "transfer",
         "next_item_baselines", "next_item", "retrieval",
     }  # fmt: skip

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rerec_pipeline.recbench.answers import can_be_boxed, read_answer
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 TITLES = [
     "Toy Story (1995)",
@@ -24,7 +24,7 @@ WORDING = PromptWording(
     evidence_words=0,
     known="{facts}",
 )
-TASK = RecTask(Catalogue(range(len(TITLES)), TITLES), WORDING)
+TASK = RecTask(ItemIndex(range(len(TITLES)), TITLES), WORDING)
 EXAMPLE = Example("e-0", "explicit", [], truth=0, candidates=(3, 0, 1, 2))
 
 
@@ -68,7 +68,7 @@ def test_titles_that_no_box_can_hold(title):
 
 @given(st.text(alphabet="\\boxed{}AB;_\n ", min_size=1, max_size=20).map(str.strip).filter(bool))
 def test_a_title_that_a_box_can_hold_is_right_when_it_is_answered(title):
-    task = RecTask(Catalogue([1, 2], [title, "Other"]), WORDING)
+    task = RecTask(ItemIndex([1, 2], [title, "Other"]), WORDING)
     boxed = task.rank(read_answer(f"\\boxed{{{title}}}"), [0, 1])
     assert (boxed == [0]) == can_be_boxed(title)
 
@@ -103,7 +103,7 @@ def test_grading(text, ranked, correct):
 
 class TestTitlesThatTwoItemsHave:
     TASK = RecTask(
-        Catalogue(
+        ItemIndex(
             range(6),
             ["Sabrina (1954)", "Sabrina (1995)", "Heat", "Heat (1995)", "Emma", "Emma"],
         ),
@@ -154,7 +154,7 @@ def test_messages():
         "Q: why {candidates}?\nToy Story 2 (1999); Toy Story (1995)\nSeen: Harbor, The (1987)."
     )
     # nor is what a title or a query says after it was put in
-    braces = RecTask(Catalogue([1, 2, 3], ["{query}", "{candidates}", "{history}"]), WORDING)
+    braces = RecTask(ItemIndex([1, 2, 3], ["{query}", "{candidates}", "{history}"]), WORDING)
     assert braces.messages("{history} {query}", [0, 1], [2])[1]["content"] == (
         "Q: {history} {query}\n{query}; {candidates}\nSeen: {history}."
     )

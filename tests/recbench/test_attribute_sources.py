@@ -10,10 +10,10 @@ from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.recbench.attribute_sources import read_gexf, stated_facts
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Exclusions, Fact, Query
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 TITLES = ["Heat (1995)", "Ronin (1998)", "Amélie (2001)", "Big Fish (2003)"]
-CATALOGUE = Catalogue([10, 11, 12, 13], TITLES)
+CATALOGUE = ItemIndex([10, 11, 12, 13], TITLES)
 
 
 def gexf(graph):

@@ -8,12 +8,12 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.parameters import FixedParameters
 from rerec_pipeline.recbench.candidates import Choice
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from tests.conftest import data_parameters, engineer
 
 KNOWN = {"explicit-1", "explicit-2", "explicit-3", "explicit-4"}
 SPLITS = "query_id,split\nexplicit-1,train\nexplicit-2,validation\nexplicit-3,test\n"
-CATALOGUE = Catalogue([10, 11, 12], ["A (1990)", "B, The (1991)", "C (1992)"])
+CATALOGUE = ItemIndex([10, 11, 12], ["A (1990)", "B, The (1991)", "C (1992)"])
 
 
 class TestSplits:

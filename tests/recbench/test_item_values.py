@@ -8,10 +8,10 @@ from rerec_pipeline.parameters import RewardParameters
 from rerec_pipeline.pipelines.rft.nodes import build_reward
 from rerec_pipeline.recbench.tables import item_values
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from tests.conftest import data_parameters
 
-CATALOGUE = Catalogue([1, 2], ["A", "B"], ["x", "7"])
+CATALOGUE = ItemIndex([1, 2], ["A", "B"], ["x", "7"])
 
 
 def values(**columns):

@@ -17,9 +17,9 @@ from rerec_pipeline.recbench.records import (
 )
 from rerec_pipeline.recbench.relations import canonical_relation
 from rerec_pipeline.recbench.splits import stratum_of
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
-CATALOGUE = Catalogue([1, 2, 3, 4], ["A (1990)", "B, The (1991)", "R (1950)", "R (1999)"])
+CATALOGUE = ItemIndex([1, 2, 3, 4], ["A (1990)", "B, The (1991)", "R (1950)", "R (1999)"])
 
 
 def read(query_type, records, exclusions=None, exclude_unknown=False):
@@ -107,7 +107,7 @@ class TestRecords:
         assert exclusions.counts == {"explicit: a ground-truth title is not in the catalogue": 1}
 
     def test_a_truth_that_no_box_can_hold_cannot_be_asked_for(self):
-        odd = Catalogue([1, 2, 3, 4], ["A}", r"\text{B}", "Good", "Good"])
+        odd = ItemIndex([1, 2, 3, 4], ["A}", r"\text{B}", "Good", "Good"])
         exclusions = Exclusions()
         count_unanswerable(odd, exclusions)
         assert exclusions.counts == {
@@ -188,7 +188,7 @@ class TestRecords:
         assert problem is None or problem in str(caught.value)
 
     def test_a_truth_whose_title_another_item_has_cannot_be_asked_for(self):
-        twins = Catalogue([1, 2, 3], ["Dreams", "Dreams", "Other"], ["B1", "B2", "B3"])
+        twins = ItemIndex([1, 2, 3], ["Dreams", "Dreams", "Other"], ["B1", "B2", "B3"])
         exclusions = Exclusions()
         reader = RecordReader("explicit", twins, "file.json", exclusions)
         record = {**EXPLICIT, "bookSubsetId": ["B1", "B3"]}

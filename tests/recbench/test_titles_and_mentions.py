@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_index
-from rerec_pipeline.recbench.titles import Catalogue, natural_order, normal_form, split_year
+from rerec_pipeline.recbench.titles import ItemIndex, natural_order, normal_form, split_year
 
 TITLES = [
     "Toy Story (1995)",  # 0
@@ -20,7 +20,7 @@ TITLES = [
     "Dreams",  # 8: a book, without a year
     "Café Señorial (1988)",  # 9
 ]
-CATALOGUE = Catalogue(range(100, 110), TITLES)
+CATALOGUE = ItemIndex(range(100, 110), TITLES)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_resolution(text, index):
 
 
 def test_an_article_before_another_title_in_brackets():
-    catalogue = Catalogue([1], ["Boat, The (Das Boot) (1981)"])
+    catalogue = ItemIndex([1], ["Boat, The (Das Boot) (1981)"])
     assert natural_order(catalogue.titles[0]) == "The Boat (Das Boot) (1981)"
     assert catalogue.resolve("The Boat (Das Boot) (1981)") == 0
     assert catalogue.resolve("the boat (das boot)") == 0
@@ -66,14 +66,14 @@ def test_ambiguous_is_told_from_unknown():
 
 
 def test_two_items_of_one_title_are_never_taken_for_one_another():
-    catalogue = Catalogue([1, 2, 3], ["A", "A", "B"])
+    catalogue = ItemIndex([1, 2, 3], ["A", "A", "B"])
     assert catalogue.resolve("A") is None
     assert catalogue.is_ambiguous("A")
     assert [catalogue.is_answerable(n) for n in range(3)] == [False, False, True]
 
 
 def test_a_whole_title_has_its_year():
-    catalogue = Catalogue([1, 2], ["Heat (1995)", "Dreams"])
+    catalogue = ItemIndex([1, 2], ["Heat (1995)", "Dreams"])
     assert catalogue.find_whole("heat (1995)") == 0
     assert catalogue.find_whole("Heat") is None
     assert catalogue.find_whole("dreams") == 1
@@ -81,9 +81,9 @@ def test_a_whole_title_has_its_year():
 
 def test_ids_are_not_shared():
     with pytest.raises(BadInputError, match="occurs twice"):
-        Catalogue([1, 2], ["A", "B"], ["x", "x"])
+        ItemIndex([1, 2], ["A", "B"], ["x", "x"])
     with pytest.raises(BadInputError, match="occurs twice"):
-        Catalogue([1, 1], ["A", "B"])
+        ItemIndex([1, 1], ["A", "B"])
 
 
 @given(st.sampled_from(TITLES), st.booleans(), st.booleans())

@@ -8,7 +8,7 @@ from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profi
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.task import Example
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.recbench.warmup import (
     WARMUP_KINDS,
     Lesson,
@@ -17,7 +17,7 @@ from rerec_pipeline.recbench.warmup import (
     read_lessons,
 )
 
-CATALOGUE = Catalogue(range(100, 112), [f"Film {n} (1990)" for n in range(12)])
+CATALOGUE = ItemIndex(range(100, 112), [f"Film {n} (1990)" for n in range(12)])
 GRAPH = AttributeGraph(
     12,
     [(n, "Directed_by", f"Director {n % 3}") for n in range(12)]

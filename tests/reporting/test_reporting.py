@@ -11,7 +11,7 @@ from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.schemas import Outcomes
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import pages, plots, transcripts
 from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
 from rerec_pipeline.reporting.evidence import BEGIN, END, Cell, put_into, table, verdict
@@ -61,7 +61,7 @@ def task():
         evidence_words=0,
         known="{facts}",
     )
-    return RecTask(Catalogue([1, 2, 3, 4], TITLES), wording)
+    return RecTask(ItemIndex([1, 2, 3, 4], TITLES), wording)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ class TestRefusal:
 
 class TestParts:
     def test_groundwork_and_cell_are_the_whole_and_share_no_output(self, place):
-        shared, cell = pipelines["groundwork"], pipelines["cell"]
+        shared, cell = pipelines["shared_stages"], pipelines["single_run"]
         made = (shared.all_outputs() & cell.all_outputs()) - {"task"}
         assert not made
         whole = pipelines["__default__"].all_outputs()

@@ -21,7 +21,7 @@ from rerec_pipeline.recbench.tables import (
     queries_from_table,
     queries_to_table,
 )
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.sample.layout import fabricate_files
 from rerec_pipeline.sample.reasoner import Habits
@@ -277,7 +277,7 @@ class TestLeakage:
 
 
 class TestCandidateConfig:
-    CATALOGUE = Catalogue(range(30), [f"Film {n} (1990)" for n in range(30)])
+    CATALOGUE = ItemIndex(range(30), [f"Film {n} (1990)" for n in range(30)])
     GRAPH = AttributeGraph(
         30,
         [(n, "Directed_by", "Ann") for n in range(3)]
@@ -311,7 +311,7 @@ class TestCandidateConfig:
     def test_an_item_whose_title_another_has_is_never_a_negative(self):
         titles = [*self.CATALOGUE.titles[:28], "Twin", "Twin"]
         rule = CandidateConfig(size=20, hard=0, traps=0, seed=0)
-        drawer = CandidateDrawer(Catalogue(range(30), titles), self.GRAPH, {}, rule)
+        drawer = CandidateDrawer(ItemIndex(range(30), titles), self.GRAPH, {}, rule)
         for n in range(20):
             query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))
             assert not {28, 29} & set(drawer.draw(query, need_of(query, ()), ()).candidates)

@@ -9,7 +9,7 @@ import torch
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Example, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.rerec.advantage import reasoning_aware_advantages
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.training.rollouts import RolloutScorer
@@ -56,7 +56,7 @@ def adversarial():
 @pytest.fixture(scope="module")
 def scored():
     """(texts, what they are worth), of the short ones and of the long ones."""
-    task = RecTask(Catalogue(range(len(TITLES)), TITLES), data_parameters().prompt)
+    task = RecTask(ItemIndex(range(len(TITLES)), TITLES), data_parameters().prompt)
     rng = np.random.default_rng(1)
     edges = [(n, "r", str(v)) for n in range(len(TITLES)) for v in rng.integers(0, 6, 3)]
     context = RewardContext(

@@ -27,7 +27,7 @@ from rerec_pipeline.recbench.tables import (
     graph_from_table,
 )
 from rerec_pipeline.recbench.task import Example, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.training.fine_tuning import fine_tune_rl, fine_tune_sft, tokenized_lessons
 from rerec_pipeline.training.rollouts import RolloutScorer
@@ -243,7 +243,7 @@ class TestSpans:
     def test_the_penalised_tokens_of_multi_byte_reasoning(self, backbone, world):
         """Each paragraph about the wrong film, to the token, between others of many bytes."""
         titles = ["日本語の題名 (1999)", "L'Été Immobile (1960)", "Łódź (1981)"]
-        task = RecTask(Catalogue(["1", "2", "3"], titles), world[0].wording)
+        task = RecTask(ItemIndex(["1", "2", "3"], titles), world[0].wording)
         context = RewardContext(np.zeros((3, 1), dtype=np.uint64), np.eye(3), 1, -0.5)
         scorer = RolloutScorer(task, Reward(context, WEIGHTS), TokenBytes(backbone.tokenizer))
         example = Example("q", "explicit", task.messages("?", [0, 1, 2], []), 0, (0, 1, 2))

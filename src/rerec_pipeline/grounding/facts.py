@@ -13,7 +13,7 @@ from scipy import sparse
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.mentions import words
 from rerec_pipeline.recbench.relations import is_kind
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
 _BRACKET = re.compile(r" \([^()]*\)$")
@@ -75,7 +75,7 @@ class Facts:
         self.name = self._names()
 
     @classmethod
-    def of_table(cls, edges: pd.DataFrame, catalogue: Catalogue) -> Facts:
+    def of_table(cls, edges: pd.DataFrame, catalogue: ItemIndex) -> Facts:
         """The facts of a table of edges (item_id, relation, value)."""
         indices = edges["item_id"].map(catalogue.index_of_id)
         return cls(len(catalogue), zip(indices, edges["relation"], edges["value"], strict=True))

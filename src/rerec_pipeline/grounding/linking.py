@@ -22,7 +22,7 @@ from rerec_pipeline.recbench.relations import (
     RELATION_STEMS,
     stems_of,
 )
-from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year
+from rerec_pipeline.recbench.titles import ItemIndex, natural_order, split_year
 
 Status = Literal["confirmed", "contradicted", "unknown"]
 
@@ -142,7 +142,7 @@ class Linker:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: ItemIndex,
         facts: Facts,
         relation_cues: Mapping[str, Sequence[str]] | None = None,
         kind_cues: Mapping[str, Sequence[str]] | None = None,

@@ -11,7 +11,7 @@ from rerec_pipeline.grounding.profiles import Groups
 from rerec_pipeline.grounding.retrieval import Asked, Examples, FloatArray, Retriever
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.tables import catalogue_from_table, queries_from_table
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 #: Columns that tell a group of users from others.
 GROUP = ["gender", "age", "occupation"]
@@ -58,7 +58,7 @@ def retriever_from_tables(
     return Retriever(linker, counts.to_numpy("float64"), embeddings, groups, examples, pool=pool)
 
 
-def groups_from_table(group_popularity: pd.DataFrame, catalogue: Catalogue) -> Groups | None:
+def groups_from_table(group_popularity: pd.DataFrame, catalogue: ItemIndex) -> Groups | None:
     """The groups of users of a table (see ``recbench.schemas``); None where there are none."""
     sizes = group_popularity[group_popularity["item_id"].isna()]
     if sizes.empty:

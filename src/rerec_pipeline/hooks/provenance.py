@@ -162,9 +162,9 @@ class ProvenanceHooks:
         shared = {on: "", backbone: "", f"{backbone}/validation": ""}
         written = {self._place(name) for name in pipeline.all_outputs()} - {None}
         read = {self._place(name) for name in pipeline.inputs()} - {None} - written
-        groundwork = pipelines["groundwork"].all_outputs()  # what runs share
+        shared_stages = pipelines["shared_stages"].all_outputs()  # what runs share
         for place in shared:
-            made = [n for n in sorted(groundwork) if self._place(n) == place]
+            made = [n for n in sorted(shared_stages) if self._place(n) == place]
             told = {name: dict(self._origin(name).parameters) for name in made}
             shared[place] = fingerprint(told)[:16]
         own = written - set(shared) or {max(written & set(shared), default=None, key=_depth)}

@@ -14,7 +14,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.reading import has_visible
 from rerec_pipeline.recbench.records import Exclusions, Fact, Query
 from rerec_pipeline.recbench.relations import canonical_relation, spellings
-from rerec_pipeline.recbench.titles import Catalogue, tidy
+from rerec_pipeline.recbench.titles import ItemIndex, tidy
 
 #: Where a GEXF edge or attribute node may name the relation, the first one counts.
 RELATION_KEYS = ("relation", "type", "kind", "label")
@@ -33,7 +33,7 @@ UNTYPED = "Related_to"
 def read_gexf(
     data: bytes,
     source: object,
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
     left_out: Exclusions,
     added: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def read_gexf(
     return rows
 
 
-def _item_of(node: str, kept: Mapping[str, Any], catalogue: Catalogue) -> int | None:
+def _item_of(node: str, kept: Mapping[str, Any], catalogue: ItemIndex) -> int | None:
     """The item id of a node, or None for an attribute (or an item that is not ours)."""
     kind = next((str(kept[key]).casefold() for key in NODE_KEYS if key in kept), None)
     if kind is not None and kind not in ITEM_KINDS:
@@ -104,7 +104,7 @@ def _relation_of(edge: Mapping[str, Any], attribute: Mapping[str, Any]) -> str:
 
 
 def stated_facts(
-    queries: Iterable[Query], catalogue: Catalogue, left_out: Exclusions
+    queries: Iterable[Query], catalogue: ItemIndex, left_out: Exclusions
 ) -> list[dict[str, Any]]:
     """What queries state about items: their conditions hold for their truths, their hops are true.
 
@@ -127,7 +127,7 @@ def stated_facts(
 
 
 def _stated(
-    query: Query, catalogue: Catalogue, left_out: Exclusions
+    query: Query, catalogue: ItemIndex, left_out: Exclusions
 ) -> Iterator[tuple[int, tuple[str, str]]]:
     for condition in query.conditions:
         for truth in query.truth_ids:

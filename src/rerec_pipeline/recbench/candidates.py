@@ -15,7 +15,7 @@ from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.splits import Need
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 
 class CandidateConfig(Config):
@@ -48,7 +48,7 @@ class CandidateDrawer:
     A negative is never a known right item of the query or of another query with the same need,
     never an item that satisfies all conditions by the attribute graph, never an item that the
     query names, never one of the user's history and never one that cannot be
-    answered (see ``Catalogue.is_answerable``).
+    answered (see ``ItemIndex.is_answerable``).
     Where a record's labels are incomplete, it is no item that may be right unlisted, either (see
     ``NeedReader.plausible_truths``).
 
@@ -61,7 +61,7 @@ class CandidateDrawer:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: ItemIndex,
         graph: AttributeGraph,
         known_truths: Mapping[Need, set[int]],
         rule: CandidateConfig,

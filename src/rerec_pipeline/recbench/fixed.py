@@ -9,7 +9,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.candidates import Choice
 from rerec_pipeline.recbench.reading import csv_rows, read_json_lines
 from rerec_pipeline.recbench.splits import SPLITS
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 
 def read_fixed_splits(text: str, source: object, known: Collection[str]) -> dict[str, str]:
@@ -61,7 +61,7 @@ def read_fixed_splits(text: str, source: object, known: Collection[str]) -> dict
 
 
 def read_fixed_candidates(
-    text: str, source: object, catalogue: Catalogue, truths: Mapping[str, Collection[int]]
+    text: str, source: object, catalogue: ItemIndex, truths: Mapping[str, Collection[int]]
 ) -> dict[str, Choice]:
     """Reads candidates from JSON lines with ``query_id`` and ``candidates``, in prompt order.
 
@@ -101,7 +101,7 @@ def read_fixed_candidates(
 
 
 def _choice(
-    row: Mapping[str, Any], source: object, name: str, catalogue: Catalogue, right: Collection[int]
+    row: Mapping[str, Any], source: object, name: str, catalogue: ItemIndex, right: Collection[int]
 ) -> Choice:
     listed = row.get("candidates")
     if not isinstance(listed, list) or len(listed) < 2:
@@ -123,7 +123,7 @@ def _choice(
     return Choice(found[0], candidates)
 
 
-def _item(value: object, source: object, name: str, key: str, catalogue: Catalogue) -> int:
+def _item(value: object, source: object, name: str, key: str, catalogue: ItemIndex) -> int:
     if type(value) in (int, str):
         if str(value) in catalogue.id_of_raw:
             return catalogue.index_of_id[catalogue.id_of_raw[str(value)]]

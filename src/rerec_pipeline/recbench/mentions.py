@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import marisa_trie
 
-from rerec_pipeline.recbench.titles import Catalogue, natural_order, split_year, tidy
+from rerec_pipeline.recbench.titles import ItemIndex, natural_order, split_year, tidy
 
 _WORD = re.compile(r"\w+|[^\w\s\0]")  # NUL ends a key of the trie, and is seen by nobody
 _SEQUEL = re.compile(r"\d+|i{2,3}|iv|vi{0,3}|ix", re.IGNORECASE)
@@ -134,7 +134,7 @@ def title_forms(title: str) -> list[tuple[str, bool]]:
     return forms
 
 
-def title_index(catalogue: Catalogue) -> PhraseIndex:
+def title_index(catalogue: ItemIndex) -> PhraseIndex:
     """A phrase index of all titles; keys are item indices."""
     return PhraseIndex(
         (form, index, open_ended)

@@ -16,7 +16,7 @@ from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.mentions import PhraseIndex, words
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.relations import is_kind, is_maker, stems_of
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
 _BRACKET = re.compile(r" \([^()]*\)$")
@@ -30,7 +30,7 @@ class NeedReader:
         graph: The attribute graph over the same items.
     """
 
-    def __init__(self, catalogue: Catalogue, graph: AttributeGraph):
+    def __init__(self, catalogue: ItemIndex, graph: AttributeGraph):
         self.catalogue = catalogue
         self.graph = graph
         self._values = PhraseIndex(

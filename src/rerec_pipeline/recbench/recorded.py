@@ -7,7 +7,7 @@ from typing import Any
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.task import Example, Graded, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 
 def named_answers(
@@ -130,7 +130,7 @@ def _check_answer(
 
 
 def choice_rows(
-    graded: Graded, examples: Sequence[Example], catalogue: Catalogue
+    graded: Graded, examples: Sequence[Example], catalogue: ItemIndex
 ) -> Iterator[dict[str, Any]]:
     """What each graded answer chose.
 

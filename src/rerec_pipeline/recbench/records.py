@@ -11,7 +11,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.reading import has_visible
 from rerec_pipeline.recbench.relations import canonical_relation, spellings
-from rerec_pipeline.recbench.titles import Catalogue, tidy
+from rerec_pipeline.recbench.titles import ItemIndex, tidy
 
 QueryType = Literal["explicit", "implicit", "misinformed", "interest", "demographics"]
 QUERY_TYPES: tuple[QueryType, ...] = get_args(QueryType)
@@ -93,7 +93,7 @@ class Exclusions:
         self.counts[reason] = self.counts.get(reason, 0) + 1
 
 
-def count_unanswerable(catalogue: Catalogue, exclusions: Exclusions) -> None:
+def count_unanswerable(catalogue: ItemIndex, exclusions: Exclusions) -> None:
     """Counts the items that are never a candidate, because their title cannot be an answer."""
     for index in range(len(catalogue)):
         if not catalogue.is_unique(index):
@@ -137,7 +137,7 @@ class RecordReader:
     def __init__(
         self,
         query_type: str,
-        catalogue: Catalogue,
+        catalogue: ItemIndex,
         source: object,
         exclusions: Exclusions,
         exclude_unknown: bool = False,

@@ -15,7 +15,7 @@ from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.candidates import Choice
 from rerec_pipeline.recbench.records import Fact, Query
 from rerec_pipeline.recbench.task import Example, Messages
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 QUERY_COLUMNS = (
     "query_id", "query_type", "text", "truth_ids", "conditions", "multihop", "claims", "user_id",
@@ -72,13 +72,13 @@ def _text_or_none(value: Any) -> str | None:
     return None if value is None or pd.isna(value) else str(value)
 
 
-def catalogue_from_table(items: pd.DataFrame) -> Catalogue:
+def catalogue_from_table(items: pd.DataFrame) -> ItemIndex:
     """The catalogue of a table of items (item_id, raw_id, title)."""
     columns = (items[name].tolist() for name in ("item_id", "title", "raw_id"))
-    return Catalogue(*columns)
+    return ItemIndex(*columns)
 
 
-def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGraph:
+def graph_from_table(edges: pd.DataFrame, catalogue: ItemIndex) -> AttributeGraph:
     """The attribute graph of a table of edges (item_id, relation, value)."""
     indices = edges["item_id"].map(catalogue.index_of_id)
     return AttributeGraph(
@@ -86,7 +86,7 @@ def graph_from_table(edges: pd.DataFrame, catalogue: Catalogue) -> AttributeGrap
     )
 
 
-def item_values(table: pd.DataFrame, source: object, catalogue: Catalogue) -> NDArray[np.float64]:
+def item_values(table: pd.DataFrame, source: object, catalogue: ItemIndex) -> NDArray[np.float64]:
     """Numbers that a user gives about the items, in the order of the catalogue.
 
     Args:
@@ -120,7 +120,7 @@ def prompt_rows(
     choices: Sequence[Choice],
     mentioned: Sequence[frozenset[int]],
     messages: Sequence[list[dict[str, str]]],
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
 ) -> pd.DataFrame:
     """One row for each prompt, with everything training and evaluation need."""
     ids = catalogue.item_ids
@@ -152,7 +152,7 @@ def messages_of(row: Mapping[Any, Any]) -> Messages:
     return [{"role": role, "content": row[role]} for role in ("system", "user")]
 
 
-def examples_from_table(prompts: pd.DataFrame, catalogue: Catalogue) -> list[Example]:
+def examples_from_table(prompts: pd.DataFrame, catalogue: ItemIndex) -> list[Example]:
     """The examples behind a table of prompts."""
     index = catalogue.index_of_id
     return [

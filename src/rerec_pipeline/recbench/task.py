@@ -19,10 +19,10 @@ from rerec_pipeline.configs import Config
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
-from rerec_pipeline.recbench.titles import Catalogue, choose, natural_order, split_year, tidy
+from rerec_pipeline.recbench.titles import ItemIndex, choose, natural_order, split_year, tidy
 
 Messages = list[dict[str, str]]
-#: See ``Catalogue.readings``.
+#: See ``ItemIndex.readings``.
 Readings = Sequence[Sequence[int]]
 
 _PLACES = re.compile(r"\{(history|candidates|query|known)\}")
@@ -149,7 +149,7 @@ class RecTask:
         wording: The texts of the prompt.
     """
 
-    def __init__(self, catalogue: Catalogue, wording: PromptWording):
+    def __init__(self, catalogue: ItemIndex, wording: PromptWording):
         self.catalogue = catalogue
         self.wording = wording
 

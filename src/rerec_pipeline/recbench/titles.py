@@ -68,7 +68,7 @@ def normal_form(title: str) -> tuple[str, int | None]:
     return name.casefold(), year
 
 
-class Catalogue:
+class ItemIndex:
     """All items with their titles; resolves text to an item and back.
 
     Items are addressed by their position 0..N-1 ("index") everywhere in the algorithms, so that
@@ -155,7 +155,7 @@ def choose(readings: Sequence[Sequence[int]], among: Container[int] = ()) -> int
     """The one item of the closest reading that has any; items of ``among`` come first.
 
     Args:
-        readings: See ``Catalogue.readings``.
+        readings: See ``ItemIndex.readings``.
         among: Items that come before all others.
 
     Returns:

@@ -30,7 +30,7 @@ from rerec_pipeline.recbench.relations import (
     phrases_of,
 )
 from rerec_pipeline.recbench.task import Example
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 
 WarmupKind = Literal["facts", "recite", "ask", "trace"]
 WARMUP_KINDS: tuple[WarmupKind, ...] = get_args(WarmupKind)
@@ -133,7 +133,7 @@ class WarmupWriter:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: ItemIndex,
         graph: AttributeGraph,
         popularity: NDArray[np.float64],
         lessons: Sequence[Lesson],

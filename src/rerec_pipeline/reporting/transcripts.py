@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rerec_pipeline.recbench.task import Example
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
@@ -51,7 +51,7 @@ def transcribe(
     texts: Sequence[str],
     before: ScoredRollouts,
     after: ScoredRollouts,
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
     rows: Sequence[int],
 ) -> list[Transcript]:
     """Transcripts of chosen queries.

@@ -150,11 +150,11 @@ def make_groundwork(plan: Plan, place: Workplace, folder: Path, lock: int, say: 
         ReRecError: If that fails.
     """
     text = write({**plan.shared, **dict(plan.cells[0].params)})
-    if missing := place.groundwork(text):
+    if missing := place.missing_shared_stages(text):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         say(f"Making what all cells share ({', '.join(missing[:3])}{more})")
-        command = place.command("groundwork", text, "--only-missing-outputs")
-        run_once(command, folder / "logs" / "groundwork.log", place, lock)
+        command = place.command("shared_stages", text, "--only-missing-outputs")
+        run_once(command, folder / "logs" / "shared_stages.log", place, lock)
 
 
 def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> None:

@@ -193,7 +193,7 @@ class GridRun:
         if not goes_on:
             log.unlink(missing_ok=True)
         note = RunNote(self.name, cell.name, folder.run_id_file, None if goes_on else replaced)
-        command = self.place.command("cell", cell.settings(further), "--only-missing-outputs")
+        command = self.place.command("single_run", cell.settings(further), "--only-missing-outputs")
         environment = {**thread_settings(self.jobs), **note.as_environment()}
         process = start(command, log, self.place.root, environment, self._lock)
         self._running[cell] = _Running(process, new, time.monotonic())

@@ -91,17 +91,17 @@ class Workplace:
     def _code(self) -> dict[str, str]:
         """The source that a process started now would import."""
         package = Path(rerec_pipeline.__file__).parent
-        nodes = {node.func.__module__ for node in pipelines["cell"].nodes}
+        nodes = {node.func.__module__ for node in pipelines["single_run"].nodes}
         lock = self.root / "requirements.lock"
         versions = {lock.name: hash_of(lock)} if lock.is_file() else {}
         return {**code_of(package, frozenset({*nodes, *_BY_NAME})), **versions}
 
-    def groundwork(self, text: str) -> list[str]:
+    def missing_shared_stages(self, text: str) -> list[str]:
         """What all cells share and has not been made, or has been made with other parameters."""
         files, parameters = self.files(text), self.parameters(text)
         return [
             name
-            for name in sorted(pipelines["groundwork"].all_outputs())
+            for name in sorted(pipelines["shared_stages"].all_outputs())
             if (path := files.get(name)) is not None
             and not self._is_good(path, self._stamp({name}, parameters))
         ]
@@ -123,8 +123,8 @@ class Workplace:
         return make_stamp(names, parameters, self.root)
 
     def shared_parameters(self, text: str) -> dict[str, Any]:
-        """Flat values of all parameters that the groundwork is made with."""
-        names = parameters_read(pipelines["groundwork"])
+        """Flat values of all parameters that the shared stages are made with."""
+        names = parameters_read(pipelines["shared_stages"])
         return make_stamp(names, self.parameters(text), self.root)
 
     def flat_parameters(self, text: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Workplace:
         """What the results of a cell follow from."""
         files, parameters = self.files(cell.settings()), self.parameters(cell.settings(further))
         shared = {
-            name: hash_of(files[name]) for name in pipelines["cell"].inputs() if name in files
+            name: hash_of(files[name]) for name in pipelines["single_run"].inputs() if name in files
         }
         backbone = Path(parameters["rft"].backbone.name_or_path)
         if backbone.exists():
@@ -145,7 +145,7 @@ class Workplace:
 
     @staticmethod
     def _made_by_cells(files: Mapping[str, Path]) -> list[str]:
-        return [name for name in sorted(pipelines["cell"].all_outputs()) if name in files]
+        return [name for name in sorted(pipelines["single_run"].all_outputs()) if name in files]
 
     def outputs(self, cell: Cell) -> list[Path]:
         """The files and folders that a finished cell has left."""
@@ -209,7 +209,7 @@ def available_memory() -> int:
 
 
 def check_shared(workplace: Workplace, texts: Sequence[str]) -> None:
-    """Checks that all cells stand on the same groundwork.
+    """Checks that all cells stand on the same shared stages.
 
     Raises:
         BadParameterError: Naming the parameters that would change it.

@@ -21,7 +21,7 @@ from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
 from rerec_pipeline.sample.reasoner import phrases_of
 from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
@@ -150,7 +150,7 @@ def _world(data: DataParameters) -> World:
 def _prompt_of(data: DataParameters, world: World) -> Callable[[str, Sequence[str]], str]:
     """The user's message as the task words it."""
     titles = [item.title for item in world.items]
-    task = RecTask(Catalogue(list(np.arange(len(titles))), titles), data.prompt)
+    task = RecTask(ItemIndex(list(np.arange(len(titles))), titles), data.prompt)
     index = {title: n for n, title in enumerate(titles)}
 
     def prompt(query: str, candidates: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ from rerec_pipeline.recbench.tables import (
     queries_to_table,
 )
 from rerec_pipeline.recbench.task import Evidence, PromptWording, RecTask
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.layout import fabricate_files
 
 _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
@@ -316,7 +316,7 @@ def _with_history(query: Query, past: Mapping[str, Sequence[int]]) -> Query:
 def _draw(
     asked: Sequence[Asked],
     everyone: Sequence[Asked],
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
     graph: AttributeGraph,
     rule: CandidateConfig,
 ) -> dict[str, Choice]:
@@ -394,12 +394,12 @@ Asked = tuple[Query, frozenset[int]]
 """A query, and the indices of the items it names."""
 
 
-def _asked(queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: Catalogue) -> list[Asked]:
+def _asked(queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: ItemIndex) -> list[Asked]:
     return [asked for _, asked in _asked_by_id(queries, mentions, catalogue)]
 
 
 def _asked_by_id(
-    queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: Catalogue
+    queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: ItemIndex
 ) -> Iterator[tuple[str, Asked]]:
     named = dict(zip(mentions["query_id"], mentions["mentioned_ids"], strict=True))
     for query in queries_from_table(queries):

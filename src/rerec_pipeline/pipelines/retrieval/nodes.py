@@ -24,7 +24,7 @@ from rerec_pipeline.recbench.tables import (
     graph_from_table,
     queries_from_table,
 )
-from rerec_pipeline.recbench.titles import Catalogue
+from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
 
@@ -152,7 +152,7 @@ def _found_table(
     system: str,
     found: Sequence[np.ndarray],
     chosen: Sequence[int],
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
 ) -> pd.DataFrame:
     ids = catalogue.item_ids
     return pd.DataFrame(
