@@ -54,7 +54,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluation": evaluation.create_pipeline(),
         "diagnosis": diagnosis.create_pipeline(),
         "shared_stages": shared,
-        "single_run": whole - shared - whole.only_nodes("keep_latest") + whole.only_nodes("build_task"),
+        "single_run": whole
+        - shared
+        - whole.only_nodes("keep_latest")
+        + whole.only_nodes("build_task"),
         "base_policy": base_policy.create_pipeline(),
         "score_answers": score_answers.create_pipeline(),
         "export_prompts": score_choices.create_export_pipeline(),

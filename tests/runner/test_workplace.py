@@ -121,14 +121,14 @@ class TestRefusal:
 
 
 class TestParts:
-    def test_groundwork_and_cell_are_the_whole_and_share_no_output(self, place):
+    def test_shared_stages_and_single_run_are_the_whole_and_share_no_output(self, place):
         shared, cell = pipelines["shared_stages"], pipelines["single_run"]
         made = (shared.all_outputs() & cell.all_outputs()) - {"task"}
         assert not made
         whole = pipelines["__default__"].all_outputs()
         assert whole - shared.all_outputs() - cell.all_outputs() == {"latest_metrics"}
 
-    def test_variants_share_the_groundwork(self, place):
+    def test_variants_share_the_shared_stages(self, place):
         texts = [f"variant={name},seed=1" for name in ("rerec", "grpo", "sft", "wo_curriculum")]
         first, *others = [place.shared_parameters(text) for text in texts]
         assert all(other == first for other in others)

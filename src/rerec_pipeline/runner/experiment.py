@@ -135,7 +135,7 @@ def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> 
     for variant in plan.unmatched:
         say(f"{variant}: no rerec in the grid to take its compute from; {_SPENT} decides")
     with hold_lock(place.root / FOLDER / ".lock") as lock, interruptible():
-        make_groundwork(plan, place, folder, lock, say)
+        make_shared_stages(plan, place, folder, lock, say)
         run = GridRun(plan.name, plan.cells, plan.needs, place, folder, jobs, lock, fresh, say)
         outcomes = run.run()
         if any(outcome.state == "finished" for outcome in outcomes.values()):
@@ -143,7 +143,7 @@ def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> 
     return outcomes
 
 
-def make_groundwork(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
+def make_shared_stages(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
     """Makes what all cells share, as far as it is missing or was made with other parameters.
 
     Raises:
