@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from kedro.io import AbstractDataset
@@ -52,7 +52,7 @@ class WriteBeside:
 class AtomicParquetDataset(WriteBeside, ParquetDataset):
     """A pandas table as Parquet; its columns may hold lists."""
 
-    def preview(self, nrows: int = 5) -> TablePreview:
+    def preview(self, nrows: int = 10) -> TablePreview:
         """First rows for kedro viz, lists as text: the arrays of Parquet are not JSON."""
         table = super().preview(nrows)
         table["data"] = [
@@ -64,6 +64,8 @@ class AtomicParquetDataset(WriteBeside, ParquetDataset):
 
 class AtomicJSONDataset(WriteBeside, JSONDataset):
     """Plain values as JSON."""
+
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"indent": 1}
 
 
 class PortableJSONDataset(AtomicJSONDataset):

@@ -80,7 +80,7 @@ class EngineTableDataset(WriteBeside, _CheckedFile):
         metadata: Ignored by Kedro; read by kedro viz.
     """
 
-    def preview(self, nrows: int = 5) -> TablePreview:
+    def preview(self, nrows: int = 10) -> TablePreview:
         """First rows for kedro viz; nulls stay nulls and whole numbers whole."""
         rows = self.load().limit(nrows).to_pyarrow()
         data = [list(row.values()) for row in rows.to_pylist()]
