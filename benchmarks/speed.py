@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import lightgcn_step, ranking, reward, sharing, start_up, tokens
+from benchmarks import asking, lightgcn_step, ranking, reward, sharing, start_up, tokens
 from benchmarks.measure import PROJECT, Section, finish, surroundings
 from rerec_pipeline.storage.writing import write_bytes
 
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[], Section]] = {
     "prompts": sharing.sample,
     "prompts_135m": sharing.large,
     "start": start_up.run,
+    "asking": asking.run,
 }
 RATIOS = PROJECT / "data" / "08_reporting" / "benchmarks.json"
 PACKAGES = (

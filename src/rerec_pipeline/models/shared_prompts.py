@@ -12,12 +12,12 @@ its completions by autograd.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -45,7 +45,13 @@ def group_size(prompt_ids: Tensor, prompt_mask: Tensor) -> int:
 
 def causal_model(model: Any) -> Any:
     """The causal language model inside a PEFT model, or the model itself."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.get_base_model() if _is_adapted(model) else model
+
+
+def _is_adapted(model: Any) -> bool:
+    """Whether it is a PEFT model; PEFT takes a second to import, and then has been imported."""
+    peft = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def why_not_shared(model: Any) -> str | None:
@@ -59,7 +65,7 @@ def why_not_shared(model: Any) -> str | None:
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     window = getattr(config, "sliding_window", None) if "layer_types" not in vars(config) else None
     reasons = {
-        "its adapter puts tokens before every prompt": isinstance(model, PeftModel)
+        "its adapter puts tokens before every prompt": _is_adapted(model)
         and model.active_peft_config.is_prompt_learning,
         "it reads more than text": config.get_text_config() is not config,
         f"its attention is {config._attn_implementation}, not sdpa": (

@@ -14,6 +14,7 @@ from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.grounding.ranking import TreeRanker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.tables import retriever_from_tables
+from rerec_pipeline.models.quick_start import import_transformers, quick_start
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.runner.workplace import Workplace
 
@@ -47,16 +48,17 @@ def load_assistant(
             f"the assistant needs '{missing[0]}', which has not been made yet. Make it with: "
             + command.format("retrieval")
         )
-    try:
-        retriever = _retriever(files, parameters)
-    except ValueError as error:  # a ranker of other features
-        raise MissingStageError(
-            f"{files['ranker']}: {error}, with: {command.format('retrieval')}"
-        ) from None
-    task = RecTask(retriever.linker.catalogue, parameters["data"].prompt)
-    reasoner = None
-    if policy != "graph":
-        reasoner = _reasoner(files, parameters, policy, say, command.format("rft"))
+    with quick_start():
+        try:
+            retriever = _retriever(files, parameters)
+        except ValueError as error:  # a ranker of other features
+            raise MissingStageError(
+                f"{files['ranker']}: {error}, with: {command.format('retrieval')}"
+            ) from None
+        task = RecTask(retriever.linker.catalogue, parameters["data"].prompt)
+        reasoner = None
+        if policy != "graph":
+            reasoner = _reasoner(files, parameters, policy, say, command.format("rft"))
     return Assistant(task, retriever, reasoner)
 
 
@@ -78,6 +80,7 @@ def _reasoner(
     say: Callable[[str], None],
     command: str,
 ) -> Reasoner:
+    import_transformers()
     from rerec_pipeline.models.backbone import load_backbone
     from rerec_pipeline.models.reasoner import PolicyReasoner
 

@@ -75,8 +75,10 @@ class Workplace:
     def files(self, text: str) -> dict[str, Path]:
         """Data set -> the file or folder that ``kedro run --params TEXT`` would have for it."""
         if text not in self._files:
-            catalog = self._loader(read_params(text))["catalog"]
-            paths = {name: _filepath(entry) for name, entry in catalog.items()}
+            loader = self._loader(read_params(text))
+            paths = {name: _filepath(entry) for name, entry in loader["catalog"].items()}
+            # They were composed for the catalog, which takes as long as all the rest of it.
+            self._parameters.setdefault(text, dict(loader["parameters"]))
             self._files[text] = {n: self.root / p for n, p in paths.items() if p is not None}
         return self._files[text]
 

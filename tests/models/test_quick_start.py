@@ -1,0 +1,54 @@
+"""What `kedro ask` and `kedro serve` import, in a process of its own, and that it is enough."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+ANSWERS = """
+import json, sys, time
+from rerec_pipeline.models.quick_start import import_transformers, quick_start
+from rerec_pipeline.grounding.ranking import TreeRanker
+start = time.perf_counter()
+with quick_start():
+    import lightgbm
+    import_transformers()
+    from rerec_pipeline.models.backbone import load_backbone
+    from rerec_pipeline.models.reasoner import PolicyReasoner
+    reasoner = PolicyReasoner(load_backbone("data/06_models/base_policy"), "base", 8)
+titles = ["Iron Canyon (1987)", "Winter Song (1990)"]
+messages = [{"role": "user", "content": "; ".join(titles)}]
+text, scores = reasoner.reason(messages, titles)
+modules = sorted(sys.modules)
+import sklearn, torch._dynamo
+real = callable(torch._dynamo.optimize) and torch._dynamo.__spec__ is not None
+print(json.dumps({"seconds": time.perf_counter() - start, "modules": modules, "text": text,
+                  "scores": scores.tolist(), "real": real, "sklearn": sklearn.__version__}))
+"""
+UNNEEDED = {
+    "mlflow", "peft", "plotly", "scipy.optimize", "scipy.stats",
+    "sklearn", "torch._dynamo", "torch.distributed.tensor", "trl",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answered():
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWERS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_what_answering_does_not_need_is_not_imported(answered):
+    assert UNNEEDED & set(answered["modules"]) == set()
+
+
+def test_it_answers_all_the_same(answered):
+    assert sum(answered["scores"]) == pytest.approx(1) and min(answered["scores"]) > 0
+    assert answered["seconds"] < 60
+
+
+def test_what_was_hidden_can_be_imported_afterwards(answered):
+    assert answered["real"] and answered["sklearn"]
