@@ -45,9 +45,11 @@ def test_the_policys_own_answers_have_the_accuracy_of_its_report(finished, metri
 
 def test_the_readmes_way_to_ask_the_policy_gives_its_answer(finished, monkeypatch, capsys):
     run(finished, "export_prompts")
-    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (PROJECT / "docs" / "evaluations.md").read_text(), re.S
+    )
     monkeypatch.chdir(finished)
-    exec(compile(code.replace("sample_movie", "sample_book"), "README.md", "exec"), {})
+    exec(compile(code.replace("sample_movie", "sample_book"), "evaluations.md", "exec"), {})
     path = finished / "data/07_model_output" / RUN / "answers_after.parquet"
     assert pd.read_parquet(path)["completion"][0] in capsys.readouterr().out
 
