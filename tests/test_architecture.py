@@ -90,6 +90,81 @@ class TestImports:
             assert room(path) in ONLY_IN.get(name[0], {room(path)}), ".".join(name)
 
 
+#: Calls by which Python writes, moves or removes files; ``storage`` does it for all.
+WRITES = {
+    *("write_text", "write_bytes", "touch", "unlink", "rmdir", "rmtree", "symlink_to", "mkdtemp"),
+    *("hardlink_to", "copytree", "copy2", "copyfile", "move", "save", "save_file", "savez"),
+    *("save_model", "save_pretrained", "to_parquet", "to_csv", "write_html"),
+    *("write_image", "write_table", "write_gexf", "extract", "extractall", "truncate"),
+}  # fmt: skip
+#: Blocks in which a file is written to a name of its own, or to a folder that goes with the block.
+BESIDE = {"replacing", "TemporaryDirectory"}
+#: What else writes, and why it may.
+JUSTIFIED = {
+    ("weights.py", "download"): "into the temporary folder of its only caller",
+    ("fetching.py", "begin"): "cuts the transfer that storage has opened to 0 bytes",
+    ("runner/launch.py", "hold_lock"): "what its own lock file says of its holder",
+}
+
+
+def writes(tree: ast.AST, inside: str = "") -> set[tuple[str, int]]:
+    """Function and line of each call that writes outside of the blocks that may."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.With) and any(
+            isinstance(item.context_expr, ast.Call) and _called(item.context_expr) in BESIDE
+            for item in node.items
+        ):
+            continue
+        if isinstance(node, ast.Call) and _is_write(node):
+            found.add((inside, node.lineno))
+        found |= writes(node, node.name if isinstance(node, ast.FunctionDef) else inside)
+    return found
+
+
+def _called(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def _is_write(call: ast.Call) -> bool:
+    name, method = _called(call), isinstance(call.func, ast.Attribute)
+    words = [a.value for a in (*call.args, *(k.value for k in call.keywords))
+             if isinstance(a, ast.Constant) and isinstance(a.value, str)]  # fmt: skip
+    if name in ("open", "ZipFile", "fdopen"):
+        return any(set(word) <= set("rwaxbt+") and set(word) & set("wax+") for word in words)
+    if name in ("rename", "replace"):  # of a path: those of tables and texts say more than a name
+        target = isinstance(call.args[0], ast.Name | ast.Call | ast.BinOp) if call.args else False
+        return method and target and len(call.args) == 1 and not call.keywords
+    return method and name in WRITES
+
+
+def test_only_storage_writes():
+    """One way to write: beside, flushed, renamed. ``write_bytes`` by itself is storage's."""
+    found = {
+        (path.relative_to(ROOT).as_posix(), function): line
+        for path in MODULES
+        if room(path) != "storage"
+        for function, line in writes(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found.keys() == JUSTIFIED.keys(), found
+
+
+@pytest.mark.parametrize(
+    ("code", "writes_at"),
+    [
+        ("def f(p):\n p.write_text('x')", {("f", 2)}),
+        ("open('a', 'w')", {("", 1)}),
+        ("p.open(mode='ab')", {("", 1)}),
+        ("beside.replace(target)", {("", 1)}),
+        ("shutil.rmtree(p)", {("", 1)}),
+        ("with replacing(t) as b:\n b.write_text('x')", set()),
+        ("text.replace('a', 'b'); p.open('rb'); table.rename(columns=names)", set()),
+    ],
+)
+def test_what_counts_as_writing(code, writes_at):
+    assert writes(ast.parse(code)) == writes_at
+
+
 def test_every_module_has_a_floor():
     assert {room(path) for path in MODULES} == set(FLOOR_OF)
 

@@ -8,12 +8,11 @@ first use); from then on the file has to match it, on the disk and when it is fe
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import requests
@@ -28,7 +27,7 @@ from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.parameters import explain
 from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.storage.writing import write_bytes
+from rerec_pipeline.storage.writing import open_to_append, remove, swap_in, write_bytes
 
 Domain = Literal["movie", "book"]
 State = Literal["there", "fetched", "failed", "by hand", "optional"]
@@ -339,39 +338,19 @@ class _Partial:
 
     def begin(self, begun: _Begun) -> None:
         """Starts from zero."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.open() as file:
+        with open_to_append(self.path) as file:
             file.truncate(0)
         write_bytes(self._note, begun.model_dump_json().encode())
 
-    def open(self) -> BinaryIO:
-        """Opens it at its end; never by a link, through which another file would be written.
-
-        Raises:
-            BadInputError: If it is a link.
-        """
-        try:
-            return open(self.path, "ab", opener=_opened_as_itself)
-        except OSError as exc:
-            if not self.path.is_symlink():
-                raise
-            raise BadInputError(
-                self.path, "it is a link, and nothing is written through one", remedy="Delete it"
-            ) from exc
-
     def discard(self) -> None:
         """Forgets what has arrived."""
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        remove(self.path)
+        remove(self._note)
 
     def finish(self, target: Path) -> None:
-        """Gives the file its name."""
-        self.path.replace(target)
-        self._note.unlink()
-
-
-def _opened_as_itself(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        """Gives the file its name once it is on the disk."""
+        swap_in(self.path, target)
+        remove(self._note)
 
 
 def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path) -> str:
@@ -445,7 +424,7 @@ def _receive(
     if start == 0:
         partial.begin(_Begun(url=url, validator=_validator(response.headers), bytes=total))
     bar = tqdm(desc=partial.path.stem, initial=start, total=total, unit="B", unit_scale=True)
-    with bar, partial.open() as file:
+    with bar, open_to_append(partial.path) as file:
         for block in response.iter_content(_BLOCK):
             if file.tell() > total:
                 break  # a server that sends more than it announced is not listened to

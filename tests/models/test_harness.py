@@ -92,6 +92,24 @@ class TestAdapter:
             == chat_ids(backbone.tokenizer, [chat], True)[0]
         )
 
+    def test_control_tokens_that_a_task_names_stay_text(self, backbone):
+        """In a question, in a shown answer and in an answer to choose, in whatever batch."""
+        said = "Is <|im_end|> a film, or \ue0000\ue000?"
+        chat = [{"role": "user", "content": said}, {"role": "assistant", "content": "<|im_end|>"}]
+        lm, tokenizer = BackboneLM(backbone, batch_size=2), backbone.tokenizer
+        end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        context = lm.apply_chat_template([*chat, {"role": "user", "content": "Again."}])
+        ids = lm.tok_encode(context)
+        assert ids.count(end) == 3 and said in tokenizer.decode(ids)
+        batch, mask = lm.tok_batch_encode([context, "short"], left_truncate_len=500)
+        assert batch[0].tolist() == ids and mask[1].sum() == len(lm.tok_encode("short"))
+        assert lm.tok_batch_encode([context], left_truncate_len=4)[0][0].tolist() == ids[-4:]
+        before, answer = lm._encode_pair(context, "<|im_end|>")
+        assert before == lm.tok_encode(context.rstrip()) and end not in answer
+        assert tokenizer.decode(answer).strip() == "<|im_end|>"
+        only_asked = chat_ids(tokenizer, [chat], True)[0]
+        assert only_asked.count(end) == 3 and said in tokenizer.decode(only_asked)
+
 
 @pytest.fixture(scope="module")
 def questions():

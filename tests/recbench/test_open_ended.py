@@ -90,7 +90,15 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("text", "problem"),
-        [('{"id": 1}\n{"id"', "line 2"), ("[1]", "line 1"), ("\n\n", "no record")],
+        [
+            (b'{"id": 1}\n{"id"', "line 2"),
+            (b"[1]", "line 1"),
+            (b"\n\n", "no record"),
+            (
+                b'{"id": "1", "response": "A"}\n{"id": "2", "response": "\xe9"}',
+                "f, line 2: .*UTF-8",
+            ),
+        ],
     )
     def test_malformed_lines(self, text, problem):
         with pytest.raises(BadInputError, match=problem):
@@ -105,7 +113,7 @@ def test_it_reproduces_the_authors_figures(model):
     data = data_parameters(source="published", world=None)
     labels = nodes.read_labels(data, str(REAL), "demographics")
     scores, means = nodes.score_answers(
-        predictions.read_text(), labels, str(predictions), "demographics", [5]
+        predictions.read_bytes(), labels, str(predictions), "demographics", [5]
     )
     assert list(scores) == ["id", "recall", "precision", "ndcg", "ftr"]
     assert len(scores) == len(golden) == 279

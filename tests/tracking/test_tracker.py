@@ -12,8 +12,10 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from rerec_pipeline.hooks.tracked_run import headlines, run_name
+from rerec_pipeline.storage import provenance
 from rerec_pipeline.tracking import store, tracker
 from rerec_pipeline.tracking.journal import Journal
 from rerec_pipeline.tracking.tracker import Tracker
@@ -187,6 +189,31 @@ def test_what_a_killed_process_left_running_is_marked(switch, tmp_path):
     again = begin(switch, "a")
     assert again.run_id == run_id
     again.end("FINISHED")
+
+
+def test_a_moved_clone_continues_its_runs_and_finds_their_files(switch, tmp_path):
+    """The database, the journal and the files are found from the folder that they are in now."""
+
+    def told(root: Path, step: int) -> tuple[Switch, Tracker]:
+        here = Switch(root)
+        run = Tracker(here, root / ".tracking", "a", provenance.plain(here.uri, root))
+        run.begin(NAME, "run a", {"variant": "rerec"})
+        tell(run, root / "r.json", step)
+        return here, run
+
+    (tmp_path / "one").mkdir()
+    here, run = told(tmp_path / "one", 1)
+    here.up = False
+    tell(run, tmp_path / "one/r.json", 2)
+    run.end("KILLED")
+    (tmp_path / "one").rename(tmp_path / "two")
+    _artifact_repos_cache.clear()  # of this process; a command after the move is another one
+    here, again = told(tmp_path / "two", 3)
+    again.end("FINISHED")
+    assert again.run_id == run.run_id and not (tmp_path / "one").exists()
+    [found] = here.runs()
+    check(found, mlflow.MlflowClient(here.uri), [1, 2, 3])
+    assert found.info.status == "FINISHED" and not [*(tmp_path / "two/.tracking").glob("*")]
 
 
 def test_a_wrong_request_is_left_out_and_stops_nothing(switch, tmp_path):

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from trl import GRPOTrainer, RLOOTrainer
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
+from rerec_pipeline.parameters import explain
 from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone
 from rerec_pipeline.training import examples_to_dataset, fine_tuning
 from rerec_pipeline.training.fine_tuning import sft_config, training_config
@@ -103,6 +105,13 @@ class TestLimits:
         assert config.vllm_max_model_length == 1536
         assert config.max_completion_length == 768
         assert config.vllm_gpu_memory_utilization == 0.3 and config.vllm_enable_sleep_mode
+
+    def test_a_password_of_the_vllm_server_is_refused_and_not_repeated(self, tmp_path):
+        engine = {"mode": "server", "gpu_memory": 0.3, "tensor_parallel": 1, "sleep": True}
+        with pytest.raises(ValidationError) as refused:
+            address = "http://me:s3cret@gpu-box:8000"
+            official(tmp_path, generation={"vllm_engine": {**engine, "server": address}})
+        assert "netrc" in explain(refused.value) and "s3cret" not in explain(refused.value)
 
     def test_a_vllm_server_has_an_address(self, tmp_path):
         engine = {"mode": "server", "gpu_memory": 0.3, "tensor_parallel": 1, "sleep": True}

@@ -96,7 +96,9 @@ class TrackedRun:
         command = suggested("+".join(names), parameters, self._asked, self._env)
         told = json.dumps([names, sorted(node.name for node in pipeline.nodes), values, chosen])
         key = hashlib.sha256(told.encode()).hexdigest()[:16]
-        tracker = Tracker(self._connect, self._root / FOLDER, key, without_password(self._uri))
+        # What is kept names the store from the project's folder: a clone may be moved.
+        uri = provenance.plain(without_password(self._uri), self._root)
+        tracker = Tracker(self._connect, self._root / FOLDER, key, uri)
         note, tags = RunNote.from_environment(), {**chosen, "command": command}
         if parameters["target"] is not None:
             tags["target"] = parameters["target"]

@@ -259,10 +259,12 @@ def chat_ids(
     ids: list[list[int]] = _render(
         tokenizer, list(chats), open_answer, tokenize=True, return_dict=True
     )["input_ids"]
-    control = _control_tokens(tokenizer)
+    control = ControlTokens(tokenizer)
     for n, chat in enumerate(chats):
-        if any(control.search(m["content"]) for m in chat if m["role"] != "assistant"):
-            ids[n] = _ids_with_control_as_text(tokenizer, chat, open_answer, control)
+        masked = [control.masked(m, keep=m["role"] == "assistant") for m in chat]
+        if masked != chat:
+            text = _render(tokenizer, masked, open_answer, tokenize=False)
+            ids[n] = control.ids(text)
     return ids
 
 
@@ -278,48 +280,62 @@ def _render(tokenizer: PreTrainedTokenizerBase, chats: Any, open_answer: bool, *
         ) from None
 
 
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """Matches control tokens: special ones, and added ones in brackets that the template writes.
+class ControlTokens:
+    """Control tokens that texts name, masked while a chat template is filled in.
 
-    The second kind is ``<think>`` or ``<tool_call>``. A token of one character is no control.
+    These are special tokens, and added ones in brackets that the template writes (``<think>``,
+    ``<tool_call>``). A token of one character is no control.
+
+    Args:
+        tokenizer: One with a chat template.
     """
-    added = tokenizer.added_tokens_decoder.values()
-    template = json.dumps(tokenizer.chat_template, ensure_ascii=False)
-    names = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
-    names |= {str(t) for t in added if _MARKUP.fullmatch(str(t)) and str(t) in template}
-    longest_first = sorted((re.escape(name) for name in names if len(name) > 1), key=len)[::-1]
-    return re.compile("|".join(longest_first) or r"(?!)")
 
+    _MASK = "\ue000"  # of private use; a text that has it has it masked, too
 
-def _ids_with_control_as_text(
-    tokenizer: PreTrainedTokenizerBase,
-    chat: Messages,
-    open_answer: bool,
-    control: re.Pattern[str],
-) -> list[int]:
-    """Token ids of one conversation in which what is given names control tokens.
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer = tokenizer
+        self._masked: list[str] = []
+        added = tokenizer.added_tokens_decoder.values()
+        template = json.dumps(tokenizer.chat_template, ensure_ascii=False)
+        names = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
+        names |= {str(t) for t in added if _MARKUP.fullmatch(str(t)) and str(t) in template}
+        longest_first = sorted((name for name in names if len(name) > 1), key=len)[::-1]
+        self._named = re.compile("|".join(map(re.escape, [*longest_first, self._MASK])))
+        self._places = re.compile(f"{self._MASK}([0-9]+){self._MASK}")
 
-    Each such name is masked while the template is filled in; what is between the masks is encoded
-    as ever, the names by themselves.
-    """
-    names: list[str] = []
-    said = "".join(message["content"] for message in chat)
-    mask = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in said)
+    def mask(self, text: str, keep: bool = False) -> str:
+        """A text with a number in place of each control token that it names.
 
-    def hide(match: re.Match[str]) -> str:
-        names.append(match[0])
-        return f"{mask}{len(names) - 1}{mask}"
+        Args:
+            text: The text.
+            keep: Whether it may place control tokens: they stay.
+        """
 
-    masked = [
-        m if m["role"] == "assistant" else {**m, "content": control.sub(hide, m["content"])}
-        for m in chat
-    ]
-    text: str = _render(tokenizer, masked, open_answer, tokenize=False)
-    ids: list[int] = []
-    # Odd positions are the numbers of names; a template may leave a message out.
-    for n, part in enumerate(re.split(f"{mask}([0-9]+){mask}", text)):
-        ids += _as_text(tokenizer, names[int(part)]) if n % 2 else _ids(tokenizer, part)
-    return ids
+        def number(match: re.Match[str]) -> str:
+            self._masked.append(match[0])
+            return f"{self._MASK}{len(self._masked) - 1}{self._MASK}"
+
+        return re.sub(self._MASK if keep else self._named, number, text)
+
+    def masked(self, message: Mapping[str, str], keep: bool = False) -> dict[str, str]:
+        """A message of a conversation with its content masked."""
+        return {**message, "content": self.mask(message["content"], keep)}
+
+    def ids(self, text: str, encode: Callable[[str], list[int]] | None = None) -> list[int]:
+        """Token ids of a text: what is masked as the characters it is made of, the rest as ever.
+
+        Args:
+            text: With masks or without.
+            encode: Encodes what comes before the first mask; by default as the rest.
+        """
+        first, *rest = self._places.split(text)
+        ids = encode(first) if encode else _ids(self._tokenizer, first)
+        for n, part in enumerate(rest):  # numbers of names and texts by turns
+            if n % 2:
+                ids += _ids(self._tokenizer, part)
+            else:
+                ids += _as_text(self._tokenizer, self._masked[int(part)])
+        return ids
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, **how: Any) -> list[int]:

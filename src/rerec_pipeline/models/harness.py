@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, BadParameterError, ReRecError
-from rerec_pipeline.models.backbone import Backbone
+from rerec_pipeline.models.backbone import Backbone, ControlTokens
 
 try:
     from lm_eval.api.metrics import mean
@@ -52,6 +52,36 @@ class BackboneLM(HFLM):
         model: Any = backbone.model.to(processes.device())  # type: ignore[arg-type]
         with _only_errors():  # it warns of arguments that a loaded model makes needless
             super().__init__(model, tokenizer=backbone.tokenizer, batch_size=batch_size)
+        self._control = ControlTokens(backbone.tokenizer)
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Fills in the template; what a task says is text, also where it spells a control token."""
+        masked = [self._control.masked(message) for message in chat_history]
+        return str(super().apply_chat_template(masked, add_generation_prompt))
+
+    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
+        """Token ids of a text whose control tokens may be masked."""
+        return self._control.ids(
+            string, lambda t: super(BackboneLM, self).tok_encode(t, *args, **kwargs)
+        )
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids of several texts, padded, and which of them are not padding."""
+        longest = left_truncate_len or 0
+        rows = {"input_ids": [self.tok_encode(string)[-longest:] for string in strings]}
+        padded = self.tokenizer.pad(rows, padding_side=padding_side, return_tensors="pt")
+        return padded["input_ids"], padded["attention_mask"]
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        return super()._encode_pair(context, self._control.mask(continuation))
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any

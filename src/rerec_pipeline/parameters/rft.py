@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -140,7 +141,7 @@ class VllmParameters(Config):
         gpu_memory: Share of a GPU's memory that it may take (colocate).
         tensor_parallel: GPUs that share one copy of the model (colocate).
         sleep: Whether it gives its memory back while weights are trained (colocate).
-        server: Address of the server.
+        server: Address of the server, without a password: parameters are written to records.
     """
 
     mode: Literal["colocate", "server"]
@@ -148,6 +149,16 @@ class VllmParameters(Config):
     tensor_parallel: int = Field(ge=1)
     sleep: bool
     server: str | None
+
+    @field_validator("server")
+    @classmethod
+    def _an_address_is_no_secret(cls, value: str | None) -> str | None:
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "an address with a user name or password would be written to records and logs: "
+                "leave them out and put them in ~/.netrc, where they are found"
+            )
+        return value
 
     @model_validator(mode="after")
     def _a_server_has_an_address(self) -> VllmParameters:

@@ -30,6 +30,7 @@ from rerec_pipeline.runner.launch import (
     thread_settings,
 )
 from rerec_pipeline.runner.workplace import Workplace, available_memory, check_shared
+from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking import comparison_link, git_commit
 
 #: Where experiments leave what they are made of, below the project.
@@ -163,7 +164,7 @@ def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> 
     Raises:
         ReRecError: If it fails, with the end of its log.
     """
-    log.unlink(missing_ok=True)
+    remove(log)
     process: subprocess.Popen[bytes] = start(command, log, place.root, thread_settings(1), lock)
     try:
         code = process.wait()

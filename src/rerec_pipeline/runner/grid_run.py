@@ -20,6 +20,7 @@ from rerec_pipeline.experiments.schedule import (
 from rerec_pipeline.runner.launch import read_tail, start, stop, thread_settings
 from rerec_pipeline.runner.records import CellFolder, Record, write_json
 from rerec_pipeline.storage.records import Origin, describe_changes
+from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking import RunNote
 
 #: Seconds between two looks at the running cells.
@@ -191,7 +192,7 @@ class GridRun:
         replaced = folder.run_id
         goes_on = folder.begin(new, self.place.outputs(cell), self.place.checkpoints(cell))
         if not goes_on:
-            log.unlink(missing_ok=True)
+            remove(log)
         note = RunNote(self.name, cell.name, folder.run_id_file, None if goes_on else replaced)
         command = self.place.command("single_run", cell.settings(further), "--only-missing-outputs")
         environment = {**thread_settings(self.jobs), **note.as_environment()}

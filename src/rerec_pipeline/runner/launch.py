@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from rerec_pipeline.errors import ReRecError
+from rerec_pipeline.storage.writing import open_to_append
 
 #: Seconds that a process is given to end before it is killed.
 _GRACE = 10.0
@@ -34,18 +35,16 @@ def hold_lock(path: Path) -> Iterator[int]:
     Raises:
         ReRecError: If another experiment is running.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
+    with open_to_append(path) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            handle.seek(0)
             raise ReRecError(
-                f"another experiment is running on this project ({handle.read().strip()}). Wait "
+                f"another experiment is running on this project ({path.read_text()}). Wait "
                 "until it has ended, or end it; what it has finished is not run again"
             ) from None
         handle.truncate(0)
-        handle.write(f"process {os.getpid()}")
+        handle.write(f"process {os.getpid()}".encode())
         handle.flush()
         yield handle.fileno()
 
@@ -68,8 +67,7 @@ def start(
     command: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str], lock: int
 ) -> subprocess.Popen[bytes]:
     """Starts a process that writes what it says to a log and ends when this one does."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
+    with open_to_append(log) as stream:
         return subprocess.Popen(
             command,
             stdout=stream,

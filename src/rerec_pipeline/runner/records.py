@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,8 @@ class CellFolder:
         remove(self._record)
         for path in outputs:
             remove(record_path(path))
+        for path in (*outputs, checkpoints, self.run_id_file):
             remove(path)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        remove(self.run_id_file)
         write_json(self._attempt, {"digest": fingerprint.digest})
         return False
 

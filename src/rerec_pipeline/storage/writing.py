@@ -17,6 +17,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -49,6 +50,54 @@ def write_bytes(target: Path, content: bytes) -> None:
         swap_in(beside, target)
     finally:
         remove(beside)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Opens a file that grows (a log, a transfer) at its end; its folder is made if need be.
+
+    Raises:
+        BadInputError: If it is a link, through which another file would be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return open(path, "ab", opener=_opened_as_itself)
+    except OSError as exc:
+        if not path.is_symlink():
+            raise
+        raise BadInputError(
+            path, "it is a link, and nothing is written through one", remedy="Delete it"
+        ) from exc
+
+
+def _opened_as_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file and waits until it is on the disk."""
+    with open_to_append(path) as stream:
+        stream.write(f"{line}\n".encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def link(path: Path, target: Path) -> None:
+    """A second name for a file, or for all files of a folder; a copy where there can be none.
+
+    It stays what it is when an output is replaced, and takes no space.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, target, copy_function=_link_file)
+    else:
+        _link_file(str(path), str(target))
+
+
+def _link_file(path: str, target: str) -> None:
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def swap_in(beside: Path, target: Path) -> None:

@@ -2,14 +2,14 @@
 
 Each run has a folder, ``data/.tracking/<key>``. ``run.json`` says which MLflow run it is, so that
 the same command continues it. ``journal.jsonl`` holds what could not be sent, in order; files of
-it are hard links, which take no space and stay what they are when an output is replaced.
+it are hard links, which take no space and stay what they are when an output is replaced. No path
+of the machine is in it: a clone that is moved sends what it has kept.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from rerec_pipeline.storage.writing import remove, write_bytes
+from rerec_pipeline.storage.writing import append_line, link, remove, write_bytes
 
 Entry = dict[str, Any]
 
@@ -68,13 +68,9 @@ class Journal:
         """Keeps an entry, and the file or folder that it is about."""
         if entry["what"] == "artifact":
             kept = self.folder / "files" / str(len(self)) / Path(entry["path"]).name
-            _link(Path(entry["path"]), kept)
-            entry = {**entry, "path": str(kept)}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+            link(Path(entry["path"]), kept)
+            entry = {**entry, "path": kept.relative_to(self.folder).as_posix()}
+        append_line(self._file, json.dumps(entry))
 
     def send(self, client: MlflowClient, run_id: str) -> None:
         """Sends what is kept; what was sent is not sent again.
@@ -84,7 +80,8 @@ class Journal:
         """
         entries = [*self._entries()]
         for n, entry in enumerate(entries):
-            apply(client, run_id, entry)
+            place = {"path": str(self.folder / entry["path"])} if "path" in entry else {}
+            apply(client, run_id, {**entry, **place})
             rest = "".join(f"{json.dumps(e)}\n" for e in entries[n + 1 :])
             write_bytes(self._file, rest.encode())
         remove(self._file)
@@ -155,19 +152,3 @@ _SENDERS = {
     "dataset": _dataset,
     "end": _end,
 }
-
-
-def _link(path: Path, target: Path) -> None:
-    """A second name for a file, or for all files of a folder; a copy where there can be none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        shutil.copytree(path, target, copy_function=_link_file)
-    else:
-        _link_file(str(path), str(target))
-
-
-def _link_file(path: str, target: str) -> None:
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copy2(path, target)

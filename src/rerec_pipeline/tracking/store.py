@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from rerec_pipeline.storage.writing import remove, temporary
+from rerec_pipeline.storage.writing import remove, swap_in, temporary
 
 #: Added to the name of the experiment of runs that neither train nor evaluate.
 UTILITIES = "-utilities"
@@ -69,12 +71,11 @@ def connect(uri: str, name: str, artifacts: str | None) -> Store:
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
     local = uri.startswith(_SQLITE)
-    client = None
+    folder = Path(artifacts).resolve().as_uri() if artifacts and local else None
     with _lock(Path(uri.removeprefix(_SQLITE))) if local else _unlocked():
         if local:
-            _make_database(Path(uri.removeprefix(_SQLITE)))
+            _make_database(Path(uri.removeprefix(_SQLITE)), name, folder)
         client = MlflowClient(uri)
-        folder = Path(artifacts).resolve().as_uri() if artifacts and local else None
         ids = {n: _experiment(client, n, folder) for n in (name, f"{name}{UTILITIES}")}
     return Store(client, without_password(uri), ids)
 
@@ -91,17 +92,40 @@ def _unlocked() -> Iterator[None]:
     yield
 
 
-def _make_database(database: Path) -> None:
+def _make_database(database: Path, name: str, artifacts: str | None) -> None:
+    """Makes a database where there is none, or lets one that was moved find its files again."""
     if database.exists():
+        if artifacts is not None:
+            _follow_files(database, name, artifacts)
         return
     beside = temporary(database)
     try:
         store = SqlAlchemyStore(f"{_SQLITE}{beside}", database.with_name("mlartifacts").as_uri())
         store.engine.dispose()
-        beside.rename(database)
+        swap_in(beside, database)
     finally:
         for path in (beside, *(beside.with_name(f"{beside.name}{e}") for e in ("-wal", "-shm"))):
             remove(path)
+
+
+def _follow_files(database: Path, name: str, artifacts: str) -> None:
+    """MLflow keeps absolute addresses of files: those of a project that has moved are put right."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        known = "SELECT artifact_location FROM experiments WHERE name = ?"
+        row = connection.execute(known, (name,)).fetchone()
+        old = row[0].rstrip("/") if row and row[0] else artifacts
+        if old == artifacts or not (_folder(artifacts).exists() or not _folder(old).exists()):
+            return  # not moved: another folder was chosen, for experiments to come
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"WHERE substr({column}, 1, ?) = ?",
+                (artifacts, len(old) + 1, len(old), old),
+            )
+
+
+def _folder(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path))
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -31,7 +31,7 @@ class Tracker:
         connect: Connects to the store.
         folder: ``data/.tracking``.
         key: Of the run: the same for the same command.
-        uri: The address of the store, without a password.
+        uri: The address of the store, without a password and without the project's folder.
     """
 
     #: The run that this process works on, and the one that it ended last.

@@ -28,6 +28,7 @@ from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Messages, RecTask
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
 from rerec_pipeline.rerec.reward import RewardData
+from rerec_pipeline.storage.writing import write_bytes
 from rerec_pipeline.training.config import RecTaskConfig, ReRecConfig
 from rerec_pipeline.training.data import example_from_row
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
@@ -283,8 +284,8 @@ class RecTaskTrainer(_RolloutTrainer):
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial))
             folder = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / CURRICULUM_FILE).write_text(json.dumps(self.curriculum.state_dict()))
+            state = json.dumps(self.curriculum.state_dict())
+            write_bytes(folder / CURRICULUM_FILE, state.encode())
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

@@ -28,14 +28,14 @@ def read_labels(data: DataParameters, raw_dir: str, query_type: str) -> dict[str
 
 
 def score_answers(
-    recorded_answers: str,
+    recorded_answers: bytes,
     labels: dict[str, list[str]],
     answers: str,
     query_type: str,
     score_cuts: list[int],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scores every answer; gives the scores, and their means as a whole and cut at some ranks."""
-    records = reading.read_json_lines(recorded_answers, answers)
+    records = reading.read_json_lines(reading.decode(recorded_answers, answers), answers)
     scores = pd.DataFrame(score_file(records, labels, answers))
     means = {"all": _means(scores)}
     for k in score_cuts:

@@ -25,7 +25,7 @@ def export_prompts(prompts: pd.DataFrame) -> str:
 
 
 def grade_choices(
-    recorded_answers: str,
+    recorded_answers: bytes,
     prompts: pd.DataFrame,
     task: RecTask,
     answers: str | None,
@@ -34,7 +34,7 @@ def grade_choices(
     """Grades every answer as a choice among the query's candidates; also reports accuracy."""
     source = answers or "recorded_answers"
     splits = dict(zip(prompts["query_id"], prompts["split"], strict=True))
-    records = reading.read_json_lines(recorded_answers, source)
+    records = reading.read_json_lines(reading.decode(recorded_answers, source), source)
     responses = answers_to_test(records, splits, source)
     test = prompts[prompts["split"] == "test"]
     answered = test["query_id"].isin(responses)
