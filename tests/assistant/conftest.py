@@ -25,13 +25,18 @@ class Scripted:
     ):
         self.text = text
         self.asked = []
+        self.batches = []
 
-    def reason(self, messages, titles, on_text=None):
-        self.asked.append((messages, list(titles)))
-        if on_text is not None:
+    def reason(self, prompts):
+        self.batches.append(len(prompts))
+        return [self._one(prompt) for prompt in prompts]
+
+    def _one(self, prompt):
+        self.asked.append((prompt.messages, list(prompt.titles)))
+        if prompt.on_text is not None:
             for word in self.text.split(" "):
-                on_text(f"{word} ")
-        scores = np.arange(1.0, len(titles) + 1)
+                prompt.on_text(f"{word} ")
+        scores = np.arange(1.0, len(prompt.titles) + 1)
         return self.text, scores / scores.sum()
 
 

@@ -1,11 +1,16 @@
+import asyncio
 import json
+import socket
 import threading
 import time
 
+import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
-from rerec_pipeline.assistant.desk import BusyError, Cancelled, Desk, LateError
+from rerec_pipeline.assistant.assistant import Request
+from rerec_pipeline.assistant.desk import BusyError, Desk, GoneError, LateError
 from rerec_pipeline.assistant.server import LARGEST_BODY, create_app
 from tests.assistant.test_assistant import ASK
 
@@ -117,95 +122,209 @@ class TestAround:
         assert client.post("/recommend", json=body, headers=right).status_code == 200
         assert client.get("/health").status_code == 200
 
-    def test_a_full_queue_is_429_with_a_time(self, assistant, scripted):
-        begun, go_on = threading.Event(), threading.Event()
-
-        def wait(*_):
-            begun.set()
-            go_on.wait(10)
-            return "", [1.0] * 4
-
-        assistant.reasoner.reason = lambda m, t, s=None: (wait(), _even(t))[1]
-        client = TestClient(create_app(assistant, waiting=1, seconds=20))
-        asking = [
-            threading.Thread(
-                target=client.post, args=("/recommend",), kwargs={"json": {"request": ASK}}
-            )
-            for _ in range(2)
-        ]
+    def test_a_full_queue_is_429_with_a_time(self, held, client):
+        asking = [threading.Thread(target=ask, args=(client,)) for _ in range(1 + 32)]
         asking[0].start()
-        begun.wait(10)
-        asking[1].start()
-        while client.get("/health").json()["waiting"] < 1:
+        held.begun.wait(10)
+        for thread in asking[1:]:
+            thread.start()
+        while client.get("/health").json()["waiting"] < 32:
             time.sleep(0.01)
-        refused = client.post("/recommend", json={"request": ASK})
+        refused = ask(client)
         assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
-        go_on.set()
+        held.go_on.set()
         for thread in asking:
             thread.join()
+        assert 'rerec_requests_total{outcome="answered"} 33.0' in client.get("/metrics").text
+
+    def test_what_waits_is_answered_together(self, held, client, scripted):
+        found = []
+        asking = [
+            threading.Thread(target=lambda n=n: found.append((n, ask(client, k=n).json())))
+            for n in (1, 2, 3)
+        ]
+        asking[0].start()
+        held.begun.wait(10)
+        for thread in asking[1:]:
+            thread.start()
+        while client.get("/health").json()["waiting"] < 2:
+            time.sleep(0.01)
+        held.go_on.set()
+        for thread in asking:
+            thread.join()
+        assert scripted.batches == [1, 2]
+        assert sorted((n, len(answer["items"])) for n, answer in found) == [(1, 1), (2, 2), (3, 3)]
 
 
-def _even(titles):
-    import numpy as np
+def ask(client, **more):
+    return client.post("/recommend", json={"request": ASK, **more})
 
-    return "", np.full(len(titles), 1 / len(titles))
+
+@pytest.fixture
+def held(scripted, monkeypatch):
+    """The first answer is begun and waits."""
+
+    class Held:
+        begun, go_on = threading.Event(), threading.Event()
+
+    plain = scripted.reason
+
+    def reason(prompts):
+        Held.begun.set()
+        assert Held.go_on.wait(20)
+        return plain(prompts)
+
+    monkeypatch.setattr(scripted, "reason", reason)
+    return Held
+
+
+REQUEST = Request("a film")
+
+
+def desk_of(answer, **options):
+    """A desk whose answers are made one by one."""
+    options = {"waiting": 4, "seconds": 10, "batch": 4, **options}
+    return Desk(lambda requests: [answer(request) for request in requests], **options)
+
+
+async def all_of(job):
+    return [told async for told in job.stream()]
+
+
+async def nobody_left():
+    return False
 
 
 class TestDesk:
     def test_results_pieces_and_errors(self):
-        desk = Desk(waiting=4, seconds=10)
+        def answer(request):
+            if request.text == "bad":
+                raise ZeroDivisionError
+            if request.on_text:
+                request.on_text("a")
+            return request.text
 
-        def work(say):
-            say("a")
-            return 3
+        async def use(desk):
+            jobs = [
+                desk.submit(Request("x"), streams=True),
+                desk.submit(Request("bad")),
+                desk.submit(Request("y")),
+            ]
+            assert (await all_of(jobs[0]))[-2:] == [("text", "a"), ("result", "x")]
+            with pytest.raises(ZeroDivisionError):
+                await all_of(jobs[1])
+            assert await all_of(jobs[2]) == [("result", "y")]  # one bad request harms no other
+            assert await desk.submit(Request("z")).result(nobody_left) == "z"
 
-        assert [*desk.submit(work).stream()] == [("text", "a"), ("result", 3)]
-        with pytest.raises(ZeroDivisionError):
-            [*desk.submit(lambda say: 1 / 0).stream()]
+        desk = desk_of(answer)
+        asyncio.run(use(desk))
         desk.close()
 
-    def test_what_is_late_or_cancelled_is_not_done(self):
+    def test_what_is_late_is_not_done(self):
         done = []
-        desk = Desk(waiting=2, seconds=0.05)
-        slow = desk.submit(lambda say: time.sleep(0.2))
-        late = desk.submit(lambda say: done.append(1))
-        assert [*slow.stream()][-1] == ("result", None)
-        with pytest.raises(LateError):
-            [*late.stream()]
-        gone = Desk(waiting=2, seconds=10)
-        job = gone.submit(lambda say: (time.sleep(0.1), say("x"), done.append(2)))
-        job.cancelled.set()
-        gone.close()
-        assert done == []
+
+        def answer(request):
+            done.append(request.text)
+            while not request.gone():
+                time.sleep(0.01)
+
+        async def use(desk):
+            slow, late = desk.submit(Request("slow")), desk.submit(Request("late"))
+            for job in (slow, late):
+                with pytest.raises(LateError):
+                    await job.result(nobody_left)
+
+        desk = desk_of(answer, seconds=0.1, batch=1)
+        asyncio.run(use(desk))
+        desk.close()
+        assert done == ["slow"]
 
     def test_a_full_desk_refuses(self):
         go_on = threading.Event()
-        desk = Desk(waiting=1, seconds=8)
-        desk.submit(lambda say: go_on.wait(5))
-        while desk.waiting:
-            time.sleep(0.01)
-        desk.submit(lambda say: None)
-        with pytest.raises(BusyError, match="try again in 2 s"):
-            desk.submit(lambda say: None)
-        go_on.set()
+
+        async def use(desk):
+            first = desk.submit(REQUEST)
+            while desk.waiting:
+                await asyncio.sleep(0.01)
+            second = desk.submit(REQUEST)
+            with pytest.raises(BusyError, match=r"try again in \d s"):
+                desk.submit(REQUEST)
+            go_on.set()
+            return await asyncio.gather(first.result(nobody_left), second.result(nobody_left))
+
+        desk = desk_of(lambda request: go_on.wait(5), waiting=1)
+        assert asyncio.run(use(desk)) == [True, True]
+        desk.close()
+
+    def test_a_client_that_leaves_ends_the_work_for_it(self):
+        ended = threading.Event()
+
+        def answer(request):
+            while not request.gone():
+                time.sleep(0.01)
+            ended.set()
+
+        async def use(desk):
+            async def has_left():
+                return True
+
+            with pytest.raises(GoneError):
+                await desk.submit(REQUEST).result(has_left)
+            job = desk.submit(REQUEST)
+            job.cancelled.set()
+
+        desk = desk_of(answer)
+        asyncio.run(use(desk))
+        assert ended.wait(5)
+        desk.close()
+
+    def test_a_stream_that_is_not_read_on_ends_the_work(self):
+        ended = threading.Event()
+
+        def answer(request):
+            while not request.gone():
+                request.on_text("more")
+                time.sleep(0.01)
+            ended.set()
+
+        async def use(desk):
+            pieces = desk.submit(REQUEST, streams=True).stream()
+            await anext(pieces)
+            await pieces.aclose()
+
+        desk = desk_of(answer)
+        asyncio.run(use(desk))
+        assert ended.wait(5)
         desk.close()
 
 
-def test_cancelling_ends_the_work():
-    desk = Desk(waiting=1, seconds=10)
-    ended = threading.Event()
+def test_over_a_socket_a_client_that_hangs_up_is_noticed(assistant, scripted):
+    """With uvicorn and a real connection, whose end the server has to see by itself."""
+    seen = []
 
-    def work(say):
-        try:
-            while True:
-                say("more")
-                time.sleep(0.01)
-        except Cancelled:
-            ended.set()
-            raise
+    def reason(prompts):
+        deadline = time.monotonic() + 10
+        while not prompts[0].gone() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        seen.append(prompts[0].gone())
+        return [("", np.full(len(prompt.titles), 1 / len(prompt.titles))) for prompt in prompts]
 
-    job = desk.submit(work)
-    next(job.stream())
-    job.cancelled.set()
-    assert ended.wait(5)
-    desk.close()
+    scripted.reason = reason
+    config = uvicorn.Config(create_app(assistant), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    body = json.dumps({"request": ASK}).encode()
+    head = "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.3)
+    deadline = time.monotonic() + 10
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert seen == [True]
+    server.should_exit = True
+    thread.join(10)

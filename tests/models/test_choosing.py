@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from rerec_pipeline.models.backbone import load_backbone
-from rerec_pipeline.models.choosing import BOX, reason, title_scores, until_box
+from rerec_pipeline.models.choosing import BOX, Watch, reason, title_scores, until_box
 from rerec_pipeline.models.reasoner import PolicyReasoner
 from rerec_pipeline.models.token_bytes import TokenBytes
+from rerec_pipeline.recbench.task import Prompt
 
 TITLES = ["The Boat (1981)", "Boat", "The Boat (1981) II", "Ünder the Sea (1990)"]
 
@@ -22,6 +23,25 @@ def backbone(tiny_backbone):
 @pytest.fixture(scope="module")
 def table(backbone):
     return TokenBytes(backbone.tokenizer)
+
+
+def tell(said, row, text):
+    said[row] += text
+
+
+def script(backbone, monkeypatch, texts):
+    """Lets the model write given texts, one for each row, token by token; then the first token."""
+    wanted = [backbone.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    original, step = backbone.model.forward, iter(range(1000))
+
+    def forward(*args, **details):
+        output, n = original(*args, **details), next(step)
+        output.logits[:] = -9.0
+        for row, ids in enumerate(wanted):
+            output.logits[row, -1, ids[min(n, len(ids) - 1)]] = 9.0
+        return output
+
+    monkeypatch.setattr(backbone.model, "forward", forward)
 
 
 class TestScores:
@@ -54,28 +74,44 @@ class TestReasoning:
 
     def test_writing_stops_where_a_box_opens(self, backbone, table, monkeypatch):
         """Whatever the model wants to write, nothing is written behind the opening."""
-        wanted = backbone.tokenizer.encode(
-            "So:\n\\boxed{The Boat} and more", add_special_tokens=False
+        script(backbone, monkeypatch, ["So:\n\\boxed{The Boat} and more", "No box, but words; a"])
+        said = ["", ""]
+        prompts = [Prompt([], TITLES, lambda text, n=n: tell(said, n, text)) for n in range(2)]
+        ids = backbone.tokenizer.encode("So", add_special_tokens=False)
+        one, other = reason(backbone, [ids, ids * 2], Watch(table, prompts), 40)
+        assert table.read(until_box(one, table)[0]).text == said[0] == "So:\n"
+        assert "and more" not in table.read(one).text
+        assert table.read(other).text.startswith("No box, but words")
+        assert said[1] == table.read(other).text
+
+    def test_a_completion_ends_where_nobody_waits(self, backbone, table, monkeypatch):
+        script(
+            backbone, monkeypatch, ["one two three four five six", "one two three four five six"]
         )
+        said = ["", ""]
+        prompts = [
+            Prompt([], TITLES, lambda text: tell(said, 0, text), lambda: len(said[0]) > 8),
+            Prompt([], TITLES, lambda text: tell(said, 1, text)),
+        ]
+        reason(backbone, [[5], [5]], Watch(table, prompts), 40)
+        assert len(said[0]) < 20 < len(said[1])
 
-        def forward(input_ids, past_key_values=None, **_):
-            step = forward.step
-            forward.step += 1
-            logits = torch.full((*input_ids.shape, len(backbone.tokenizer)), -9.0)
-            logits[..., wanted[min(step, len(wanted) - 1)]] = 9.0
-            return backbone.model.original(
-                input_ids, past_key_values=past_key_values, **_
-            ).__class__(logits=logits, past_key_values=past_key_values)
-
-        forward.step = 0
-        monkeypatch.setattr(backbone.model, "original", backbone.model.forward, raising=False)
-        monkeypatch.setattr(backbone.model, "forward", forward)
-        written = table.read(reason(backbone, wanted[:2], table, 40)).text
-        assert written.startswith("So:\n\\boxed{") and "and more" not in written
+    def test_a_batch_gives_what_each_gives_alone(self, backbone):
+        policy = PolicyReasoner(backbone, "p", 12)
+        prompts = [
+            Prompt([{"role": "user", "content": text}], TITLES[:n])
+            for text, n in (("q", 4), ("something longer, with a comma", 2), ("q", 3))
+        ]
+        for (text, scores), prompt in zip(policy.reason(prompts), prompts, strict=True):
+            ((alone, its),) = policy.reason([prompt])
+            assert text == alone
+            np.testing.assert_allclose(scores, its, atol=1e-4)
+        assert policy.reason([]) == []
 
     def test_a_policy_gives_words_and_probabilities(self, backbone):
         said: list[str] = []
         messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
-        text, beliefs = PolicyReasoner(backbone, "p", 12).reason(messages, TITLES, said.append)
+        prompt = Prompt(messages, TITLES, said.append)
+        ((text, beliefs),) = PolicyReasoner(backbone, "p", 12).reason([prompt])
         assert beliefs.shape == (4,) and beliefs.sum() == pytest.approx(1)
         assert "".join(said).strip() == text and BOX not in text

@@ -10,6 +10,7 @@ ANSWERS = """
 import json, sys, time
 from rerec_pipeline.models.quick_start import import_transformers, quick_start
 from rerec_pipeline.grounding.ranking import TreeRanker
+from rerec_pipeline.recbench.task import Prompt
 start = time.perf_counter()
 with quick_start():
     import lightgbm
@@ -19,7 +20,7 @@ with quick_start():
     reasoner = PolicyReasoner(load_backbone("data/06_models/base_policy"), "base", 8)
 titles = ["Iron Canyon (1987)", "Winter Song (1990)"]
 messages = [{"role": "user", "content": "; ".join(titles)}]
-text, scores = reasoner.reason(messages, titles)
+((text, scores),) = reasoner.reason([Prompt(messages, titles)])
 modules = sorted(sys.modules)
 import sklearn, torch._dynamo
 real = callable(torch._dynamo.optimize) and torch._dynamo.__spec__ is not None

@@ -8,6 +8,7 @@ each candidate after the reasoning, and *check* what the reasoning states agains
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,9 +16,10 @@ import numpy as np
 from scipy.special import softmax
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.grounding.linking import Claim
 from rerec_pipeline.grounding.retrieval import Asked, Retriever
 from rerec_pipeline.grounding.wording import gather_evidence, say_claim, say_reason, say_statement
-from rerec_pipeline.recbench.task import Messages, RecTask
+from rerec_pipeline.recbench.task import Prompt, RecTask, nobody_left
 
 Status = Literal["confirmed", "contradicted", "unknown"]
 
@@ -73,15 +75,36 @@ class Answer:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks.
+
+    Attributes:
+        text: What the user says; may be empty.
+        history: Item indices that the user knows, oldest first. They are not recommended.
+        candidates: Item indices to choose from; None finds them.
+        top: How many items to recommend.
+        exclude: Item indices that must not be recommended, e.g. what was shown before.
+        on_text: Called with each piece of the reasoning as it is written.
+        gone: Whether nobody waits for the answer any more; asked while it is being made.
+    """
+
+    text: str
+    history: Sequence[int] = ()
+    candidates: Sequence[int] | None = None
+    top: int = 1
+    exclude: Sequence[int] = ()
+    on_text: Callable[[str], None] | None = None
+    gone: Callable[[], bool] = nobody_left
+
+
 class Reasoner(Protocol):
     """A policy as the assistant uses it (``models/reasoner.py``)."""
 
     name: str
 
-    def reason(
-        self, messages: Messages, titles: Sequence[str], on_text: Callable[[str], None] | None
-    ) -> tuple[str, np.ndarray]:
-        """The reasoning, and a probability for each of the C titles, float64 (C,)."""
+    def reason(self, prompts: Sequence[Prompt]) -> list[tuple[str, np.ndarray]]:
+        """Of each prompt the reasoning, and a probability for each of its C titles, (C,)."""
         ...
 
 
@@ -95,6 +118,8 @@ class Assistant:
         reasoner: The policy; None lets retrieval alone answer.
         list_size: Candidates that are laid before the policy.
         shown_reasons: Most reasons given for an item.
+        span: Opened around each part of the work (link, retrieve, reason, check) with its name,
+            e.g. to trace it.
     """
 
     task: RecTask
@@ -102,43 +127,43 @@ class Assistant:
     reasoner: Reasoner | None = None
     list_size: int = 20
     shown_reasons: int = 3
+    span: Callable[[str], AbstractContextManager[Any]] = nullcontext
     _raw_ids: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_id = {item: raw for raw, item in self.task.catalogue.id_of_raw.items()}
         self._raw_ids = [by_id[item] for item in self.task.catalogue.item_ids]
 
-    def ask(
-        self,
-        request: str,
-        history: Sequence[int] = (),
-        candidates: Sequence[int] | None = None,
-        top: int = 1,
-        exclude: Sequence[int] = (),
-        on_text: Callable[[str], None] | None = None,
-    ) -> Answer:
-        """Answers a request.
+    def ask(self, text: str, **details: Any) -> Answer:
+        """Answers one request; ``details`` are those of ``Request``."""
+        return self.answer([Request(text, **details)])[0]
 
-        Args:
-            request: What the user says; may be empty.
-            history: Item indices that the user knows, oldest first. They are not recommended.
-            candidates: Item indices to choose from; None finds them.
-            top: How many items to recommend.
-            exclude: Item indices that must not be recommended, e.g. what was shown before.
-            on_text: Called with each piece of the reasoning as it is written.
-        """
-        asked = self.retriever.ask(request, history)
-        listed = self._listed(asked, candidates, [*history, *exclude])
-        if not listed:
-            return Answer((), "", (), self._checked(request), (), self.name)
-        reasoning, scores = self._reasoned(asked, listed, history, on_text)
-        order = np.argsort(-scores, kind="stable")
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answers requests, all at once: the policy writes for several as fast as for one."""
+        with self.span("link"):
+            asked = [self.retriever.ask(request.text, request.history) for request in requests]
+        with self.span("retrieve"):
+            listed = self._listed(asked, requests)
+        open_ = [n for n, items in enumerate(listed) if items and not requests[n].gone()]
+        with self.span("reason"):
+            rows: list[Any] = [[row[n] for n in open_] for row in (asked, listed, requests)]
+            reasoned = dict(zip(open_, self._reasoned(*rows), strict=True))
+        with self.span("check"):
+            return [
+                self._answer(requests[n], asked[n], listed[n], *reasoned.get(n, ("", None)))
+                for n in range(len(requests))
+            ]
+
+    def _answer(
+        self, request: Request, asked: Asked, listed: Sequence[int], reasoning: str, scores: Any
+    ) -> Answer:
+        order = () if scores is None else np.argsort(-scores, kind="stable")
         considered = tuple(self._item(asked, listed[n], float(scores[n])) for n in order)
         return Answer(
-            considered[:top],
+            considered[: request.top],
             reasoning,
             self._checked_reasoning(reasoning),
-            self._checked(request),
+            self._checked(asked.links.claims),
             considered,
             self.name,
         )
@@ -169,31 +194,42 @@ class Assistant:
                 )
         return [index for _, index in found if index is not None]
 
-    def _listed(
-        self, asked: Asked, candidates: Sequence[int] | None, known: Sequence[int]
-    ) -> list[int]:
-        if candidates is None:
-            return self.retriever.top(asked, self.list_size, known)
-        return [item for item in dict.fromkeys(candidates) if item not in set(known)]
+    def _listed(self, asked: Sequence[Asked], requests: Sequence[Request]) -> list[list[int]]:
+        """The items that each request is answered from."""
+        barred = [{*request.history, *request.exclude} for request in requests]
+        finding = [n for n, request in enumerate(requests) if request.candidates is None]
+        most = self.list_size + max((len(barred[n]) for n in finding), default=0)
+        found = self.retriever.retrieve([asked[n] for n in finding], most)
+        listed = [list(dict.fromkeys(request.candidates or ())) for request in requests]
+        for n, items in zip(finding, found, strict=True):
+            listed[n] = items.tolist()
+        return [
+            [item for item in items if item not in out][: self.list_size if n in finding else None]
+            for n, (items, out) in enumerate(zip(listed, barred, strict=True))
+        ]
 
     def _reasoned(
         self,
-        asked: Asked,
-        listed: Sequence[int],
-        history: Sequence[int],
-        on_text: Callable[[str], None] | None,
-    ) -> tuple[str, np.ndarray]:
-        """The reasoning and the probabilities of the candidates, float64 (C,)."""
+        asked: Sequence[Asked],
+        listed: Sequence[Sequence[int]],
+        requests: Sequence[Request],
+    ) -> list[tuple[str, np.ndarray]]:
+        """Of each request the reasoning and the probabilities of its candidates, (C,)."""
         if self.reasoner is None:
-            scores = self.retriever.rank([asked], [np.asarray(listed)])[0]
-            return "", softmax(scores)
+            scores = self.retriever.rank(asked, [np.asarray(items) for items in listed])
+            return [("", softmax(row)) for row in scores]
+        prompts = [self._prompt(*row) for row in zip(asked, listed, requests, strict=True)]
+        return self.reasoner.reason(prompts)
+
+    def _prompt(self, asked: Asked, listed: Sequence[int], request: Request) -> Prompt:
         every, wording = self.task.catalogue.titles, self.task.wording
         evidence = gather_evidence(
             asked.links, self.retriever.facts, listed, every, wording.evidence,
             wording.evidence_words,
         )  # fmt: skip
-        messages = self.task.messages(asked.links.text, listed, history, evidence)
-        return self.reasoner.reason(messages, [every[item] for item in listed], on_text)
+        messages = self.task.messages(request.text, listed, request.history, evidence)
+        titles = [every[item] for item in listed]
+        return Prompt(messages, titles, request.on_text, request.gone)
 
     def _item(self, asked: Asked, item: int, score: float) -> Item:
         titles = self.task.catalogue.titles
@@ -201,13 +237,10 @@ class Assistant:
         said = tuple(dict.fromkeys(say_reason(reason, titles) for reason in reasons))
         return Item(self._raw_ids[item], titles[item], score, said)
 
-    def _checked(self, text: str) -> tuple[Fact, ...]:
-        """What a text states of items that it names."""
+    def _checked(self, claims: Sequence[Claim]) -> tuple[Fact, ...]:
+        """What a request states of items that it names."""
         titles = self.task.catalogue.titles
-        return tuple(
-            Fact(say_claim(claim, titles), titles[claim.item], claim.status)
-            for claim in self.retriever.linker.link(text).claims
-        )
+        return tuple(Fact(say_claim(c, titles), titles[c.item], c.status) for c in claims)
 
     def _checked_reasoning(self, reasoning: str) -> tuple[Fact, ...]:
         """What the paragraphs of a reasoning state, each about the items it names."""

@@ -6,18 +6,21 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rerec_pipeline.assistant.assistant import Answer, Assistant
+from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
 from rerec_pipeline.assistant.conversation import Turn, read_conversation
-from rerec_pipeline.assistant.desk import BusyError, Desk, LateError
+from rerec_pipeline.assistant.desk import BusyError, Desk, GoneError, Job, LateError
 from rerec_pipeline.assistant.words import recommendation
 from rerec_pipeline.errors import BadInputError
 
@@ -59,7 +62,7 @@ class Chat(BaseModel):
 class _Meters:
     """What ``/metrics`` tells."""
 
-    def __init__(self, desk: Desk):
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "rerec_requests_total", "Requests by outcome.", ["outcome"], registry=self.registry
@@ -67,8 +70,16 @@ class _Meters:
         self.seconds = Histogram(
             "rerec_answer_seconds", "Seconds from request to answer.", registry=self.registry
         )
-        waiting = Gauge("rerec_waiting", "Requests that wait.", registry=self.registry)
-        waiting.set_function(lambda: desk.waiting)
+        self.batches = Histogram(
+            "rerec_batch_size", "Requests that were answered together.", registry=self.registry,
+            buckets=(1, 2, 4, 8, 16, 32),
+        )  # fmt: skip
+        self.waiting = Gauge("rerec_waiting", "Requests that wait.", registry=self.registry)
+
+    def answered(self, start: float) -> None:
+        """Counts an answer."""
+        self.seconds.observe(time.monotonic() - start)
+        self.requests.labels("answered").inc()
 
 
 def create_app(
@@ -76,6 +87,7 @@ def create_app(
     token: str | None = None,
     waiting: int = 32,
     seconds: float = 60.0,
+    batch: int = 8,
 ) -> FastAPI:
     """The application.
 
@@ -84,19 +96,21 @@ def create_app(
         token: Bearer token that every request but ``/health`` must bring; None asks for none.
         waiting: Most requests in the queue; one more gets 429.
         seconds: Time that a request has, its waiting included.
+        batch: Most requests that are answered at once.
     """
-    desk = Desk(waiting, seconds)
-    meters = _Meters(desk)
+    meters = _Meters()
+    desk = Desk(assistant.answer, waiting, seconds, batch, meters.batches.observe)
+    meters.waiting.set_function(lambda: desk.waiting)
     app = FastAPI(title="rerec_pipeline assistant", version="1")
     _handle_errors(app, meters)
-    _limit_bodies(app)
+    app.add_middleware(_LimitedBodies)
     _open_routes(app, assistant, desk, meters)
     _token_routes(app, assistant, desk, meters, _guard(token))
     return app
 
 
-def _guard(token: str | None) -> Callable[[Request], None]:
-    def check(request: Request) -> None:
+def _guard(token: str | None) -> Callable[[HttpRequest], None]:
+    def check(request: HttpRequest) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         # Compared in constant time, so that the time of a refusal says nothing of the token.
         if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
@@ -107,18 +121,23 @@ def _guard(token: str | None) -> Callable[[Request], None]:
 
 def _handle_errors(app: FastAPI, meters: _Meters) -> None:
     @app.exception_handler(BusyError)
-    def busy(_: Request, error: BusyError) -> Response:
+    def busy(_: HttpRequest, error: BusyError) -> Response:
         meters.requests.labels("refused").inc()
         headers = {"Retry-After": str(error.retry_after)}
         return JSONResponse(_error(str(error)), 429, headers)
 
     @app.exception_handler(LateError)
-    def late(_: Request, error: LateError) -> Response:
+    def late(_: HttpRequest, error: LateError) -> Response:
         meters.requests.labels("late").inc()
         return JSONResponse(_error(str(error)), 504)
 
+    @app.exception_handler(GoneError)
+    def gone(_: HttpRequest, error: GoneError) -> Response:
+        meters.requests.labels("gone").inc()
+        return JSONResponse(_error(str(error)), 499)  # nobody reads it
+
     @app.exception_handler(BadInputError)
-    def bad(_: Request, error: BadInputError) -> Response:
+    def bad(_: HttpRequest, error: BadInputError) -> Response:
         meters.requests.labels("bad").inc()
         return JSONResponse(_error(str(error)), 422)
 
@@ -127,16 +146,27 @@ def _error(message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error"}}
 
 
-def _limit_bodies(app: FastAPI) -> None:
-    @app.middleware("http")
-    async def limit(request: Request, call_next: Any) -> Response:
-        length = request.headers.get("content-length")
-        if request.method == "POST" and (length is None or not length.isdigit()):
-            return JSONResponse(_error("Content-Length is needed"), 411)
-        if length is not None and int(length) > LARGEST_BODY:
-            return JSONResponse(_error(f"a body has at most {LARGEST_BODY} bytes"), 413)
-        response: Response = await call_next(request)
-        return response
+class _LimitedBodies:
+    """Refuses bodies that are too long or do not say how long they are.
+
+    In plain ASGI: FastAPI's own way of middleware keeps a route from seeing that a client has left.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = _refused(scope) if scope["type"] == "http" else None
+        await (refused or self.app)(scope, receive, send)
+
+
+def _refused(scope: Scope) -> Response | None:
+    length = dict(scope["headers"]).get(b"content-length")
+    if scope["method"] == "POST" and (length is None or not length.isdigit()):
+        return JSONResponse(_error("Content-Length is needed"), 411)
+    if length is not None and int(length) > LARGEST_BODY:
+        return JSONResponse(_error(f"a body has at most {LARGEST_BODY} bytes"), 413)
+    return None
 
 
 def _open_routes(app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters) -> None:
@@ -176,50 +206,46 @@ def _token_routes(
         return {"object": "list", "data": [{**model, "created": 0}]}
 
     @app.post("/recommend", dependencies=guarded)
-    def recommend(body: Recommend) -> dict[str, Any]:
+    async def recommend(body: Recommend, http: HttpRequest) -> dict[str, Any]:
         """Items for a request, with reasons and checked facts."""
-        listed = body.candidates
-        options: dict[str, Any] = {
-            "history": assistant.indices(body.history, "history"),
-            "exclude": assistant.indices(body.exclude, "exclude"),
-            "candidates": None if listed is None else assistant.indices(listed, "candidates"),
-            "top": body.k,
-        }
-        answer = _answered(desk, meters, lambda say: assistant.ask(body.request, **options))
+        request = await run_in_threadpool(_read, body, assistant)
+        start = time.monotonic()
+        answer = await desk.submit(request).result(http.is_disconnected)
+        meters.answered(start)
         return answer.as_dict()
 
     @app.post("/v1/chat/completions", dependencies=guarded)
-    def chat(body: Chat) -> Response:
+    async def chat(body: Chat, http: HttpRequest) -> Response:
         """An answer in OpenAI's form; with ``stream`` as server-sent events."""
         if body.model not in (None, "", assistant.name):
             return JSONResponse(
                 _error(f"there is no model '{body.model}': this server has '{assistant.name}'"), 404
             )
         said = [Turn(message.role, message.content) for message in body.messages]
-        wish = read_conversation(said, assistant)
-
-        def work(say: Callable[[str], None]) -> Answer:
-            return assistant.ask(wish.request, exclude=wish.shown, top=1, on_text=say)
-
+        wish = await run_in_threadpool(read_conversation, said, assistant)
+        job = desk.submit(Request(wish.request, exclude=wish.shown), streams=body.stream)
         if body.stream:
-            events = _events(desk, meters, work, assistant.name)
+            events = _events(job, meters, assistant.name)
             return StreamingResponse(events, media_type="text/event-stream")
-        answer = _answered(desk, meters, work)
+        start = time.monotonic()
+        answer = await job.result(http.is_disconnected)
+        meters.answered(start)
         return JSONResponse(_completion(answer, assistant.name))
 
 
-def _answered(desk: Desk, meters: _Meters, work: Callable[..., Answer]) -> Answer:
-    start = time.monotonic()
-    *_, (_, answer) = desk.submit(work).stream()
-    meters.seconds.observe(time.monotonic() - start)
-    meters.requests.labels("answered").inc()
-    found: Answer = answer
-    return found
+def _read(body: Recommend, assistant: Assistant) -> Request:
+    listed = body.candidates
+    return Request(
+        body.request,
+        history=assistant.indices(body.history, "history"),
+        candidates=None if listed is None else assistant.indices(listed, "candidates"),
+        top=body.k,
+        exclude=assistant.indices(body.exclude, "exclude"),
+    )
 
 
-def _events(desk: Desk, meters: _Meters, work: Callable[..., Answer], model: str) -> Iterator[str]:
+async def _events(job: Job, meters: _Meters, model: str) -> AsyncIterator[str]:
     """Server-sent events of one answer; the work ends when the client has gone."""
-    job = desk.submit(work)
     start = time.monotonic()
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk", "model": model}
 
@@ -228,25 +254,26 @@ def _events(desk: Desk, meters: _Meters, work: Callable[..., Answer], model: str
         body = {**head, "created": int(time.time()), "choices": [choice], **more}
         return f"data: {json.dumps(body)}\n\n"
 
-    def stream() -> Iterator[str]:
+    outcome = "gone"
+    try:
         yield event({"role": "assistant", "content": ""})
-        try:
-            for kind, value in job.stream():
-                if kind == "text" and value:
-                    yield event({"content": value})
-                elif kind == "result":
-                    meters.seconds.observe(time.monotonic() - start)
-                    meters.requests.labels("answered").inc()
-                    yield event({"content": f"\n\n{recommendation(value)}"})
-                    yield event({}, "stop", rerec=value.as_dict())
-            yield "data: [DONE]\n\n"
-        except LateError as error:
-            meters.requests.labels("late").inc()
-            yield f"data: {json.dumps(_error(str(error)))}\n\n"
-        finally:
-            job.cancelled.set()
-
-    return stream()
+        async for kind, value in job.stream():
+            if kind == "text":
+                yield event({"content": value})
+            else:
+                outcome = "answered"
+                yield event({"content": f"\n\n{recommendation(value)}"})
+                yield event({}, "stop", rerec=value.as_dict())
+        yield "data: [DONE]\n\n"
+    except LateError as error:
+        outcome = "late"
+        yield f"data: {json.dumps(_error(str(error)))}\n\n"
+    finally:
+        job.cancelled.set()
+        if outcome == "answered":
+            meters.answered(start)
+        else:
+            meters.requests.labels(outcome).inc()
 
 
 def _completion(answer: Answer, model: str) -> dict[str, Any]:

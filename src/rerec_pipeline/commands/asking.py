@@ -133,6 +133,8 @@ def _said(answer: Answer) -> str:
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--waiting", default=32, show_default=True, type=click.IntRange(min=1),
               help="Requests that may wait; one more gets 429.")  # fmt: skip
+@click.option("--batch", default=8, show_default=True, type=click.IntRange(min=1),
+              help="Requests that are answered at once; memory depends on it.")  # fmt: skip
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(min=1),
               help="Time that a request has, its waiting included.")  # fmt: skip
 @_PARAMS
@@ -143,6 +145,7 @@ def serve(
     host: str,
     port: int,
     waiting: int,
+    batch: int,
     seconds: float,
     params: str,
     policy: str | None,
@@ -164,6 +167,6 @@ def serve(
         assistant = load_assistant(
             Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
         )
-        app = create_app(assistant, token, waiting, seconds)
+        app = create_app(assistant, token, waiting, seconds, batch)
     click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)

@@ -8,7 +8,8 @@ exactly (greedy decoding under a trie of the titles can miss it), and all candid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import codecs
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,76 @@ from numpy.typing import NDArray
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from rerec_pipeline.models.backbone import Backbone
+from rerec_pipeline.models.generation import decoding, generate, stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
+from rerec_pipeline.recbench.task import Prompt
 
 BOX = "\\boxed{"
 _BOX = BOX.encode()
 
 
-class BoxOpens(StoppingCriteria):
-    r"""Ends a completion where it opens a box, for any tokenizer.
+class Watch(StoppingCriteria):
+    r"""Ends each completion where it opens a box or nobody waits for it; passes on its text.
 
     Args:
         table: Bytes of the tokenizer's tokens.
-        start: Tokens of the (padded) prompts, which are not looked at.
+        prompts: Who waits for each of the B completions.
     """
 
-    def __init__(self, table: TokenBytes, start: int):
+    def __init__(self, table: TokenBytes, prompts: Sequence[Prompt]):
         self._table = table
-        self._start = start
+        self._prompts = prompts
+        self._tellers = [Teller(p.on_text) if p.on_text else None for p in prompts]
+        self._tails = [b""] * len(prompts)
+        self._done = [False] * len(prompts)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        """Whether each completion (B, T) has opened a box, bool (B,)."""
-        # The opening is short: it lies in the last tokens, each of which has at least a byte.
-        tails = input_ids[:, max(self._start, input_ids.shape[1] - len(_BOX)) :].tolist()
-        found = [_BOX in self._table.read(tail).data for tail in tails]
-        return torch.tensor(found, device=input_ids.device)
+        """Whether each completion has ended, bool (B,); ``input_ids`` (B, T) are all tokens."""
+        for row, token in enumerate(input_ids[:, -1].tolist()):
+            if not self._done[row]:
+                written = self._table.read([token]).data
+                if (teller := self._tellers[row]) is not None:
+                    teller.tell(written)
+                tail = self._tails[row] + written
+                self._done[row] = _BOX in tail or self._prompts[row].gone()
+                self._tails[row] = tail[1 - len(_BOX) :]
+        return torch.tensor(self._done, device=input_ids.device)
+
+    def end(self) -> None:
+        """Passes on what turned out not to be a box."""
+        for teller in self._tellers:
+            if teller is not None:
+                teller.end()
+
+
+class Teller:
+    """Passes on whole characters of a reasoning, and nothing of its box.
+
+    Args:
+        on_text: Called with each piece.
+    """
+
+    def __init__(self, on_text: Callable[[str], None]):
+        self._on_text = on_text
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def tell(self, data: bytes) -> None:
+        """Takes the bytes of one token."""
+        self._held += self._decoder.decode(data)
+        # What may be the opening of the box waits until it is clear that it is not.
+        at = self._held.rfind("\\")
+        opening = at >= 0 and (BOX.startswith(self._held[at:]) or BOX in self._held)
+        ready = self._held.find(BOX) if BOX in self._held else at if opening else None
+        if said := self._held[:ready]:
+            self._on_text(said)
+        self._held = "" if ready is None else self._held[ready:]
+
+    def end(self) -> None:
+        """Passes on what turned out not to be a box."""
+        self._held += self._decoder.decode(b"", final=True)
+        if self._held and not self._held.startswith(BOX):
+            self._on_text(self._held)
 
 
 def until_box(token_ids: Sequence[int], table: TokenBytes) -> tuple[list[int], bool]:
@@ -113,39 +160,35 @@ def _shared_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 @torch.no_grad()
 def reason(
-    backbone: Backbone,
-    prompt: Sequence[int],
-    table: TokenBytes,
-    max_new_tokens: int,
-    **options: Any,
-) -> list[int]:
-    """Lets a policy reason until it opens a box, greedily.
+    backbone: Backbone, prompts: Sequence[Sequence[int]], watch: Watch, max_new_tokens: int
+) -> list[list[int]]:
+    """Lets a policy reason about several prompts at once, greedily, until it opens boxes.
 
     Args:
         backbone: The policy.
-        prompt: Tokens of the prompt.
-        table: Bytes of the tokenizer's tokens.
-        max_new_tokens: Most tokens of the reasoning.
-        **options: Passed on to ``generate``, e.g. a ``streamer``.
+        prompts: Tokens of B prompts.
+        watch: Ends each of the B completions.
+        max_new_tokens: Most tokens of a reasoning.
 
     Returns:
-        The completion's tokens, the box's opening included where there is one.
+        The tokens of each completion, the box's opening included where there is one, and padded
+        behind its end.
     """
     model: Any = backbone.model
-    ids = torch.tensor([list(prompt)], device=model.device)
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=50,
-        repetition_penalty=1.0,
-        num_beams=1,
-        pad_token_id=backbone.tokenizer.pad_token_id,
-        stopping_criteria=StoppingCriteriaList([BoxOpens(table, ids.shape[1])]),
-        **options,
+    padded = backbone.tokenizer.pad(
+        {"input_ids": [list(ids) for ids in prompts]}, return_tensors="pt"
     )
-    completion: list[int] = output[0, ids.shape[1] :].tolist()
-    return completion
+    ids = padded["input_ids"].to(model.device)
+    output = generate(
+        model,
+        input_ids=ids,
+        attention_mask=padded["attention_mask"].to(model.device),
+        max_new_tokens=max_new_tokens,
+        pad_token_id=backbone.tokenizer.pad_token_id,
+        eos_token_id=stop_ids(backbone),
+        stopping_criteria=StoppingCriteriaList([watch]),
+        **decoding(0.0),
+    )
+    watch.end()
+    completions: list[list[int]] = output[:, ids.shape[1] :].tolist()
+    return completions

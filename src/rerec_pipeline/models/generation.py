@@ -152,7 +152,7 @@ def answer(
                 input_ids=batch["input_ids"],
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,
-                **_decoding(temperature),
+                **decoding(temperature),
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=stops,
             )
@@ -162,7 +162,7 @@ def answer(
     return completions
 
 
-def _decoding(temperature: float) -> dict[str, Any]:
+def decoding(temperature: float) -> dict[str, Any]:
     """How tokens are chosen; a model's own defaults are put out of force.
 
     What is left out here would be taken from the model's generation_config.json: Qwen2.5's has a

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from rerec_pipeline.models.backbone import Backbone, chat_ids
-from rerec_pipeline.models.choosing import BOX, reason, title_scores, until_box
+from rerec_pipeline.models.choosing import Watch, reason, title_scores, until_box
 from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
-from rerec_pipeline.recbench.task import Messages
+from rerec_pipeline.recbench.task import Prompt
 
 
 class PolicyReasoner:
@@ -33,59 +31,29 @@ class PolicyReasoner:
         self._table = TokenBytes(backbone.tokenizer)
         self._stops = set(stop_ids(backbone))
 
-    def reason(
-        self,
-        messages: Messages,
-        titles: Sequence[str],
-        on_text: Callable[[str], None] | None = None,
-    ) -> tuple[str, NDArray[np.float64]]:
-        """Reasons about a list of candidates.
+    def reason(self, prompts: Sequence[Prompt]) -> list[tuple[str, NDArray[np.float64]]]:
+        """Reasons about several lists of candidates at once.
 
         Args:
-            messages: The prompt.
-            titles: C titles to choose from, as the prompt writes them.
-            on_text: Called with each piece of the reasoning as it is written.
+            prompts: What is asked, and the C titles that each has to choose from.
 
         Returns:
-            The reasoning without its box, and the probability of each title among the C,
-            float64 (C,).
+            Of each prompt the reasoning without its box, and the probability of each of its titles
+            among the C, float64 (C,); even where nobody waits for the answer any more.
         """
-        (prompt,) = chat_ids(self.backbone.tokenizer, [messages], True)
-        streamer = None if on_text is None else _Streamer(self._table, on_text)
-        completion = reason(
-            self.backbone, prompt, self._table, self.max_new_tokens, streamer=streamer
-        )
-        head, _ = until_box(completion, self._table)
-        head = [token for token in head if token not in self._stops]
-        scores = title_scores(self.backbone, [*prompt, *head], titles)
-        return self._table.read(head).text.strip(), softmax(scores)
+        if not prompts:
+            return []
+        ids = chat_ids(self.backbone.tokenizer, [prompt.messages for prompt in prompts], True)
+        watch = Watch(self._table, prompts)
+        completions = reason(self.backbone, ids, watch, self.max_new_tokens)
+        return [self._chosen(*row) for row in zip(prompts, ids, completions, strict=True)]
 
-
-class _Streamer:
-    """Passes on whole characters of the reasoning, and nothing of the box."""
-
-    def __init__(self, table: TokenBytes, on_text: Callable[[str], None]):
-        self._table = table
-        self._on_text = on_text
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
-        self._begun = False
-
-    def put(self, value: torch.Tensor) -> None:
-        """Takes the prompt first, then one token at a time."""
-        if self._begun:
-            self._held += self._decoder.decode(self._table.read(value.flatten().tolist()).data)
-            # What may be the opening of the box waits until it is clear that it is not.
-            at = self._held.rfind("\\")
-            opening = at >= 0 and (BOX.startswith(self._held[at:]) or BOX in self._held)
-            ready = self._held.find(BOX) if BOX in self._held else at if opening else None
-            if said := self._held[:ready]:
-                self._on_text(said)
-            self._held = "" if ready is None else self._held[ready:]
-        self._begun = True
-
-    def end(self) -> None:
-        """Passes on what turned out not to be a box."""
-        self._held += self._decoder.decode(b"", final=True)
-        if self._held and not self._held.startswith(BOX):
-            self._on_text(self._held)
+    def _chosen(
+        self, prompt: Prompt, ids: Sequence[int], completion: Sequence[int]
+    ) -> tuple[str, NDArray[np.float64]]:
+        end = next((n for n, token in enumerate(completion) if token in self._stops), None)
+        head, _ = until_box(completion[:end], self._table)
+        text = self._table.read(head).text.strip()
+        if prompt.gone():
+            return text, np.full(len(prompt.titles), 1 / len(prompt.titles))
+        return text, softmax(title_scores(self.backbone, [*ids, *head], prompt.titles))

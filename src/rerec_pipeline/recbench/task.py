@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -118,6 +118,28 @@ class Example:
     candidates: tuple[int, ...]
     conditions: tuple[Attribute, ...] = ()
     mentioned: frozenset[int] = field(default_factory=frozenset)
+
+
+def nobody_left() -> bool:
+    """Of a prompt whose answer is waited for to the end: that nobody has left."""
+    return False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a policy is to reason about for somebody who waits.
+
+    Attributes:
+        messages: The prompt as chat messages.
+        titles: C titles to choose from, as the prompt writes them.
+        on_text: Called with each piece of the reasoning as it is written; None where it is not.
+        gone: Whether nobody waits for the answer any more; asked at every token.
+    """
+
+    messages: Messages
+    titles: Sequence[str]
+    on_text: Callable[[str], None] | None = None
+    gone: Callable[[], bool] = nobody_left
 
 
 @dataclass(frozen=True)
