@@ -14,6 +14,8 @@ from rerec_pipeline.parameters import (
     DataParameters,
     FixedParameters,
     HistoryParameters,
+    InteractionParameters,
+    RetrievalParameters,
 )
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.sample.world import WorldSize
@@ -52,7 +54,7 @@ def data_parameters(**changes) -> DataParameters:
         "domain": "movie",
         "world": small_world(),
         "split": {"train": 0.5, "validation": 0.2, "test": 0.3, "seed": 0},
-        "candidates": {"size": 20, "hard": 4, "traps": 2, "seed": 0},
+        "candidates": {"source": "drawn", "size": 20, "hard": 4, "traps": 2, "seed": 0},
         "history": False,
         "prompt": {
             "system": "Recommend one.",
@@ -74,6 +76,16 @@ def attribute_parameters(*sources: str, **changes) -> AttributeParameters:
 
 
 DRAWN = FixedParameters(splits=None, candidates=None)
+HELD_OUT = InteractionParameters(validation_share=0.1, seed=0)
+RETRIEVAL = RetrievalParameters.model_validate(
+    {
+        "pool": 40, "neighbours": 10,
+        "ranker": {
+            "queries": 100, "pool_negatives": 20, "lists": 2, "list_size": 20, "rounds": 60,
+            "patience": 20, "learning_rate": 0.1, "leaves": 8, "min_rows": 10, "seed": 0,
+        },
+    }
+)  # fmt: skip
 
 
 def engineer(
@@ -107,13 +119,21 @@ def engineer(
     tables["histories"] = de.collect_histories(
         queries, tables["interactions"], data, HistoryParameters(length=10)
     )
+    tables["interaction_graph"] = de.build_interaction_graph(
+        tables["interactions"], queries, tables["splits"], HELD_OUT
+    )
+    tables["item_popularity"] = de.count_popularity(tables["interaction_graph"], items)
+    tables["group_popularity"] = de.count_by_groups(tables["interaction_graph"], tables["users"])
+    graph = tables["attribute_graph"]
+    counts = (tables["item_popularity"], tables["group_popularity"])
+    tables["candidate_pools"] = de.find_pools(
+        queries, tables["splits"], items, graph, *counts, data.candidates, RETRIEVAL
+    )
     known = [tables[name] for name in ("splits", "mentions", "histories")]
     tables["candidates"] = de.draw_candidates(
-        queries, *known, items, tables["attribute_graph"], data.candidates, fixed
+        queries, *known, items, graph, tables["candidate_pools"], data.candidates, fixed
     )
-    tables["prompts"] = de.build_prompts(
-        queries, *known, tables["candidates"], items, tables["attribute_graph"], data
-    )
+    tables["prompts"] = de.build_prompts(queries, *known, tables["candidates"], items, graph, data)
     return tables
 
 

@@ -6,21 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from rerec_pipeline.parameters import EvaluationParameters, RetrievalParameters
-from rerec_pipeline.pipelines.graph_modeling.nodes import count_popularity
+from rerec_pipeline.parameters import EvaluationParameters
+from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.pipelines.retrieval import nodes
 from rerec_pipeline.recbench.schemas import GroupPopularity, Retrieved
 from rerec_pipeline.recbench.tables import queries_from_table
+from tests.conftest import RETRIEVAL
 
-PARAMETERS = RetrievalParameters.model_validate(
-    {
-        "pool": 40, "neighbours": 10,
-        "ranker": {
-            "queries": 100, "pool_negatives": 20, "lists": 2, "list_size": 20, "rounds": 60,
-            "patience": 20, "learning_rate": 0.1, "leaves": 8, "min_rows": 10, "seed": 0,
-        },
-    }
-)  # fmt: skip
 EVALUATION = EvaluationParameters(
     batch_size=8, bootstrap_samples=200, confidence=0.95, seed=0, transcripts_per_type=1
 )
@@ -31,8 +23,8 @@ def tables(world_tables):
     known = dict(world_tables[1])
     edges = known["interactions"].select("user_id", "item_id").mutate(part=ibis.literal("train"))
     known["interaction_graph"] = edges
-    known["item_popularity"] = count_popularity(edges, known["items"])
-    known["group_popularity"] = nodes.count_by_groups(edges, known["users"])
+    known["item_popularity"] = de.count_popularity(edges, known["items"])
+    known["group_popularity"] = de.count_by_groups(edges, known["users"])
     return known
 
 
@@ -42,7 +34,7 @@ def build(tables, **changes):
     size = len(known["items"])
     embeddings = {"items": torch.eye(size)[:, :8]}
     more = (known[name] for name in ("group_popularity", "queries", "splits"))
-    return nodes.build_retriever(*(known[n] for n in names), embeddings, *more, PARAMETERS)
+    return nodes.build_retriever(*(known[n] for n in names), embeddings, *more, RETRIEVAL)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +49,7 @@ def ranker(tables, retriever):
 
 def train(tables, retriever):
     names = ("queries", "splits", "attribute_graph")
-    return nodes.train_ranker(retriever, *(tables[n] for n in names), PARAMETERS)
+    return nodes.train_ranker(retriever, *(tables[n] for n in names), RETRIEVAL)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +129,7 @@ def test_the_baseline_is_what_retrieval_chooses(tables, retriever, ranker, repor
 
 def test_without_profiles_and_facts(tables):
     users = tables["users"].iloc[:0]
-    groups = GroupPopularity.validate(nodes.count_by_groups(tables["interaction_graph"], users))
+    groups = GroupPopularity.validate(de.count_by_groups(tables["interaction_graph"], users))
     bare = tables["attribute_graph"].iloc[:0]
     retriever = build(tables, group_popularity=groups, attribute_graph=bare)
     assert retriever.groups is None

@@ -286,7 +286,9 @@ class TestCandidateConfig:
     )
 
     def draw(self, query, **rule):
-        rule = CandidateConfig(**{"size": 8, "hard": 0, "traps": 0, "seed": 0, **rule})
+        rule = CandidateConfig(
+            **{"source": "drawn", "size": 8, "hard": 0, "traps": 0, "seed": 0, **rule}
+        )
         need = need_of(query, ())
         return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, rule).draw(
             query, need, {29}
@@ -310,7 +312,7 @@ class TestCandidateConfig:
 
     def test_an_item_whose_title_another_has_is_never_a_negative(self):
         titles = [*self.CATALOGUE.titles[:28], "Twin", "Twin"]
-        rule = CandidateConfig(size=20, hard=0, traps=0, seed=0)
+        rule = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
         drawer = CandidateDrawer(ItemIndex(range(30), titles), self.GRAPH, {}, rule)
         for n in range(20):
             query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,15 +20,19 @@ from rerec_pipeline.recbench.titles import ItemIndex
 
 
 class CandidateConfig(Config):
-    """How candidates are drawn.
+    """How the candidates of a query are chosen.
 
     Attributes:
+        source: ``drawn``: the right item and random negatives, as in the paper. ``retrieved``: what
+            the first stage of retrieval finds; the right item is among them only if it is found.
         size: Number of candidates, the right item included (20 in the paper).
         hard: Up to this many negatives share some, but not all, of what is asked.
-        traps: Up to this many negatives satisfy what a misinformed query falsely states.
+        traps: Up to this many negatives satisfy what a misinformed query falsely states. Both are
+            about drawn candidates.
         seed: Choice of the right item, of the negatives and of their order.
     """
 
+    source: Literal["drawn", "retrieved"]
     size: int = Field(ge=2)
     hard: int = Field(ge=0)
     traps: int = Field(ge=0)
@@ -36,19 +41,19 @@ class CandidateConfig(Config):
 
 @dataclass(frozen=True)
 class Choice:
-    """One query's candidates as item indices; ``truth`` is one of them."""
+    """One query's candidates as item indices; ``truth`` is one of them, if drawn."""
 
     truth: int
     candidates: tuple[int, ...]
 
 
 class CandidateDrawer:
-    """Draws candidates; the result for a query does not depend on the other queries' order.
+    """Chooses candidates; the result for a query does not depend on the other queries' order.
 
-    A negative is never a known right item of the query or of another query with the same need,
-    never an item that satisfies all conditions by the attribute graph, never an item that the
-    query names, never one of the user's history and never one that cannot be
-    answered (see ``ItemIndex.is_answerable``).
+    A negative that is drawn is never a known right item of the query or of another query with the
+    same need, never an item that satisfies all conditions by the attribute graph, never an item
+    that the query names, never one of the user's history and never one that cannot be answered
+    (see ``ItemIndex.is_answerable``).
     Where a record's labels are incomplete, it is no item that may be right unlisted, either (see
     ``NeedReader.plausible_truths``).
 
@@ -87,9 +92,7 @@ class CandidateDrawer:
         Raises:
             BadInputError: If too few items are left to be negatives.
         """
-        rng = np.random.default_rng([self.rule.seed, zlib.crc32(query.query_id.encode())])
-        truths = self.catalogue.indices(query.truth_ids)
-        truth = truths[int(rng.integers(len(truths)))]
+        rng, truth = self._begin(query)
         free = np.ones(len(self.catalogue), dtype=bool)
         free[self._barred(query, need, mentioned)] = False
         chosen: list[int] = []
@@ -113,13 +116,53 @@ class CandidateDrawer:
         candidates = rng.permutation([truth, *chosen])
         return Choice(truth, tuple(int(c) for c in candidates))
 
+    def keep(self, query: Query, mentioned: Collection[int], found: Iterable[int]) -> Choice:
+        """Takes the first of the items that retrieval found, in a seeded order.
+
+        Left out is what the query names, what the user has seen, what cannot be answered and what
+        else the record lists as right, so that at most one candidate is. Nothing else is taken
+        from the labels: which items are chosen does not depend on which of them is right.
+
+        Args:
+            query: The query.
+            mentioned: Indices of the items its text names.
+            found: Item indices, best first.
+
+        Returns:
+            The right item, which may not be among them, and the candidates.
+
+        Raises:
+            BadInputError: If too few items are left.
+        """
+        rng, truth = self._begin(query)
+        others = set(self.catalogue.indices(query.truth_ids)) - {truth}
+        barred = others | self._never_listed(query, mentioned)
+        chosen = [item for item in found if item not in barred][: self.rule.size]
+        if len(chosen) < self.rule.size:
+            raise BadInputError(
+                "queries",
+                f"retrieval finds {len(chosen)} items, {self.rule.size} are needed",
+                record=query.query_id,
+                remedy="Lower data.candidates.size or raise retrieval.pool",
+            )
+        return Choice(truth, tuple(int(c) for c in rng.permutation(chosen)))
+
+    def _begin(self, query: Query) -> tuple[np.random.Generator, int]:
+        """The query's random numbers, and the right item that they choose."""
+        rng = np.random.default_rng([self.rule.seed, zlib.crc32(query.query_id.encode())])
+        truths = self.catalogue.indices(query.truth_ids)
+        return rng, truths[int(rng.integers(len(truths)))]
+
+    def _never_listed(self, query: Query, mentioned: Collection[int]) -> set[int]:
+        """Items that are no candidates wherever they come from."""
+        seen = self.catalogue.indices(query.history)
+        return {*seen, *self._unanswerable, *mentioned}
+
     def _barred(self, query: Query, need: Need, mentioned: Collection[int]) -> list[int]:
-        barred = set(self.catalogue.indices(query.truth_ids))
-        barred.update(self._unanswerable)
+        barred = self._never_listed(query, mentioned)
+        barred.update(self.catalogue.indices(query.truth_ids))
         barred.update(self.needs.plausible_truths(query, mentioned).tolist())
         barred.update(self.catalogue.indices(self.known_truths.get(need, ())))
-        barred.update(self.catalogue.indices(query.history))
-        barred.update(mentioned)
         if query.conditions:
             barred.update(self.graph.satisfying(query.conditions).tolist())
         return sorted(barred)

@@ -147,6 +147,13 @@ def prompt_rows(
     return pd.DataFrame(rows)
 
 
+def lists_right_item(prompts: pd.DataFrame) -> pd.Series:
+    """Whether the right item is among the candidates of each row, bool."""
+    pairs = zip(prompts["truth_id"], prompts["candidate_ids"], strict=True)
+    found = [truth in listed for truth, listed in pairs]
+    return pd.Series(found, index=prompts.index, dtype=bool)
+
+
 def messages_of(row: Mapping[Any, Any]) -> Messages:
     """The chat messages of one row of a table of prompts."""
     return [{"role": role, "content": row[role]} for role in ("system", "user")]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rerec_pipeline.recbench.splits import SPLITS
-from rerec_pipeline.recbench.tables import read_attribute
+from rerec_pipeline.recbench.tables import lists_right_item, read_attribute
 
 
 def count_queries(queries: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
@@ -85,6 +85,12 @@ def degree_summary(degrees: pd.DataFrame) -> dict[str, dict[str, float]]:
         }
         for role, rows in by
     }
+
+
+def share_listed(candidates: pd.DataFrame, splits: pd.DataFrame) -> dict[str, float]:
+    """Share of the queries of each split whose right item is a candidate."""
+    listed = candidates.assign(listed=lists_right_item(candidates)).merge(splits, on="query_id")
+    return {str(split): float(of) for split, of in listed.groupby("split")["listed"].mean().items()}
 
 
 def share(part: float, whole: float) -> float | None:

@@ -79,13 +79,13 @@ def report_baselines(
         seed: Of its draws.
 
     Returns:
-        ``random``: the expected accuracy; for each baseline its summary over the queries it can
-        answer, and ``policy_there``, the policy's accuracy on these.
+        ``random``: the expected accuracy, 0 for a list without the right item; for each baseline
+        its summary over the queries it can answer, and ``policy_there``, the policy's accuracy on
+        these.
     """
     types = np.array([example.query_type for example in examples])
-    report: dict[str, Any] = {
-        "random": {"accuracy": float(np.mean([1 / len(e.candidates) for e in examples]))}
-    }
+    chances = [(e.truth in e.candidates) / len(e.candidates) for e in examples]
+    report: dict[str, Any] = {"random": {"accuracy": float(np.mean(chances))}}
     for name, outcomes in right.items():
         can = outcomes.notna().to_numpy()
         if can.any():

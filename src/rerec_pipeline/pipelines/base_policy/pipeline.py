@@ -13,7 +13,7 @@ nodes = LazyModule("rerec_pipeline.pipelines.base_policy.nodes")
 WORLDS = ("sample_movie", "sample_book")
 
 #: Blocks of parameters that hold for every world.
-_SHARED = ("attributes", "fixed", "histories")
+_SHARED = ("attributes", "fixed", "histories", "interactions", "retrieval")
 
 
 def _world_pipeline(name: str) -> Pipeline:

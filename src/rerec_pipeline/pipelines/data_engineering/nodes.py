@@ -9,8 +9,10 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from ibis import _
 from tqdm import tqdm
 
 from rerec_pipeline import processes
@@ -19,6 +21,7 @@ from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.edges import hold_out
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.tables import GROUP, ask_query, retriever_from_tables
 from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.parameters import (
     AttributeParameters,
@@ -26,6 +29,7 @@ from rerec_pipeline.parameters import (
     FixedParameters,
     HistoryParameters,
     InteractionParameters,
+    RetrievalParameters,
     SplitConfig,
 )
 from rerec_pipeline.recbench import ratings, reading
@@ -271,6 +275,34 @@ def _items_of(interactions: ir.Table, users: Collection[str]) -> dict[str, list[
     return table.groupby("user_id")["item_id"].agg(list).to_dict()
 
 
+def find_pools(
+    queries: pd.DataFrame,
+    splits: pd.DataFrame,
+    items: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    item_popularity: pd.DataFrame,
+    group_popularity: pd.DataFrame,
+    rule: CandidateConfig,
+    retrieval: RetrievalParameters,
+) -> pd.DataFrame:
+    """What the first stage of retrieval finds for each query; empty where candidates are drawn.
+
+    No weight of it is fitted, so the lists of training queries are made as those of test queries
+    are; what similar requests were answered is told by training queries of other clusters.
+    """
+    if rule.source == "drawn":
+        return pd.DataFrame(columns=["query_id", "item_ids"]).astype({"query_id": "str"})
+    tables = (items, attribute_graph, item_popularity, group_popularity, queries, splits)
+    no_embeddings = np.empty((len(items), 0), dtype=np.float32)
+    retriever = retriever_from_tables(*tables, no_embeddings, retrieval.pool, retrieval.neighbours)
+    cluster = splits.set_index("query_id")["cluster"]
+    used = queries_from_table(queries[queries["query_id"].isin(cluster.index)])
+    asked = [ask_query(retriever, query, int(cluster[query.query_id])) for query in used]
+    ids = np.array(retriever.linker.catalogue.item_ids)
+    found = [ids[pool].tolist() for pool in retriever.retrieve(asked, retrieval.pool)]
+    return pd.DataFrame({"query_id": [query.query_id for query in used], "item_ids": found})
+
+
 def draw_candidates(
     queries: pd.DataFrame,
     splits: pd.DataFrame,
@@ -278,10 +310,11 @@ def draw_candidates(
     histories: pd.DataFrame,
     items: pd.DataFrame,
     attribute_graph: pd.DataFrame,
+    pools: pd.DataFrame,
     rule: CandidateConfig,
     fixed: FixedParameters,
 ) -> pd.DataFrame:
-    """Draws for each query the right item and its negatives, in a seeded order.
+    """Chooses the candidates of each query, in a seeded order (see ``CandidateConfig.source``).
 
     Candidates that the user gives as a file are used as they are.
     """
@@ -293,7 +326,8 @@ def draw_candidates(
         past = dict(zip(histories["query_id"], histories["history_ids"], strict=True))
         asked = [(_with_history(query, past), mentioned) for query, mentioned in asked]
         graph = graph_from_table(attribute_graph, catalogue)
-        choices = _draw(asked, everyone, catalogue, graph, rule)
+        found = dict(zip(pools["query_id"], pools["item_ids"].map(catalogue.indices), strict=True))
+        choices = _choose(asked, everyone, catalogue, graph, found, rule)
     else:
         right = {query.query_id: catalogue.indices(query.truth_ids) for query, _ in asked}
         text = _text_of(fixed.candidates)
@@ -313,17 +347,20 @@ def _with_history(query: Query, past: Mapping[str, Sequence[int]]) -> Query:
     return replace(query, history=(*query.history, *past.get(query.query_id, ())))
 
 
-def _draw(
+def _choose(
     asked: Sequence[Asked],
     everyone: Sequence[Asked],
     catalogue: ItemIndex,
     graph: AttributeGraph,
+    found: Mapping[str, Sequence[int]],
     rule: CandidateConfig,
 ) -> dict[str, Choice]:
     """Candidates of the queries in use; what is right for a need, all queries tell."""
     needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}
     known = truths_by_need([query for query, _ in everyone], list(needs.values()))
     drawer = CandidateDrawer(catalogue, graph, known, rule)
+    if rule.source == "retrieved":
+        return {q.query_id: drawer.keep(q, named, found[q.query_id]) for q, named in asked}
     return {
         query.query_id: drawer.draw(query, needs[query.query_id], mentioned)
         for query, mentioned in tqdm(asked, desc="Drawing candidates", unit="query")
@@ -459,3 +496,26 @@ def build_interaction_graph(
     )
     edges = interactions.anti_join(asked, ["user_id", "item_id"])
     return hold_out(edges, rule.validation_share, rule.seed)
+
+
+def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:
+    """Interactions of every item that may be learned from; those held out do not count."""
+    train = interaction_graph.filter(_.part == "train")
+    counts = train.group_by("item_id").aggregate(interactions=_.count()).to_pandas()
+    counts = counts.set_index("item_id")["interactions"]
+    return counts.reindex(items["item_id"], fill_value=0).reset_index()
+
+
+def count_by_groups(interaction_graph: ir.Table, users: pd.DataFrame) -> pd.DataFrame:
+    """How many users of each gender, age and occupation interacted with each item.
+
+    One row a group and item; a group's row without an item says how many users it has.
+    """
+    sizes = users.groupby(GROUP).size().rename("interactions").reset_index()
+    if users.empty:
+        return sizes.assign(item_id=pd.array([], dtype="Int64")).astype({"interactions": "int64"})
+    known = interaction_graph.filter(_.part == "train")
+    ids = known.select("user_id", "item_id").to_pandas().merge(users, on="user_id")
+    counts = ids.groupby([*GROUP, "item_id"]).size().rename("interactions").reset_index()
+    table = pd.concat([sizes, counts], ignore_index=True)
+    return table.astype({"item_id": "Int64"})

@@ -20,6 +20,7 @@ from rerec_pipeline.reporting.data_tables import (
     degree_summary,
     fact_counts,
     share,
+    share_listed,
 )
 
 
@@ -77,6 +78,7 @@ def report_data(
         "queries_with_incomplete_labels": int((~counted["label_complete"]).sum()),
         "right_items": {"mean": float(truths.mean()), "max": int(truths.max())},
         "candidates": {"min": int(sizes.min()), "max": int(sizes.max())},
+        "right_item_listed": share_listed(candidates, splits),
         "prompts_without_history": int((lengths == 0).sum()) if len(histories) else None,
         "excluded": dict(
             zip(exclusion_counts["reason"], exclusion_counts["count"].map(int), strict=True)

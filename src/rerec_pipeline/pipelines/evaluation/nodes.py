@@ -34,6 +34,7 @@ from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profi
 from rerec_pipeline.recbench.tables import (
     examples_from_table,
     graph_from_table,
+    lists_right_item,
     queries_from_table,
 )
 from rerec_pipeline.recbench.task import RecTask
@@ -196,7 +197,8 @@ def report_metrics(
 ) -> dict[str, Any]:
     """The machine-readable report.
 
-    ``cut_short`` is the share of answers that ended at the limit and not by themselves.
+    ``cut_short`` is the share of answers that ended at the limit and not by themselves,
+    ``right_item_listed`` the share of prompts that can be answered rightly.
     """
     examples = examples_from_table(evaluation_prompts, task.catalogue)
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
@@ -215,6 +217,7 @@ def report_metrics(
     )
     for name, answers in (("before", answers_before), ("after", answers_after)):
         report[name]["cut_short"] = float(answers["cut_short"].mean())
+    report["right_item_listed"] = float(lists_right_item(evaluation_prompts).mean())
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
     report["run"] = {**run_choices(parameters), "split": parameters["split"]}

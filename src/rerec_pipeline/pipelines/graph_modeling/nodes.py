@@ -1,4 +1,4 @@
-"""Nodes of the graph modelling pipeline: popularity and LightGCN on the interaction graph."""
+"""Nodes of the graph modelling pipeline: LightGCN on the interaction graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from ibis import _
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.edges import edge_arrays
@@ -20,14 +19,6 @@ from rerec_pipeline.parameters import LightGCNParameters
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.training.epochs import fit_or_resume
-
-
-def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:
-    """Interactions of every item that may be learned from; those held out do not count."""
-    train = interaction_graph.filter(_.part == "train")
-    counts = train.group_by("item_id").aggregate(interactions=_.count()).to_pandas()
-    counts = counts.set_index("item_id")["interactions"]
-    return counts.reindex(items["item_id"], fill_value=0).reset_index()
 
 
 def pretrain_lightgcn(

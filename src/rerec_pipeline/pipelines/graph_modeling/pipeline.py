@@ -1,4 +1,4 @@
-"""Interaction graph -> popularity and LightGCN embeddings."""
+"""Interaction graph -> LightGCN embeddings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ def create_pipeline() -> Pipeline:
     """The graph modelling pipeline."""
     return Pipeline(
         [
-            Node(
-                nodes.count_popularity,
-                ["interaction_graph", "items"],
-                "item_popularity",
-                name="count_popularity",
-            ),
             Node(
                 nodes.pretrain_lightgcn,
                 ["interaction_graph", "items", "params:lightgcn"],

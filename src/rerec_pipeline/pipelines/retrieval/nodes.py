@@ -6,17 +6,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from ibis import _
 
 from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
-from rerec_pipeline.grounding.tables import GROUP, ask_query, retriever_from_tables
+from rerec_pipeline.grounding.tables import ask_query, retriever_from_tables
 from rerec_pipeline.parameters import EvaluationParameters, RetrievalParameters
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
@@ -27,21 +25,6 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
-
-
-def count_by_groups(interaction_graph: ir.Table, users: pd.DataFrame) -> pd.DataFrame:
-    """How many users of each gender, age and occupation interacted with each item.
-
-    One row a group and item; a group's row without an item says how many users it has.
-    """
-    sizes = users.groupby(GROUP).size().rename("interactions").reset_index()
-    if users.empty:
-        return sizes.assign(item_id=pd.array([], dtype="Int64")).astype({"interactions": "int64"})
-    known = interaction_graph.filter(_.part == "train")
-    ids = known.select("user_id", "item_id").to_pandas().merge(users, on="user_id")
-    counts = ids.groupby([*GROUP, "item_id"]).size().rename("interactions").reset_index()
-    table = pd.concat([sizes, counts], ignore_index=True)
-    return table.astype({"item_id": "Int64"})
 
 
 def build_retriever(

@@ -25,15 +25,9 @@ def create_retriever_pipeline() -> Pipeline:
 
 
 def create_ranker_pipeline() -> Pipeline:
-    """What the retriever is fitted by: groups of users, and the ranker."""
+    """The retriever, and the ranker that orders what it finds."""
     return create_retriever_pipeline() + Pipeline(
         [
-            Node(
-                nodes.count_by_groups,
-                ["interaction_graph", "users"],
-                "group_popularity",
-                name="count_by_groups",
-            ),
             Node(
                 nodes.train_ranker,
                 ["retriever", "queries", "splits", "attribute_graph", "params:retrieval"],

@@ -40,6 +40,7 @@ from rerec_pipeline.recbench.tables import (
     examples_from_table,
     graph_from_table,
     item_values,
+    lists_right_item,
     queries_from_table,
 )
 from rerec_pipeline.recbench.task import Example, RecTask
@@ -207,9 +208,22 @@ def select_training_prompts(
     generation: GenerationParameters,
     dataset: str,
 ) -> pd.DataFrame:
-    """Training prompts within the backbone's limit of tokens."""
+    """Training prompts within the backbone's limit of tokens, with the right item in their list.
+
+    Where candidates are retrieved, a list may lack it: no answer to it could be rewarded.
+    """
     name_or_path = backbone_record["name_or_path"]
-    return select_prompts(prompts, "train", task, name_or_path, backbone, generation, dataset)
+    chosen = select_prompts(prompts, "train", task, name_or_path, backbone, generation, dataset)
+    listed = lists_right_item(chosen)
+    if listed.all():
+        return chosen
+    logger.info("Left out %d training prompts: their right item was not found", (~listed).sum())
+    if not listed.any():
+        raise BadInputError(
+            "training prompts", "retrieval finds no right item of any", field="candidate_ids",
+            remedy="Set data.candidates.source=drawn, or a larger data.candidates.size",
+        )  # fmt: skip
+    return chosen[listed].reset_index(drop=True)
 
 
 def select_prompts(
