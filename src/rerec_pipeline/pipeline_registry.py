@@ -14,6 +14,7 @@ from rerec_pipeline.pipelines import (
     evaluation,
     graph_modeling,
     next_item,
+    recommend,
     retrieval,
     rft,
     score_answers,
@@ -67,6 +68,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "abilities_comparison": abilities.create_comparison_pipeline(),
         "next_item_baselines": next_item.create_baselines_pipeline(),
         "next_item": next_item.create_baselines_pipeline() + next_item.create_pipeline(),
+        "recommend": recommend.create_pipeline(),
         "transfer": upstream + transfer.create_pipeline(),
     }
     return {name: _in_boxes(pipeline) for name, pipeline in registered.items()}

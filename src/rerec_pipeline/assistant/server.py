@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi import Request as HttpRequest
@@ -15,33 +15,18 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
+from rerec_pipeline.assistant.bodies import LONGEST, Body
 from rerec_pipeline.assistant.conversation import Turn, read_conversation
 from rerec_pipeline.assistant.desk import BusyError, Desk, GoneError, Job, LateError
 from rerec_pipeline.assistant.words import recommendation
 from rerec_pipeline.errors import BadInputError
 
-#: Longest request in characters, and most titles in a list: what a person could have typed.
-LONGEST = 4_000
-MOST_TITLES = 200
 #: Bytes of a body.
 LARGEST_BODY = 200_000
-
-Title = Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class Recommend(BaseModel):
-    """Body of ``POST /recommend``."""
-
-    model_config = ConfigDict(extra="forbid")
-    request: str = Field(min_length=1, max_length=LONGEST)
-    history: list[Title] = Field(default=[], max_length=MOST_TITLES)
-    candidates: list[Title] | None = Field(default=None, min_length=1, max_length=MOST_TITLES)
-    exclude: list[Title] = Field(default=[], max_length=MOST_TITLES)
-    k: int = Field(default=5, ge=1, le=100)
 
 
 class Message(BaseModel):
@@ -206,9 +191,9 @@ def _token_routes(
         return {"object": "list", "data": [{**model, "created": 0}]}
 
     @app.post("/recommend", dependencies=guarded)
-    async def recommend(body: Recommend, http: HttpRequest) -> dict[str, Any]:
+    async def recommend(body: Body, http: HttpRequest) -> dict[str, Any]:
         """Items for a request, with reasons and checked facts."""
-        request = await run_in_threadpool(_read, body, assistant)
+        request = await run_in_threadpool(body.read, assistant)
         start = time.monotonic()
         answer = await desk.submit(request).result(http.is_disconnected)
         meters.answered(start)
@@ -231,17 +216,6 @@ def _token_routes(
         answer = await job.result(http.is_disconnected)
         meters.answered(start)
         return JSONResponse(_completion(answer, assistant.name))
-
-
-def _read(body: Recommend, assistant: Assistant) -> Request:
-    listed = body.candidates
-    return Request(
-        body.request,
-        history=assistant.indices(body.history, "history"),
-        candidates=None if listed is None else assistant.indices(listed, "candidates"),
-        top=body.k,
-        exclude=assistant.indices(body.exclude, "exclude"),
-    )
 
 
 async def _events(job: Job, meters: _Meters, model: str) -> AsyncIterator[str]:

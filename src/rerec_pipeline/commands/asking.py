@@ -168,5 +168,8 @@ def serve(
             Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
         )
         app = create_app(assistant, token, waiting, seconds, batch)
-    click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(app, host, port, log_level="warning", access_log=False)
+    with config.bind_socket() as bound:  # port 0 takes one that is free
+        port = bound.getsockname()[1]
+        click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
+        uvicorn.Server(config).run(sockets=[bound])

@@ -54,6 +54,7 @@ STAGES = (
     "abilities_comparison",
     "next_item_baselines",
     "next_item",
+    "recommend",
     "transfer",
 )
 

@@ -14,6 +14,7 @@ from rerec_pipeline.storage.provenance import flatten
 GIVEN = {
     "recorded_answers": "Give your answers with --params answers=FILE: JSON lines with id and "
     "response",
+    "request_file": "Give your requests with --params requests=FILE: JSON lines with request",
     "experiment_cells": "Run an experiment first (kedro experiment --name {experiment}), or name "
     "another one with --params experiment=NAME",
     "ability_reports": "Make a report first, with: kedro run --pipelines abilities",

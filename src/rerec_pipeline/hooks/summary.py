@@ -77,10 +77,12 @@ class SummaryHooks:
             ("next_item_baselines", "Report"),
             ("next_item_report", "Report"),
             ("retrieval_report", "Retrieval"),
+            ("recommendations", "Answers"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
-                lines.append(f"{label:<12} {path.relative_to(root)}")
+                within = path.is_relative_to(root)  # else it is where the user asked for it
+                lines.append(f"{label:<12} {path.relative_to(root) if within else path}")
         from rerec_pipeline.tracking.tracker import Tracker
 
         if lines and Tracker.last is not None and (address := Tracker.last.address):

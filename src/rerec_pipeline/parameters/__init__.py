@@ -16,6 +16,7 @@ from rerec_pipeline.parameters.base_policy import BasePolicyParameters
 from rerec_pipeline.parameters.choices import (
     CHOICES,
     EXPERIMENT,
+    policy_name,
     run_choices,
     say_run,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "explain",
     "folder_of_split",
     "overlay",
+    "policy_name",
     "run_choices",
     "say_run",
     "validate",

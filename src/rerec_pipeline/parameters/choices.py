@@ -46,3 +46,9 @@ def say_run(parameters: Mapping[str, Any]) -> str:
     said = "{dataset}, {backbone}, {variant}, seed {seed}".format(**parameters)
     further = (parameters["label"], "validation" if parameters["split"] == "validation" else "")
     return ", ".join([said, *filter(None, further)])
+
+
+def policy_name(parameters: Mapping[str, Any]) -> str:
+    """What the policy of a run is called in answers: ``sample_movie/tiny/rerec/seed-0``."""
+    chosen = [str(parameters[key]) for key in CHOICES]
+    return "/".join([*chosen, f"seed-{parameters['seed']}", *filter(None, [parameters["label"]])])

@@ -49,6 +49,8 @@ class Parameters(Config):
         answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
         scores: Where their scores go.
         score_cuts: Ranks at which ``score_answers`` also gives means.
+        requests: File of requests that ``recommend`` answers.
+        recommendations: Where its answers go.
         experiment: Name of the experiment whose cells ``comparison`` compares.
     """
 
@@ -80,6 +82,8 @@ class Parameters(Config):
     answers: str | None
     scores: str | None
     score_cuts: list[int]
+    requests: str | None
+    recommendations: str | None
     experiment: str = Field(pattern=f"^{EXPERIMENT}$")
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from rerec_pipeline.grounding.ranking import TreeRanker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.tables import retriever_from_tables
 from rerec_pipeline.models.quick_start import import_transformers, quick_start
+from rerec_pipeline.parameters import policy_name
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.runner.workplace import Workplace
 
@@ -89,7 +90,7 @@ def _reasoner(
     if policy == "trained" and not trained.exists():
         raise MissingStageError(f"there is no trained policy yet. Make it with: {command}")
     if policy != "base" and trained.exists():
-        backbone, name = load_backbone(str(trained)), _name(parameters)
+        backbone, name = load_backbone(str(trained)), policy_name(parameters)
     else:
         if policy is None:
             say(f"There is no trained policy: the backbone answers as it is. Train with: {command}")
@@ -98,8 +99,3 @@ def _reasoner(
         )
         name = f"{parameters['backbone']} (not trained)"
     return PolicyReasoner(backbone, name, rft.generation.max_completion_tokens)
-
-
-def _name(parameters: Mapping[str, Any]) -> str:
-    chosen = [str(parameters[key]) for key in ("dataset", "backbone", "variant")]
-    return "/".join([*chosen, f"seed-{parameters['seed']}"])

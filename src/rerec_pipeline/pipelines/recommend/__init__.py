@@ -1,0 +1,5 @@
+"""The recommend pipeline."""
+
+from rerec_pipeline.pipelines.recommend.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,41 @@
+"""A file of requests -> a table of recommendations, by the assistant that also serves."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+
+nodes = LazyModule("rerec_pipeline.pipelines.recommend.nodes")
+
+
+def create_assistant_pipeline() -> Pipeline:
+    """The assistant with the trained policy."""
+    shared = create_task_pipeline().to_outputs("task") + create_retriever_pipeline()
+    return shared + Pipeline(
+        [
+            Node(
+                nodes.build_assistant,
+                ["task", "retriever", "ranker", "policy", "params:rft", "parameters"],
+                "assistant",
+                name="build_assistant",
+            )
+        ]
+    )
+
+
+def create_pipeline() -> Pipeline:
+    """The recommend pipeline."""
+    return create_assistant_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.recommend,
+                ["assistant", "request_file", "params:requests", "params:rft",
+                 "params:evaluation"],
+                "recommendations",
+                name="recommend",
+            )
+        ]
+    )  # fmt: skip
