@@ -14,6 +14,7 @@ from rerec_pipeline.pipelines import (
     evaluation,
     graph_modeling,
     next_item,
+    open_ended,
     recommend,
     retrieval,
     rft,
@@ -69,6 +70,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "next_item_baselines": next_item.create_baselines_pipeline(),
         "next_item": next_item.create_baselines_pipeline() + next_item.create_pipeline(),
         "recommend": recommend.create_pipeline(),
+        "open_ended_baselines": found + open_ended.create_baselines_pipeline(),
+        "open_ended": open_ended.create_baselines_pipeline() + open_ended.create_pipeline(),
         "transfer": upstream + transfer.create_pipeline(),
     }
     return {name: _in_boxes(pipeline) for name, pipeline in registered.items()}

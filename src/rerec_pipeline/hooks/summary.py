@@ -78,6 +78,8 @@ class SummaryHooks:
             ("next_item_report", "Report"),
             ("retrieval_report", "Retrieval"),
             ("recommendations", "Answers"),
+            ("open_ended_baselines", "Report"),
+            ("open_ended_report", "Report"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -99,6 +101,9 @@ class SummaryHooks:
         for name in ("next_item_baselines", "next_item_report"):
             if name in made:
                 yield _next_item(catalog.load(name))
+        for name in ("open_ended_baselines", "open_ended_report"):
+            if name in made:
+                yield from _open_ended(catalog.load(name))
         if "retrieval_report" in made:
             report = catalog.load("retrieval_report")
             found = report["overall"]
@@ -135,6 +140,12 @@ def _before_and_after(metrics: dict[str, Any]) -> str:
         f"{split} accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
         f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
     )
+
+
+def _open_ended(report: dict[str, Any]) -> Iterator[str]:
+    for kind, row in report["by_type"].items():
+        found = [f"{name} {of['recall']:.3f}" for name, of in row["systems"].items()]
+        yield f"Open-ended, recall of {row['n']} {kind} queries: {', '.join(found)}"
 
 
 def _next_item(report: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ from rerec_pipeline.parameters.data import (
     SplitConfig,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
+from rerec_pipeline.parameters.open_ended import OpenEndedParameters
 from rerec_pipeline.parameters.pretraining import (
     ArchitectureParameters,
     StageParameters,
@@ -79,6 +80,7 @@ __all__ = [
     "LightGCNParameters",
     "LoraParameters",
     "NextItemParameters",
+    "OpenEndedParameters",
     "OptimizerParameters",
     "Parameters",
     "PublishedParameters",

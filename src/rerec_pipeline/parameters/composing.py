@@ -60,6 +60,8 @@ def compose(
     }
     data = composed["rft"]["reward"]["data"]
     composed["rft"]["reward"]["data"] = {n: _inside(project_root, data[n]) for n in data}
+    if recorded := composed["open_ended"]["recorded"]:
+        composed["open_ended"]["recorded"] = _inside(project_root, recorded)
     if traces := composed["rft"]["sft"]["traces"]:
         composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
     backbone = composed["rft"]["backbone"]

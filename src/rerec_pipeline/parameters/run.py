@@ -21,6 +21,7 @@ from rerec_pipeline.parameters.data import (
     LightGCNParameters,
 )
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
+from rerec_pipeline.parameters.open_ended import OpenEndedParameters
 from rerec_pipeline.parameters.reports import (
     AbilityParameters,
     ComparisonParameters,
@@ -48,9 +49,9 @@ class Parameters(Config):
         query_type: Of the recorded answers that ``score_answers`` scores.
         answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
         scores: Where their scores go.
-        score_cuts: Ranks at which ``score_answers`` also gives means.
         requests: File of requests that ``recommend`` answers.
         recommendations: Where its answers go.
+        score_cuts: Ranks at which ``score_answers`` and ``open_ended`` also give means.
         experiment: Name of the experiment whose cells ``comparison`` compares.
     """
 
@@ -77,6 +78,7 @@ class Parameters(Config):
     base_policy: BasePolicyParameters
     next_item: NextItemParameters
     retrieval: RetrievalParameters
+    open_ended: OpenEndedParameters
     sasrec: SASRecParameters
     query_type: QueryType
     answers: str | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.recorded import named_answers
 from rerec_pipeline.recbench.records import PROFILE_TYPES, inner_records, item_keys
+from rerec_pipeline.recbench.titles import ItemIndex, natural_order
 
 SEPARATOR = "[SEP]"
 #: A predicted title is taken for a right one from this ratio of matching characters on.
@@ -68,8 +69,25 @@ def score_open_ended(response: str, truths: Sequence[str], k: int | None = None)
     )
 
 
+def score_rows(
+    response: str, truths: Sequence[str], cuts: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """The measures of one answer as a whole (``cut`` 0), and of its first titles."""
+    yield {"cut": 0, **asdict(score_open_ended(response, truths))}
+    for k in cuts:
+        yield {"cut": k, **asdict(score_open_ended(response, truths, k))}
+
+
+def join_titles(items: Sequence[int], catalogue: ItemIndex) -> str:
+    """Items as an answer in the authors' form, titles as one says them."""
+    return f" {SEPARATOR} ".join(natural_order(catalogue.titles[item]) for item in items)
+
+
 def _similar(predicted: str, truth: str) -> bool:
-    return SequenceMatcher(None, predicted, truth).ratio() >= SIMILAR
+    matcher = SequenceMatcher(None, predicted, truth)
+    # Upper bounds of the ratio, which are sooner known.
+    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+    return all(bound() >= SIMILAR for bound in bounds)
 
 
 def _discount(rank: int) -> float:
@@ -88,21 +106,58 @@ def labelled_titles(records: object, query_type: str, source: object) -> dict[st
     Raises:
         BadInputError: If a record is malformed or has no right title.
     """
+    rows = published_labels(records, query_type, source)
+    return {row["answer_id"]: row["titles"] for row in rows}
+
+
+def published_labels(records: object, query_type: str, source: object) -> list[dict[str, Any]]:
+    """The right titles of every query of a published file, with all that names it.
+
+    Args:
+        records: See ``labelled_titles``.
+        query_type: Its type.
+        source: The file, for errors.
+
+    Returns:
+        A row for each query: query_id (see ``Query``), query_type, answer_id (see
+        ``labelled_titles``), titles, label_complete.
+
+    Raises:
+        BadInputError: See ``labelled_titles``.
+    """
     if not isinstance(records, list):
         raise BadInputError(source, "expected a JSON list of records")
-    labelled: dict[str, list[str]] = {}
+    rows = []
     for position, record in enumerate(records):
         name = f"record {position}"
         if not isinstance(record, dict):
             raise BadInputError(source, "expected an object", record=name)
-        if query_type in PROFILE_TYPES:
-            inner = [r for r in inner_records(record, source, name) if r]
-            labelled |= {f"{position}-{n}": _titles(r, source, name) for n, r in enumerate(inner)}
-        elif "data_idx" not in record:
-            raise BadInputError(source, "there is no id", record=name, field="data_idx")
-        else:
-            labelled[str(record["data_idx"])] = _titles(record, source, name)
-    return labelled
+        for suffix, inner in _inner(record, query_type, source, name):
+            own = record.get("data_idx", position)
+            answered = position if query_type in PROFILE_TYPES else own
+            rows.append(
+                {
+                    "query_id": f"{query_type}-{own}{suffix}",
+                    "query_type": query_type,
+                    "answer_id": f"{answered}{suffix}",
+                    "titles": _titles(inner, source, name),
+                    "label_complete": bool(inner.get("label_complete", True)),
+                }
+            )
+    return rows
+
+
+def _inner(
+    record: Mapping[str, Any], query_type: str, source: object, name: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a record's queries add to its id, and where their labels are."""
+    if query_type in PROFILE_TYPES:
+        queries = [query for query in inner_records(record, source, name) if query]
+        yield from ((f"-{n}", query) for n, query in enumerate(queries))
+    elif "data_idx" not in record:
+        raise BadInputError(source, "there is no id", record=name, field="data_idx")
+    else:
+        yield "", record
 
 
 def _titles(record: Mapping[str, Any], source: object, name: str) -> list[str]:
@@ -133,9 +188,27 @@ def score_file(
     Raises:
         BadInputError: If an answer lacks a field, names no known query or answers one twice.
     """
-    rows: list[dict[str, Any]] = []
+    return [
+        {"id": query, **asdict(score_open_ended(response, labelled[query], k))}
+        for query, response in known_answers(answers, labelled, source)
+    ]
+
+
+def known_answers(
+    answers: Sequence[Mapping[str, Any]], known: Collection[str], source: object
+) -> Iterator[tuple[str, str]]:
+    """The id of the query and the response of each recorded answer.
+
+    Args:
+        answers: Records with ``id`` and ``response``.
+        known: Ids of all queries.
+        source: The file of answers, for errors.
+
+    Raises:
+        BadInputError: If an answer lacks a field, names no known query or answers one twice.
+    """
     for name, query, response in named_answers(answers, source):
-        if query not in labelled:
+        if query not in known:
             raise BadInputError(
                 source,
                 f"no query has the id '{query}'",
@@ -143,6 +216,4 @@ def score_file(
                 field="id",
                 remedy="Give the query_type that these answers are for",
             )
-        score = score_open_ended(response, labelled[query], k)
-        rows.append({"id": query, **asdict(score)})
-    return rows
+        yield query, response

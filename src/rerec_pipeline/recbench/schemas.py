@@ -268,6 +268,35 @@ class Retrieved(pa.DataFrameModel):
         unique = ["query_id", "system"]
 
 
+class PublishedLabels(pa.DataFrameModel):
+    """One row a query: its right titles as they are published."""
+
+    query_id: Series[str] = pa.Field(unique=True)
+    query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
+    answer_id: Series[str]
+    titles: Series[object]
+    label_complete: Series[bool]
+
+    class Config:
+        strict = True
+
+
+class OpenEndedScores(pa.DataFrameModel):
+    """One row an answer and cut (0: all titles): the authors' measures."""
+
+    query_id: Series[str]
+    system: Series[str]
+    cut: Series[int] = pa.Field(ge=0)
+    recall: Series[float] = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    precision: Series[float] = pa.Field(ge=0)
+    ndcg: Series[float] = pa.Field(ge=0)
+    ftr: Series[float] = pa.Field(isin=[0.0, 1.0])
+
+    class Config:
+        strict = True
+        unique = ["query_id", "system", "cut"]
+
+
 class Sequences(pa.DataFrameModel):
     """One row a user: items from the oldest to the newest."""
 

@@ -328,3 +328,18 @@ def found_by_cut(report: Mapping[str, Any]) -> go.Figure:
     figure = styled_figure("Retrieval from the whole catalogue", "length of the list", "recall, %")
     figure.update_xaxes(type="category")
     return _grouped_bars(figure, series)
+
+
+def open_ended_by_type(report: Mapping[str, Any]) -> go.Figure:
+    """Recall of every system without a list, by query type."""
+    shades = {"graph": AFTER, "graph + before": BEFORE, "graph + after": ACCENT, "bm25": QUIET}
+    others = iter(["#0f766e", "#7c3aed", "#be185d", "#4d7c0f", "#b45309", "#334155"] * 9)
+    series: dict[str, tuple[str, dict[str, Any]]] = {}
+    for kind, row in report["by_type"].items():
+        mark = "" if row["comparable"] else " (labels in part)"
+        for name, of in row["systems"].items():
+            colour = shades.get(name) or next(others)
+            bars = series.setdefault(name, (colour, {}))[1]
+            bars[f"{kind}{mark}, n = {row['n']}"] = (of["recall"], of["intervals"]["recall"])
+    title = f"Without a list: {report['split']} queries, {report['length']} titles an answer"
+    return _grouped_bars(styled_figure(title, "query type", "recall, %"), series)
