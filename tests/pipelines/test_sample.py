@@ -333,7 +333,8 @@ def test_registered_pipelines():
         "__default__", "data_engineering", "graph_modeling", "rft", "evaluation", "diagnosis",
         "comparison", "shared_stages", "single_run", "abilities", "abilities_comparison",
         "base_policy", "score_answers", "export_prompts", "score_choices", "transfer",
-        "next_item_baselines", "next_item", "retrieval", "recommend",
+        "next_item_baselines", "next_item", "retrieval", "recommend", "open_ended_baselines",
+        "open_ended",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     # run_pages is no file: it says which pages of the run there are

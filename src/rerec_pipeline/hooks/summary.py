@@ -144,8 +144,8 @@ def _before_and_after(metrics: dict[str, Any]) -> str:
 
 def _open_ended(report: dict[str, Any]) -> Iterator[str]:
     for kind, row in report["by_type"].items():
-        found = [f"{name} {of['recall']:.3f}" for name, of in row["systems"].items()]
-        yield f"Open-ended, recall of {row['n']} {kind} queries: {', '.join(found)}"
+        found = [f"{name} {of['ndcg']:.3f}" for name, of in row["systems"].items()]
+        yield f"Without a list, NDCG of {row['n']} {kind} queries: {', '.join(found)}"
 
 
 def _next_item(report: dict[str, Any]) -> str:

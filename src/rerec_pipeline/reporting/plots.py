@@ -331,7 +331,7 @@ def found_by_cut(report: Mapping[str, Any]) -> go.Figure:
 
 
 def open_ended_by_type(report: Mapping[str, Any]) -> go.Figure:
-    """Recall of every system without a list, by query type."""
+    """NDCG of every system without a list, by query type."""
     shades = {"graph": AFTER, "graph + before": BEFORE, "graph + after": ACCENT, "bm25": QUIET}
     others = iter(["#0f766e", "#7c3aed", "#be185d", "#4d7c0f", "#b45309", "#334155"] * 9)
     series: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -340,6 +340,6 @@ def open_ended_by_type(report: Mapping[str, Any]) -> go.Figure:
         for name, of in row["systems"].items():
             colour = shades.get(name) or next(others)
             bars = series.setdefault(name, (colour, {}))[1]
-            bars[f"{kind}{mark}, n = {row['n']}"] = (of["recall"], of["intervals"]["recall"])
+            bars[f"{kind}{mark}, n = {row['n']}"] = (of["ndcg"], of["intervals"]["ndcg"])
     title = f"Without a list: {report['split']} queries, {report['length']} titles an answer"
-    return _grouped_bars(styled_figure(title, "query type", "recall, %"), series)
+    return _grouped_bars(styled_figure(title, "query type", "NDCG, %"), series)

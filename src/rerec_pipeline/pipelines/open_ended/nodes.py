@@ -236,5 +236,5 @@ def report_with_policy(
 
 
 def plot_open_ended(report: dict[str, Any]) -> go.Figure:
-    """Recall of all systems by query type."""
+    """NDCG of all systems by query type."""
     return plots.open_ended_by_type(report)
