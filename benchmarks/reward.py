@@ -113,6 +113,7 @@ class Ours:
             separator="\n",
             evidence=0,
             evidence_words=0,
+            order="drawn",
             known="{facts}",
         )
         self.task = RecTask(catalogue, wording)

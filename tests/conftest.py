@@ -63,6 +63,7 @@ def data_parameters(**changes) -> DataParameters:
             "separator": "\n",
             "evidence": 0,
             "evidence_words": 300,
+            "order": "drawn",
             "known": "\nKnown: {facts}.",
         },
     }

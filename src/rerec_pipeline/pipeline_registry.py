@@ -32,6 +32,8 @@ SHARED = (
     "evaluation_prompts",
     "baseline_choices",
     "answers_before",
+    "start_record",
+    "answers_cold_started",
 )
 
 

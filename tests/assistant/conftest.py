@@ -11,7 +11,7 @@ from tests.grounding.conftest import catalogue, facts, linker, retriever  # noqa
 
 WORDING = PromptWording(
     system="Recommend one.", user="{candidates}\n\n{history}{query}", history="Seen: {titles}. ",
-    separator="\n", evidence=0, evidence_words=0, known="{facts}",
+    separator="\n", evidence=0, evidence_words=0, order="drawn", known="{facts}",
 )  # fmt: skip
 
 

@@ -147,7 +147,9 @@ def test_traces_are_imitated_and_an_interrupted_run_resumes_to_the_same_result(
     rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft", sft=sft, checkpoint_every=1)
 
     def tune(folder, *callbacks):
-        return fine_tune_sft(load_backbone(tiny_backbone), lessons, rft, 0, folder, callbacks)
+        return fine_tune_sft(
+            load_backbone(tiny_backbone), lessons, rft.supervised, 0, folder, callbacks
+        )
 
     whole = tune(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

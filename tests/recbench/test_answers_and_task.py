@@ -22,6 +22,7 @@ WORDING = PromptWording(
     separator="; ",
     evidence=0,
     evidence_words=0,
+    order="drawn",
     known="{facts}",
 )
 TASK = RecTask(ItemIndex(range(len(TITLES)), TITLES), WORDING)

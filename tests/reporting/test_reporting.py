@@ -59,6 +59,7 @@ def task():
         separator="\n",
         evidence=0,
         evidence_words=0,
+        order="drawn",
         known="{facts}",
     )
     return RecTask(ItemIndex([1, 2, 3, 4], TITLES), wording)

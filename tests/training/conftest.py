@@ -43,7 +43,7 @@ def warm_backbone(material, tiny_backbone, tmp_path_factory):
     rft = rft_parameters(
         tiny_backbone, folder, sft={"token_passes": 600_000, "batch_size": 7, "lr": 1e-2}
     )
-    fine_tune_sft(backbone, boxed(examples, task), rft, 0, folder / "sft")
+    fine_tune_sft(backbone, boxed(examples, task), rft.supervised, 0, folder / "sft")
     backbone.model.save_pretrained(folder / "model")
     backbone.tokenizer.save_pretrained(folder / "model")
     return str(folder / "model")

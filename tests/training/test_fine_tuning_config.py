@@ -59,9 +59,9 @@ class TestProcesses:
         with pytest.raises(BadParameterError, match="1280 samples .* to 3 processes"):
             training_config(official(tmp_path), 0, tmp_path, 3)
         with pytest.raises(BadParameterError, match="64 samples .* to 3 processes"):
-            sft_config(supervised(tmp_path, 64), 0, tmp_path, 1, 3)
+            sft_config(supervised(tmp_path, 64).supervised, 0, tmp_path, 1, 3)
         with pytest.raises(BadParameterError, match="2 samples .* to 4 processes"):
-            sft_config(supervised(tmp_path, 2), 0, tmp_path, 1, 4)
+            sft_config(supervised(tmp_path, 2).supervised, 0, tmp_path, 1, 4)
 
     @pytest.mark.parametrize(
         ("batch", "processes", "at_once", "accumulation"),
@@ -70,7 +70,7 @@ class TestProcesses:
     def test_supervised_batches_keep_their_size(
         self, tmp_path, batch, processes, at_once, accumulation
     ):
-        config = sft_config(supervised(tmp_path, batch), 0, tmp_path, 1, processes)
+        config = sft_config(supervised(tmp_path, batch).supervised, 0, tmp_path, 1, processes)
         assert config.per_device_train_batch_size == at_once
         assert config.gradient_accumulation_steps == accumulation
 
@@ -96,7 +96,7 @@ def supervised(tmp_path, batch_size):
 
 class TestLimits:
     def test_nothing_is_cut_from_what_is_taught(self, tmp_path):
-        assert sft_config(supervised(tmp_path, 64), 0, tmp_path, 1, 1).max_length is None
+        assert sft_config(supervised(tmp_path, 64).supervised, 0, tmp_path, 1, 1).max_length is None
 
     def test_vllm_is_told_how_long_texts_are(self, tmp_path):
         generation = {"max_prompt_tokens": 768, "max_completion_tokens": 768, "vllm": True}

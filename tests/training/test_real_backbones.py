@@ -265,7 +265,7 @@ def warm(folder, world, tmp_path_factory):
     place = tmp_path_factory.mktemp("warm")
     rft = parameters(folder, place, sft={"token_passes": 70_000, "batch_size": 6, "lr": 2e-2})
     untrained = load_backbone(folder, "float32", DATE)
-    tuned = fine_tune_sft(untrained, boxed(world[2], world[0]), rft, 0, place / "sft")
+    tuned = fine_tune_sft(untrained, boxed(world[2], world[0]), rft.supervised, 0, place / "sft")
     PolicyDataset(filepath=str(place / "policy")).save(tuned.policy)
     return str(place / "policy"), tuned
 
@@ -331,7 +331,7 @@ class TestFineTuning:
         rft = parameters(folder, tmp_path, dtype="bfloat16", sft=sft)
         untrained = load_backbone(folder, "float32", DATE)
         lessons = boxed(world[2], world[0])
-        tuned = fine_tune_sft(untrained, lessons, rft, 0, tmp_path / "run")
+        tuned = fine_tune_sft(untrained, lessons, rft.supervised, 0, tmp_path / "run")
         saved = PolicyDataset(filepath=str(tmp_path / "policy"))
         saved.save(tuned.policy)
         loaded = saved.load()
@@ -351,7 +351,7 @@ class TestFineTuning:
             untrained = load_backbone(folder, "float32", DATE)
             lessons = boxed(world[2], world[0])
             place = tmp_path / f"run-{micro_batch}"
-            tuned = fine_tune_sft(untrained, lessons, rft, 0, place)
+            tuned = fine_tune_sft(untrained, lessons, rft.supervised, 0, place)
             weights.append(tuned.policy.model.state_dict())
         for name, whole in weights[0].items():
             assert torch.allclose(whole, weights[1][name], atol=1e-5), name

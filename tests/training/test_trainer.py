@@ -107,6 +107,11 @@ def rft_parameters(name_or_path, tmp_path, **changes):
             "teaches": "answers", "traces": None, "token_passes": 30_000, "batch_size": 4,
             "lr": 1e-3,
         },
+        "cold_start": {
+            "traces": "none", "token_budget": 30_000, "batch_size": 4, "micro_batch": 4,
+            "lr": 1e-3, "gradient_checkpointing": False, "seed": 0, "checkpoint_every": 2,
+            "checkpoint_dir": str(tmp_path / "cold_start"),
+        },
         "checkpoint_every": 2,
         "checkpoint_dir": str(tmp_path / "checkpoints"),
     }  # fmt: skip
@@ -228,7 +233,7 @@ class TestTraining:
         task, _, examples = material
         rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft")
         backbone = load_backbone(tiny_backbone)
-        tuned = fine_tune_sft(backbone, boxed(examples, task), rft, 0, tmp_path / "a")
+        tuned = fine_tune_sft(backbone, boxed(examples, task), rft.supervised, 0, tmp_path / "a")
         spent = 3 * tuned.summary["tokens"]
         assert tuned.summary["steps"] > 3
         assert abs(spent - rft.sft.token_passes) < 0.25 * rft.sft.token_passes

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.parameters import portions
 
 
 class LaunchHooks:
@@ -27,7 +28,8 @@ class LaunchHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Connects the processes, and lets only the main one tell what happens."""
         rft = context.config_loader["parameters"]["rft"]
-        rft.budget.portions(rft.samples_per_step, processes.count())  # refuses what does not fit
+        # Refuses what does not fit.
+        portions(rft.samples_per_step, processes.count(), rft.budget.micro_batch)
         processes.join()
         if not processes.is_main():
             for name in ("kedro", "rerec_pipeline"):

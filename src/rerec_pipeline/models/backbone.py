@@ -133,6 +133,13 @@ def save_backbone(
             (beside / name).write_text(text, encoding="utf-8")
 
 
+def merged(backbone: Backbone) -> Backbone:
+    """The same policy without an adapter: what one has learned goes into the weights below it."""
+    model: Any = backbone.model
+    whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    return Backbone(whole, backbone.tokenizer)
+
+
 def cast_weights(model: PreTrainedModel, dtype: str) -> None:
     """Casts weights in place, as loading in ``dtype`` would have.
 

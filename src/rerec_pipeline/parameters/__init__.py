@@ -49,12 +49,15 @@ from rerec_pipeline.parameters.reports import (
 from rerec_pipeline.parameters.retrieval import RetrievalParameters
 from rerec_pipeline.parameters.rft import (
     BudgetParameters,
+    ColdStartParameters,
     GenerationParameters,
     OptimizerParameters,
     RewardParameters,
     RFTParameters,
     SFTParameters,
+    SupervisedPlan,
     VllmParameters,
+    portions,
 )
 from rerec_pipeline.parameters.run import Parameters, explain, validate
 
@@ -68,6 +71,7 @@ __all__ = [
     "BackboneParameters",
     "BasePolicyParameters",
     "BudgetParameters",
+    "ColdStartParameters",
     "ComparisonParameters",
     "DataParameters",
     "DiagnosisLimits",
@@ -93,12 +97,14 @@ __all__ = [
     "ScratchParameters",
     "SplitConfig",
     "StageParameters",
+    "SupervisedPlan",
     "VllmParameters",
     "compose",
     "explain",
     "folder_of_split",
     "overlay",
     "policy_name",
+    "portions",
     "run_choices",
     "say_run",
     "validate",

@@ -62,15 +62,19 @@ def compose(
     composed["rft"]["reward"]["data"] = {n: _inside(project_root, data[n]) for n in data}
     if recorded := composed["open_ended"]["recorded"]:
         composed["open_ended"]["recorded"] = _inside(project_root, recorded)
-    if traces := composed["rft"]["sft"]["traces"]:
-        composed["rft"]["sft"]["traces"] = _inside(project_root, traces)
+    for block in (composed["rft"]["sft"], composed["rft"]["cold_start"]):
+        if block["traces"] not in (None, "none", "graph"):
+            block["traces"] = _inside(project_root, block["traces"])
     backbone = composed["rft"]["backbone"]
     if backbone["name_or_path"].endswith(".gguf"):
         backbone["name_or_path"] = _inside(project_root, backbone["name_or_path"])
-    # The base policy is pretrained on several data sets at once: they get their blocks here.
+    # The base policy is pretrained on several data sets at once: they get their blocks here, and
+    # prompts without the evidence that this run may have.
     worlds = composed["base_policy"]["worlds"]
+    bare = {"prompt": {"evidence": 0, "order": "drawn"}}
     composed["base_policy"]["data"] = {
-        name: overlay(plain["data"], _block(defaults, "dataset", name)["data"]) for name in worlds
+        name: overlay(plain["data"], _block(defaults, "dataset", name)["data"], bare)
+        for name in worlds
     }
     composed["base_policy"]["raw_dir"] = {
         name: _raw_dir(None, name, project_root) for name in worlds

@@ -42,6 +42,33 @@ class RewardParameters(Config):
         return value
 
 
+def portions(samples: int, processes: int, micro_batch: int) -> tuple[int, int]:
+    """Shares the samples of an optimizer step out to processes.
+
+    Args:
+        samples: Samples of a step, over all processes.
+        processes: Number of processes that share them.
+        micro_batch: Most samples that a process has in memory at once.
+
+    Returns:
+        Samples that a process has in memory at once (the most that ``micro_batch`` allows and
+        that make equal portions), and the number of such portions in a step.
+
+    Raises:
+        BadParameterError: If the processes can not have equal shares.
+    """
+    share, rest = divmod(samples, processes)
+    if rest or not share:
+        raise BadParameterError(
+            f"the {samples} samples of an optimizer step can not be shared out evenly to "
+            f"{processes} processes: launch another number, or change rft.budget (for sft "
+            "rft.sft.batch_size, for a cold start rft.cold_start.batch_size)"
+        )
+    most = min(micro_batch, share)
+    at_once = max(n for n in range(1, most + 1) if share % n == 0)
+    return at_once, share // at_once
+
+
 class BudgetParameters(Config):
     """What training may spend, and in which portions.
 
@@ -63,31 +90,6 @@ class BudgetParameters(Config):
     def samples_per_update(self) -> int:
         """Rollouts of an optimizer step, over all processes."""
         return self.prompts * self.group_size // self.updates
-
-    def portions(self, samples: int, processes: int) -> tuple[int, int]:
-        """Shares the samples of an optimizer step out to processes.
-
-        Args:
-            samples: Samples of a step, over all processes.
-            processes: Number of processes that share them.
-
-        Returns:
-            Samples that a process has in memory at once (the most that ``micro_batch`` allows and
-            that make equal portions), and the number of such portions in a step.
-
-        Raises:
-            BadParameterError: If the processes can not have equal shares.
-        """
-        share, rest = divmod(samples, processes)
-        if rest or not share:
-            raise BadParameterError(
-                f"the {samples} samples of an optimizer step can not be shared out evenly to "
-                f"{processes} processes: launch another number, or change rft.budget (for sft "
-                "rft.sft.batch_size)"
-            )
-        most = min(self.micro_batch, share)
-        at_once = max(n for n in range(1, most + 1) if share % n == 0)
-        return at_once, share // at_once
 
     @model_validator(mode="after")
     def _portions_fit(self) -> BudgetParameters:
@@ -189,6 +191,86 @@ class GenerationParameters(Config):
     vllm_engine: VllmParameters
 
 
+class SupervisedPlan(Config):
+    """What a supervised training may spend, and how; of the control as of a cold start.
+
+    Attributes:
+        backbone: What is trained.
+        token_passes: Compute to spend, in forward passes of one token (a backward counts two).
+        batch_size: Examples in an optimizer step, over all processes.
+        micro_batch: Most examples in memory at once, per process.
+        lr, schedule, weight_decay, max_grad_norm: Of the optimizer.
+        gradient_checkpointing: Saves memory, costs time.
+        longest: Tokens of a completion; a longer lesson is counted in a warning.
+        checkpoint_every: Optimizer steps between checkpoints.
+    """
+
+    backbone: BackboneParameters
+    token_passes: int
+    batch_size: int
+    micro_batch: int
+    lr: float
+    schedule: str
+    weight_decay: float
+    max_grad_norm: float
+    gradient_checkpointing: bool
+    longest: int
+    checkpoint_every: int
+
+
+class ColdStartParameters(Config):
+    """Supervised training before the reinforcement: the form of an answer, and true reasoning.
+
+    Attributes:
+        traces: ``none`` leaves it out; ``graph`` writes traces of training queries from the
+            attribute graph; anything else is a file of them (JSON lines with id and response).
+        token_budget: Compute to spend, in forward passes of one token (a backward counts two).
+        batch_size: Traces in an optimizer step.
+        micro_batch: Most traces in memory at once, per process.
+        lr: Learning rate, falling linearly to zero.
+        gradient_checkpointing: Saves memory, costs time.
+        seed: Of what traces consider, and their order; not the run's, so that all runs of a
+            backbone begin from one policy.
+        checkpoint_every: Optimizer steps between checkpoints.
+        checkpoint_dir: Where cold-started policies are, each in a folder named by all that it
+            follows from, and checkpoints of unfinished ones.
+    """
+
+    traces: str = Field(min_length=1)
+    token_budget: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    gradient_checkpointing: bool
+    seed: int = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    checkpoint_dir: str
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is one."""
+        return self.traces != "none"
+
+    def plan(
+        self, backbone: BackboneParameters, generation: GenerationParameters
+    ) -> SupervisedPlan:
+        """The training that it is."""
+        return SupervisedPlan(
+            backbone=backbone,
+            token_passes=self.token_budget,
+            schedule="linear",
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            longest=generation.max_completion_tokens,
+            **self.model_dump(
+                include={
+                    *("batch_size", "micro_batch", "lr"),
+                    *("gradient_checkpointing", "checkpoint_every"),
+                }
+            ),
+        )
+
+
 class SFTParameters(Config):
     """The supervised control: cross-entropy on what is right for the training queries.
 
@@ -223,6 +305,7 @@ class RFTParameters(Config):
         generation: The rollouts.
         share_prompts: Whether the prompt of a group is read once, not for each completion.
         sft: The supervised control.
+        cold_start: Supervised training before all this.
         checkpoint_every: Optimizer steps between checkpoints.
         checkpoint_dir: Where checkpoints of unfinished runs are.
     """
@@ -238,6 +321,7 @@ class RFTParameters(Config):
     generation: GenerationParameters
     share_prompts: bool
     sft: SFTParameters
+    cold_start: ColdStartParameters
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
 
@@ -245,6 +329,24 @@ class RFTParameters(Config):
     def teaches_traces(self) -> bool:
         """Whether reasoning traces are what is learned from."""
         return self.algorithm == "sft" and self.sft.teaches == "traces"
+
+    @property
+    def supervised(self) -> SupervisedPlan:
+        """The training of the supervised control."""
+        optimizer = self.optimizer
+        return SupervisedPlan(
+            backbone=self.backbone,
+            token_passes=self.sft.token_passes,
+            batch_size=self.sft.batch_size,
+            micro_batch=self.budget.micro_batch,
+            lr=self.sft.lr,
+            schedule=optimizer.schedule,
+            weight_decay=optimizer.weight_decay,
+            max_grad_norm=optimizer.max_grad_norm,
+            gradient_checkpointing=optimizer.gradient_checkpointing,
+            longest=self.generation.max_completion_tokens,
+            checkpoint_every=self.checkpoint_every,
+        )
 
     @property
     def reads_again(self) -> bool:

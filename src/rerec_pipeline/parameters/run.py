@@ -99,6 +99,11 @@ class Parameters(Config):
             )
         if self.rft.teaches_traces and traces is not None and not Path(traces).is_file():
             raise ValueError(f"rft.sft.traces: there is no file {traces}")
+        start = self.rft.cold_start.traces
+        if start not in ("none", "graph") and not Path(start).is_file():
+            raise ValueError(
+                f"rft.cold_start.traces: there is no file {start}; or give none, or graph"
+            )
         return self
 
 

@@ -181,7 +181,7 @@ class Outcomes(pa.DataFrameModel):
     query_id: Series[str]
     query_type: Series[str] = pa.Field(isin=list(QUERY_TYPES))
     cluster: Series[int] = pa.Field(ge=0)
-    stage: Series[str] = pa.Field(isin=["before", "after"])
+    stage: Series[str] = pa.Field(isin=["before", "cold_start", "after"])
     correct: Series[bool]
     boxed: Series[bool]
     facts_stated: Series[int] = pa.Field(ge=0)

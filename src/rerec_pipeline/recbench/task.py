@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class PromptWording(Config):
         evidence: Most facts of the attribute graph that stand beside a candidate; 0 tells none, as
             in the paper.
         evidence_words: Most words of evidence in a prompt.
+        order: How candidates are listed: as they were ``drawn``, or as the ``graph`` ranks them,
+            what fits the request best first.
         known: The text that ``{known}`` becomes where the request states something that the graph
             knows, with ``{facts}``.
     """
@@ -50,6 +53,7 @@ class PromptWording(Config):
     separator: str
     evidence: int = Field(ge=0)
     evidence_words: int = Field(ge=0)
+    order: Literal["drawn", "graph"]
     known: str
 
     @field_validator("user")

@@ -13,7 +13,7 @@ import torch
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models import cost
-from rerec_pipeline.parameters import BackboneParameters, RFTParameters
+from rerec_pipeline.parameters import BackboneParameters, RFTParameters, portions
 from rerec_pipeline.runner.workplace import Workplace
 
 GB = 1e9
@@ -125,7 +125,7 @@ def work_of(
         prompts=budget.prompts,
         group=budget.group_size,
         updates=budget.updates,
-        micro_batch=budget.portions(budget.samples_per_update, cards)[0],
+        micro_batch=portions(budget.samples_per_update, cards, budget.micro_batch)[0],
         at_once=at_once,
         prompt=min(prompt, longest),
         completion=completion or limit,

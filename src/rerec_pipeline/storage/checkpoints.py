@@ -51,14 +51,15 @@ def _content(part: Any) -> bytes:
     if hasattr(part, "tobytes"):  # an array
         return f"{part.dtype}{part.shape}".encode() + bytes(part.tobytes())
     if isinstance(part, BaseModel):
-        part = part.model_dump(mode="json", exclude={"checkpoint_dir"})
+        part = part.model_dump(mode="json")
     return json.dumps(_by_content(part), sort_keys=True, default=str).encode()
 
 
 def _by_content(value: Any) -> Any:
     """A value with the hash of the content in place of every absolute path."""
     if isinstance(value, dict):
-        return {key: _by_content(inner) for key, inner in value.items()}
+        kept = {key: inner for key, inner in value.items() if key != "checkpoint_dir"}
+        return {key: _by_content(inner) for key, inner in kept.items()}
     if isinstance(value, list | tuple):
         return [_by_content(inner) for inner in value]
     if isinstance(value, str) and value.startswith("/") and (path := Path(value)).exists():

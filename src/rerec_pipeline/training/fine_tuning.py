@@ -18,7 +18,14 @@ from trl import SFTConfig, SFTTrainer
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import Backbone, cast_weights, chat_ids, prompt_ids
-from rerec_pipeline.parameters import GenerationParameters, LoraParameters, RFTParameters
+from rerec_pipeline.parameters import (
+    BackboneParameters,
+    GenerationParameters,
+    LoraParameters,
+    RFTParameters,
+    SupervisedPlan,
+    portions,
+)
 from rerec_pipeline.recbench.task import Example, Messages, RecTask
 from rerec_pipeline.rerec.curriculum import EpochPlan
 from rerec_pipeline.rerec.reward import RewardData
@@ -91,7 +98,7 @@ def training_config(rft: RFTParameters, seed: int, folder: Path, processes: int)
         **_rollout_arguments(rft, processes),
         **_task_arguments(rft),
         **_algorithm_arguments(rft),
-        **_shared_arguments(rft, seed, folder),
+        **_shared_arguments(rft.backbone, rft.checkpoint_every, seed, folder),
     )
     return config
 
@@ -128,7 +135,7 @@ def _rollout_arguments(rft: RFTParameters, processes: int) -> dict[str, Any]:
     """What all trainers that learn from rollouts are told: budget, sampling and objective."""
     budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
-    at_once, accumulation = budget.portions(budget.samples_per_update, processes)
+    at_once, accumulation = portions(budget.samples_per_update, processes, budget.micro_batch)
     return {
         "max_steps": budget.rollouts // per_generation * budget.updates,
         "per_device_train_batch_size": at_once,
@@ -208,10 +215,13 @@ def fine_tune_rl(
     seconds = _train(trainer, folder)
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
     passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
-    summary = _summary(trainer, rft, (rollouts, rollouts), passes, seconds)
+    summary = _summary(trainer, rft.algorithm, (rollouts, rollouts), passes, seconds)
     epochs = pd.DataFrame([epoch_row(plan) for plan in trainer.curriculum.plans])
     return FineTuned(
-        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), epochs, summary
+        _policy(trainer, backbone, rft.backbone),
+        step_table(trainer.state.log_history),
+        epochs,
+        summary,
     )
 
 
@@ -240,21 +250,21 @@ def boxed_answer(example: Example, titles: Sequence[str]) -> str:
 def fine_tune_sft(
     backbone: Backbone,
     lessons: Sequence[tuple[Example, str]],
-    rft: RFTParameters,
+    plan: SupervisedPlan,
     seed: int,
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    r"""The supervised control: cross-entropy on right responses with TRL's SFT trainer.
+    r"""Supervised training: cross-entropy on right responses with TRL's SFT trainer.
 
-    Trains for as many steps as ``rft.sft.token_passes`` pays for, a training step on one token
+    Trains for as many steps as ``plan.token_passes`` pays for, a training step on one token
     counting three passes (forward 1, backward 2).
 
     Args:
         backbone: What is fine-tuned, in place.
         lessons: Training queries, each with the response that is taught: ``\boxed{right title}``,
             or a reasoning trace that ends in it.
-        rft: The parameters.
+        plan: What it may spend, and how.
         seed: Order of the examples.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
@@ -262,31 +272,32 @@ def fine_tune_sft(
     set_seed(seed)
     examples = [example for example, _ in lessons]
     answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
-    rows = tokenized_lessons(
-        backbone.tokenizer, examples, answers, rft.generation.max_completion_tokens
-    )
+    rows = tokenized_lessons(backbone.tokenizer, examples, answers, plan.longest)
     mean_length = sum(map(len, rows["input_ids"])) / len(answers)
-    steps = max(1, int(rft.sft.token_passes / (3 * rft.sft.batch_size * mean_length)))
+    steps = max(1, int(plan.token_passes / (3 * plan.batch_size * mean_length)))
     trainer = SFTTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
-        args=sft_config(rft, seed, folder, steps, processes.count()),
+        args=sft_config(plan, seed, folder, steps, processes.count()),
         train_dataset=Dataset.from_dict(rows),
-        peft_config=lora_config(rft.backbone.lora),
+        peft_config=lora_config(plan.backbone.lora),
         callbacks=list(callbacks),
     )
     seconds = _train(trainer, folder)
-    samples = trainer.state.global_step * rft.sft.batch_size
-    summary = _summary(trainer, rft, (samples, 0), rft.sft.token_passes, seconds)
+    samples = trainer.state.global_step * plan.batch_size
+    summary = _summary(trainer, "sft", (samples, 0), plan.token_passes, seconds)
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
-        _policy(trainer, backbone, rft), step_table(trainer.state.log_history), empty, summary
+        _policy(trainer, backbone, plan.backbone),
+        step_table(trainer.state.log_history),
+        empty,
+        summary,
     )
 
 
 def _summary(
     trainer: Trainer,
-    rft: RFTParameters,
+    algorithm: str,
     samples_and_rollouts: tuple[int, int],
     token_passes: int,
     seconds: float,
@@ -294,7 +305,7 @@ def _summary(
     """What a training has spent, in the same terms for every algorithm."""
     samples, rollouts = samples_and_rollouts
     return {
-        "algorithm": rft.algorithm,
+        "algorithm": algorithm,
         "steps": trainer.state.global_step,
         "samples": samples,
         "rollouts": rollouts,
@@ -343,12 +354,12 @@ def tokenized_lessons(
 
 
 def sft_config(
-    rft: RFTParameters, seed: int, folder: Path, steps: int, processes: int
+    plan: SupervisedPlan, seed: int, folder: Path, steps: int, processes: int
 ) -> SFTConfig:
-    """TRL's configuration of the supervised control.
+    """TRL's configuration of a supervised training.
 
     Args:
-        rft: The parameters.
+        plan: What it may spend, and how.
         seed: Order of the examples.
         folder: Where checkpoints go.
         steps: Optimizer steps.
@@ -357,37 +368,39 @@ def sft_config(
     Raises:
         BadParameterError: If the processes can not have equal shares of a batch.
     """
-    at_once, accumulation = rft.budget.portions(rft.sft.batch_size, processes)
+    at_once, accumulation = portions(plan.batch_size, processes, plan.micro_batch)
     return SFTConfig(
         max_steps=steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=accumulation,
-        learning_rate=rft.sft.lr,
-        lr_scheduler_type=rft.optimizer.schedule,
-        weight_decay=rft.optimizer.weight_decay,
-        max_grad_norm=rft.optimizer.max_grad_norm,
-        activation_checkpointing=rft.optimizer.gradient_checkpointing,
+        learning_rate=plan.lr,
+        lr_scheduler_type=plan.schedule,
+        weight_decay=plan.weight_decay,
+        max_grad_norm=plan.max_grad_norm,
+        activation_checkpointing=plan.gradient_checkpointing,
         completion_only_loss=True,
         max_length=None,  # nothing is cut: prompts and answers are within their limits
         include_num_input_tokens_seen="non_padding",
-        **_shared_arguments(rft, seed, folder),
+        **_shared_arguments(plan.backbone, plan.checkpoint_every, seed, folder),
     )
 
 
-def _shared_arguments(rft: RFTParameters, seed: int, folder: Path) -> dict[str, Any]:
+def _shared_arguments(
+    backbone: BackboneParameters, checkpoint_every: int, seed: int, folder: Path
+) -> dict[str, Any]:
     """What all trainers are told about precision, seeds, logging and checkpoints."""
     gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),
-        "bf16": gpu and rft.backbone.dtype == "bfloat16",
-        "fp16": gpu and rft.backbone.dtype == "float16",
+        "bf16": gpu and backbone.dtype == "bfloat16",
+        "fp16": gpu and backbone.dtype == "float16",
         "use_cpu": not gpu,
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 1,
         "report_to": "none",
         "save_strategy": "steps",
-        "save_steps": rft.checkpoint_every,
+        "save_steps": checkpoint_every,
     }
 
 
@@ -409,9 +422,9 @@ def _refuse_sharded_weights(trainer: Trainer) -> None:
         )
 
 
-def _policy(trainer: Trainer, backbone: Backbone, rft: RFTParameters) -> Backbone:
+def _policy(trainer: Trainer, backbone: Backbone, parameters: BackboneParameters) -> Backbone:
     """The tuned model by itself, in the backbone's precision, out of the accelerator's memory."""
     model = trainer.accelerator.unwrap_model(trainer.model).eval().to("cpu")
-    if rft.backbone.lora is None:
-        cast_weights(model, rft.backbone.dtype)
+    if parameters.lora is None:
+        cast_weights(model, parameters.dtype)
     return Backbone(model, backbone.tokenizer)

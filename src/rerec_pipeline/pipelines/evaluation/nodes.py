@@ -45,6 +45,9 @@ from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 
+#: Columns of a table of answers.
+ANSWERS = {"query_id": "str", "completion": "str", "token_ids": "object", "cut_short": "bool"}
+
 
 def select_evaluation_prompts(
     prompts: pd.DataFrame,
@@ -110,6 +113,23 @@ def answer_before(
     return _answer(untrained, evaluation_prompts, task, *limits, "Answering, before")
 
 
+def answer_cold_started(
+    evaluation_prompts: pd.DataFrame,
+    task: RecTask,
+    start_record: dict[str, Any],
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
+    evaluation: EvaluationParameters,
+) -> pd.DataFrame:
+    """Answers of the cold-started policy before reinforcement; none without a cold start."""
+    asked = evaluation_prompts if start_record["cold_start"] else evaluation_prompts.iloc[:0]
+    if asked.empty:
+        return pd.DataFrame({name: [] for name in ANSWERS}).astype(ANSWERS)
+    started = load_backbone(start_record["name_or_path"], backbone.dtype, backbone.template_values)
+    limits = (backbone, generation, evaluation)
+    return _answer(started, asked, task, *limits, "Answering, cold-started")
+
+
 def answer_after(
     evaluation_prompts: pd.DataFrame,
     task: RecTask,
@@ -149,20 +169,23 @@ def _answer(
 
 def score_answers(
     answers_before: pd.DataFrame,
+    answers_cold_started: pd.DataFrame,
     answers_after: pd.DataFrame,
     evaluation_prompts: pd.DataFrame,
     task: RecTask,
     reward: Reward,
     rft: RFTParameters,
 ) -> dict[str, ScoredRollouts]:
-    """Scores both sets of answers with the very object that scored the rollouts."""
+    """Scores all sets of answers with the very object that scored the rollouts."""
     examples = examples_from_table(evaluation_prompts, task.catalogue)
     backbone = rft.backbone
     table = TokenBytes(load_tokenizer(backbone.name_or_path, backbone.template_values))
     scorer = RolloutScorer(task, reward, table)
+    stages = {"before": answers_before, "cold_start": answers_cold_started, "after": answers_after}
     return {
         name: scorer.score([[int(i) for i in ids] for ids in answers["token_ids"]], examples)
-        for name, answers in (("before", answers_before), ("after", answers_after))
+        for name, answers in stages.items()
+        if name != "cold_start" or len(answers)
     }
 
 
@@ -208,6 +231,7 @@ def report_metrics(
         for name, answers in scored.items()
     }
     truths = evaluation_prompts["truth_id"].to_numpy()
+    started = report.pop("cold_start", None)
     report["baselines"] = report_baselines(
         examples,
         {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn", "graph")},
@@ -215,6 +239,9 @@ def report_metrics(
         clusters,
         *evaluation.bootstrap,
     )
+    if started is not None:
+        there = {"policy_there": report["after"]["accuracy"]}
+        report["baselines"]["cold_start"] = {**started, **there}
     for name, answers in (("before", answers_before), ("after", answers_after)):
         report[name]["cut_short"] = float(answers["cut_short"].mean())
     report["right_item_listed"] = float(lists_right_item(evaluation_prompts).mean())

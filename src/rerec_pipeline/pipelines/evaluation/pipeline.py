@@ -18,7 +18,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.select_evaluation_prompts,
-                ["prompts", "task", *BACKBONE, "params:dataset", "params:split"],
+                ["arranged_prompts", "task", *BACKBONE, "params:dataset", "params:split"],
                 "evaluation_prompts",
                 name="select_evaluation_prompts",
             ),
@@ -38,6 +38,15 @@ def create_pipeline() -> Pipeline:
                 name="answer_before",
             ),
             Node(
+                nodes.answer_cold_started,
+                [
+                    *("evaluation_prompts", "task", "start_record", *BACKBONE[1:]),
+                    "params:evaluation",
+                ],
+                "answers_cold_started",
+                name="answer_cold_started",
+            ),
+            Node(
                 nodes.answer_after,
                 ["evaluation_prompts", "task", "policy", "params:rft", "params:evaluation"],
                 "answers_after",
@@ -47,6 +56,7 @@ def create_pipeline() -> Pipeline:
                 nodes.score_answers,
                 [
                     "answers_before",
+                    "answers_cold_started",
                     "answers_after",
                     "evaluation_prompts",
                     "task",

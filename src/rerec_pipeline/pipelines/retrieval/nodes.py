@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from tqdm import tqdm
 
 from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
 from rerec_pipeline.grounding.tables import ask_query, retriever_from_tables
-from rerec_pipeline.parameters import EvaluationParameters, RetrievalParameters
+from rerec_pipeline.parameters import DataParameters, EvaluationParameters, RetrievalParameters
+from rerec_pipeline.pipelines.data_engineering.nodes import build_prompts
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.tables import (
@@ -25,6 +27,9 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
+
+#: Parts that training queries are cut into where each is ranked by what the others teach.
+FOLDS = 4
 
 
 def build_retriever(
@@ -51,6 +56,79 @@ def train_ranker(
     retrieval: RetrievalParameters,
 ) -> str:
     """Fits the ranker to training queries; validation queries end the boosting."""
+    parts = _answered(retriever, queries, splits, attribute_graph)
+    lists = {name: draw_lists(retriever, some, retrieval.ranker) for name, some in parts.items()}
+    return fit_ranker(lists["train"], lists["validation"], retrieval.ranker)
+
+
+def arrange_candidates(
+    candidates: pd.DataFrame,
+    retriever: Retriever,
+    ranker: str,
+    queries: pd.DataFrame,
+    splits: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    data: DataParameters,
+    retrieval: RetrievalParameters,
+) -> pd.DataFrame:
+    """The candidates in the order that prompts list them: as drawn, or as the graph ranks them.
+
+    A training query is ranked by trees that were fitted to other clusters, one of ``FOLDS`` sets
+    of them left out in turn: otherwise the first candidate would be right nearly always in
+    training, and less often where it matters.
+    """
+    if data.prompt.order == "drawn":
+        return candidates
+    fold = (splits.set_index("query_id")["cluster"] % FOLDS).where(
+        splits.set_index("query_id")["split"] == "train", FOLDS
+    )
+    parts = _answered(retriever, queries, splits, attribute_graph)
+    held = draw_lists(retriever, parts["validation"], retrieval.ranker)
+    rankers = {FOLDS: ranker}
+    for left_out in tqdm(range(FOLDS), desc="Fitting rankers to other queries", unit="ranker"):
+        others = [a for a in parts["train"] if (a.asked.cluster or 0) % FOLDS != left_out]
+        lists = draw_lists(retriever, others, retrieval.ranker)
+        rankers[left_out] = fit_ranker(lists, held, retrieval.ranker)
+    of_query = {query.query_id: query for query in queries_from_table(queries)}
+    cluster = splits.set_index("query_id")["cluster"]
+    tables = []
+    for number, rows in candidates.groupby(fold.loc[candidates["query_id"]].to_numpy()):
+        fitted = retriever.ordered_by(TreeRanker(rankers[int(number)]))
+        ids = rows["query_id"]
+        own = [int(cluster[i]) if number != FOLDS else None for i in ids]
+        asked = [ask_query(fitted, of_query[i], c) for i, c in zip(ids, own, strict=True)]
+        listed = [np.array(retriever.linker.catalogue.indices(c)) for c in rows["candidate_ids"]]
+        order = [np.argsort(-s, kind="stable") for s in fitted.rank(asked, listed)]
+        drawn = zip(rows["candidate_ids"], order, strict=True)
+        tables.append(rows.assign(candidate_ids=[[c[n] for n in o] for c, o in drawn]))
+    return pd.concat(tables).sort_index()
+
+
+def arrange_prompts(
+    prompts: pd.DataFrame,
+    queries: pd.DataFrame,
+    splits: pd.DataFrame,
+    mentions: pd.DataFrame,
+    histories: pd.DataFrame,
+    arranged_candidates: pd.DataFrame,
+    items: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    data: DataParameters,
+) -> pd.DataFrame:
+    """The prompts with their candidates in that order."""
+    if data.prompt.order == "drawn":
+        return prompts
+    known = (queries, splits, mentions, histories, arranged_candidates, items, attribute_graph)
+    return build_prompts(*known, data)
+
+
+def _answered(
+    retriever: Retriever,
+    queries: pd.DataFrame,
+    splits: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+) -> dict[str, list[Answered]]:
+    """Training and validation queries with what answers them."""
     catalogue = retriever.linker.catalogue
     needs = NeedReader(catalogue, graph_from_table(attribute_graph, catalogue))
     known = splits.set_index("query_id")
@@ -63,8 +141,7 @@ def train_ranker(
             unlisted = needs.plausible_truths(query, asked.links.items).tolist()
             truths = frozenset(catalogue.indices(query.truth_ids))
             parts[split].append(Answered(asked, truths, frozenset(unlisted) - truths))
-    lists = {name: draw_lists(retriever, some, retrieval.ranker) for name, some in parts.items()}
-    return fit_ranker(lists["train"], lists["validation"], retrieval.ranker)
+    return parts
 
 
 def choose_by_graph(

@@ -35,8 +35,22 @@ def create_ranker_pipeline() -> Pipeline:
                 name="train_ranker",
             ),
             Node(nodes.plot_ranker, "ranker", "ranker_plot", name="plot_ranker"),
+            Node(
+                nodes.arrange_candidates,
+                ["candidates", "retriever", "ranker", "queries", "splits", "attribute_graph",
+                 "params:data", "params:retrieval"],
+                "arranged_candidates",
+                name="arrange_candidates",
+            ),
+            Node(
+                nodes.arrange_prompts,
+                ["prompts", "queries", "splits", "mentions", "histories", "arranged_candidates",
+                 "items", "attribute_graph", "params:data"],
+                "arranged_prompts",
+                name="arrange_prompts",
+            ),
         ]
-    )
+    )  # fmt: skip
 
 
 def create_pipeline() -> Pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +11,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, BadParameterError
+from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.traces import TraceWriter
 from rerec_pipeline.models.backbone import (
     Backbone,
     check_pretraining,
     length_report,
     load_backbone,
     load_tokenizer,
+    merged,
     prompt_ids,
+    save_backbone,
     too_long,
 )
 from rerec_pipeline.parameters import (
     BackboneParameters,
+    ColdStartParameters,
     DataParameters,
     GenerationParameters,
     RewardParameters,
     RFTParameters,
     ScratchParameters,
 )
+from rerec_pipeline.parameters.backbone import MADE_BY
 from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.reading import decode, read_json_lines
@@ -309,7 +318,7 @@ def _asked_of_world(
 
 
 def fine_tune(
-    backbone_record: dict[str, Any],
+    start_record: dict[str, Any],
     training_prompts: pd.DataFrame,
     task: RecTask,
     reward: Reward,
@@ -317,31 +326,112 @@ def fine_tune(
     rft: RFTParameters,
     seed: int,
 ) -> tuple[Backbone, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Fine-tunes the backbone; gives the policy and the record of its training.
+    """Fine-tunes what there is to start from; gives the policy and the record of its training.
 
     An interrupted run resumes from its last checkpoint if nothing it depends on has changed.
     """
-    backbone = load_policy_backbone(backbone_record, rft.backbone)
+    backbone = load_policy_backbone(start_record, rft.backbone)
     examples = examples_from_table(training_prompts, task.catalogue)
     tables = (training_prompts, reasoning_traces)
     context = (reward.context.bits, reward.context.embeddings, *reward.context.extra.values())
-    followed = (rft, *tables, *context, seed, processes.count())
+    followed = (rft, start_record.get("made_by"), *tables, *context, seed, processes.count())
     folder = Path(rft.checkpoint_dir) / fingerprint(*followed)[:16]
     callbacks = [MlflowStepLogger("rft")]
     if rft.algorithm == "sft":
         lessons = [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
         if rft.teaches_traces:
             lessons = traced_lessons(examples, reasoning_traces)
-        tuned = fine_tune_sft(backbone, lessons, rft, seed, folder, callbacks)
+        tuned = fine_tune_sft(backbone, lessons, rft.supervised, seed, folder, callbacks)
     else:
         data = reward.context
         tuned = fine_tune_rl(backbone, examples, task, data, rft, seed, folder, callbacks)
     processes.free_memory()
-    return tuned.policy, tuned.log, tuned.epochs, tuned.summary
+    summary = {**tuned.summary, "cold_start": start_record["cold_start"]}
+    return tuned.policy, tuned.log, tuned.epochs, summary
+
+
+def write_cold_start_traces(
+    training_prompts: pd.DataFrame,
+    prompts: pd.DataFrame,
+    attribute_graph: pd.DataFrame,
+    task: RecTask,
+    data: DataParameters,
+    cold_start: ColdStartParameters,
+) -> pd.DataFrame:
+    """Reasoning that a policy is taught before reinforcement: query_id, response.
+
+    It is true and of training queries alone. Empty without a cold start.
+    """
+    traces: list[tuple[str, str]] = []
+    if cold_start.enabled:
+        examples = examples_from_table(training_prompts, task.catalogue)
+        if cold_start.traces == "graph":
+            linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
+            shown = (data.prompt.evidence, data.prompt.evidence_words)
+            writer = TraceWriter(linker, *shown, data.prompt.order == "graph", cold_start.seed)
+            texts = tqdm(training_prompts["text"], desc="Writing traces", unit="query")
+            asked = zip(texts, examples, strict=True)
+            traces = [(e.query_id, writer.write(text, e)) for text, e in asked]
+        else:
+            traces = _traces_from_file(Path(cold_start.traces), examples, prompts, task)
+    return pd.DataFrame(traces, columns=["query_id", "response"]).astype("str")
+
+
+def start_cold(
+    backbone_record: dict[str, Any],
+    training_prompts: pd.DataFrame,
+    cold_start_traces: pd.DataFrame,
+    task: RecTask,
+    backbone: BackboneParameters,
+    generation: GenerationParameters,
+    cold_start: ColdStartParameters,
+) -> dict[str, Any]:
+    """Says which model reinforcement begins from: the backbone, or what the traces made of it.
+
+    A cold-started policy is made once, in a folder named by all that it follows from, and found
+    there by every variant and seed. Its record has what it cost.
+    """
+    if not cold_start.enabled:
+        return {**backbone_record, "cold_start": None}
+    plan = cold_start.plan(backbone, generation)
+    name = backbone_record.get("sha256", backbone_record["name_or_path"])
+    made_by = fingerprint(
+        cold_start, plan, name, training_prompts, cold_start_traces, processes.count()
+    )
+    folder = Path(cold_start.checkpoint_dir) / made_by[:16]
+    if not is_made(folder, made_by):
+        examples = examples_from_table(training_prompts, task.catalogue)
+        lessons = traced_lessons(examples, cold_start_traces, "rft.cold_start.traces")
+        tuned = fine_tune_sft(
+            load_policy_backbone(backbone_record, backbone), lessons, plan, cold_start.seed,
+            Path(cold_start.checkpoint_dir) / f".{made_by[:16]}_checkpoints",
+            [MlflowStepLogger("cold_start")],
+        )  # fmt: skip
+        kept = {"made_by": made_by, "splits": {}, **_splits_of(backbone_record)}
+        told = {
+            "cold_start.json": {**tuned.summary, "traces": len(lessons)},
+            "cold_start_log.json": tuned.log.to_dict("list"),
+            MADE_BY: kept,
+        }
+        if processes.is_main():
+            extra = {file: json.dumps(content, indent=1) for file, content in told.items()}
+            save_backbone(merged(tuned.policy), folder, extra)
+        processes.wait_for_all("cold start")
+        processes.free_memory()
+    summary = json.loads((folder / "cold_start.json").read_text(encoding="utf-8"))
+    return {**_named(str(folder)), "made_by": made_by, "cold_start": summary}
+
+
+def _splits_of(backbone_record: dict[str, Any]) -> dict[str, Any]:
+    """Which splits the backbone was made for, if it is one of ours."""
+    record = Path(backbone_record["name_or_path"]) / MADE_BY
+    if not record.is_file():
+        return {}
+    return {"splits": json.loads(record.read_text(encoding="utf-8"))["splits"]}
 
 
 def traced_lessons(
-    examples: Sequence[Example], reasoning_traces: pd.DataFrame
+    examples: Sequence[Example], reasoning_traces: pd.DataFrame, given: str = "rft.sft.traces"
 ) -> list[tuple[Example, str]]:
     """What is to be imitated, with the example that it answers.
 
@@ -352,5 +442,5 @@ def traced_lessons(
     rows = zip(reasoning_traces["query_id"], reasoning_traces["response"], strict=True)
     lessons = [(by_id[query], response) for query, response in rows]
     if not lessons:
-        raise BadParameterError("there is no trace of a training query: see rft.sft.traces")
+        raise BadParameterError(f"there is no trace of a training query: see {given}")
     return lessons

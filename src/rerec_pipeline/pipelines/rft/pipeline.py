@@ -48,13 +48,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_prompt_lengths,
-                ["prompts", "task", *BACKBONE],
+                ["arranged_prompts", "task", *BACKBONE],
                 "prompt_lengths",
                 name="report_prompt_lengths",
             ),
             Node(
                 nodes.select_training_prompts,
-                ["prompts", "task", *BACKBONE, "params:dataset"],
+                ["arranged_prompts", "task", *BACKBONE, "params:dataset"],
                 "training_prompts",
                 name="select_training_prompts",
             ),
@@ -68,9 +68,28 @@ def create_pipeline() -> Pipeline:
                 name="collect_traces",
             ),
             Node(
+                nodes.write_cold_start_traces,
+                [
+                    *("training_prompts", "prompts", "attribute_graph", "task", "params:data"),
+                    "params:rft.cold_start",
+                ],
+                "cold_start_traces",
+                name="write_cold_start_traces",
+            ),
+            Node(
+                nodes.start_cold,
+                [
+                    *("backbone_record", "training_prompts", "cold_start_traces", "task"),
+                    *BACKBONE[1:],
+                    "params:rft.cold_start",
+                ],
+                "start_record",
+                name="start_cold",
+            ),
+            Node(
                 nodes.fine_tune,
                 [
-                    *("backbone_record", "training_prompts", "task", "reward"),
+                    *("start_record", "training_prompts", "task", "reward"),
                     *("reasoning_traces", "params:rft", "params:seed"),
                 ],
                 ["policy", "training_log", "curriculum_log", "training_summary"],

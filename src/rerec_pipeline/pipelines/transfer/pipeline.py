@@ -9,7 +9,10 @@ from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipelin
 from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
 
 #: What the policy's own runs left, under the name it has here -> the name it had there.
-TRAINED = {f"trained_{name}": name for name in ("backbone_record", "policy", "training_summary")}
+TRAINED = {
+    f"trained_{name}": name
+    for name in ("backbone_record", "start_record", "policy", "training_summary")
+}
 
 #: What of the evaluation is made again; curves of training are not the target's.
 MADE = ("metrics", "accuracy_plot", "baselines_plot", "transcripts", "transcripts_page")
