@@ -77,6 +77,15 @@ class Lists:
     sizes: list[int]
 
 
+def join_lists(parts: Sequence[Lists]) -> Lists:
+    """Several sets of lists as one."""
+    return Lists(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.right for part in parts]),
+        [size for part in parts for size in part.sizes],
+    )
+
+
 def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerConfig) -> Lists:
     """Lists that the ranker learns from: pools, and random ones such as a prompt has.
 

@@ -13,7 +13,13 @@ import torch
 from tqdm import tqdm
 
 from rerec_pipeline.configs import EvaluatedSplit
-from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
+from rerec_pipeline.grounding.ranking import (
+    Answered,
+    TreeRanker,
+    draw_lists,
+    fit_ranker,
+    join_lists,
+)
 from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
 from rerec_pipeline.grounding.tables import ask_query, retriever_from_tables
 from rerec_pipeline.parameters import DataParameters, EvaluationParameters, RetrievalParameters
@@ -85,10 +91,17 @@ def arrange_candidates(
     parts = _answered(retriever, queries, splits, attribute_graph)
     held = draw_lists(retriever, parts["validation"], retrieval.ranker)
     rankers = {FOLDS: ranker}
+    drawn = {
+        n: draw_lists(
+            retriever,
+            [a for a in parts["train"] if (a.asked.cluster or 0) % FOLDS == n],
+            retrieval.ranker,
+        )
+        for n in range(FOLDS)
+    }
     for left_out in tqdm(range(FOLDS), desc="Fitting rankers to other queries", unit="ranker"):
-        others = [a for a in parts["train"] if (a.asked.cluster or 0) % FOLDS != left_out]
-        lists = draw_lists(retriever, others, retrieval.ranker)
-        rankers[left_out] = fit_ranker(lists, held, retrieval.ranker)
+        others = join_lists([drawn[n] for n in range(FOLDS) if n != left_out])
+        rankers[left_out] = fit_ranker(others, held, retrieval.ranker)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
     cluster = splits.set_index("query_id")["cluster"]
     tables = []
@@ -99,8 +112,8 @@ def arrange_candidates(
         asked = [ask_query(fitted, of_query[i], c) for i, c in zip(ids, own, strict=True)]
         listed = [np.array(retriever.linker.catalogue.indices(c)) for c in rows["candidate_ids"]]
         order = [np.argsort(-s, kind="stable") for s in fitted.rank(asked, listed)]
-        drawn = zip(rows["candidate_ids"], order, strict=True)
-        tables.append(rows.assign(candidate_ids=[[c[n] for n in o] for c, o in drawn]))
+        ordered = zip(rows["candidate_ids"], order, strict=True)
+        tables.append(rows.assign(candidate_ids=[[c[n] for n in o] for c, o in ordered]))
     return pd.concat(tables).sort_index()
 
 
