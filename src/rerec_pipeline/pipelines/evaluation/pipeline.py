@@ -55,13 +55,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.score_answers,
                 [
-                    "answers_before",
-                    "answers_cold_started",
-                    "answers_after",
-                    "evaluation_prompts",
-                    "task",
-                    "reward",
-                    "params:rft",
+                    *("answers_before", "answers_cold_started", "answers_after"),
+                    *("evaluation_prompts", "task", "reward", "params:rft"),
                 ],
                 "scored_answers",
                 name="score_answers",
@@ -85,18 +80,10 @@ def create_pipeline() -> Pipeline:
             Node(nodes.keep_latest, "metrics", "latest_metrics", name="keep_latest"),
             Node(nodes.plot_accuracy, "metrics", "accuracy_plot", name="plot_accuracy"),
             Node(nodes.plot_baselines, "metrics", "baselines_plot", name="plot_baselines"),
-            Node(
-                nodes.plot_learning,
-                ["training_log", "training_summary"],
-                "learning_plot",
-                name="plot_learning",
-            ),
-            Node(
-                nodes.plot_curriculum,
-                "curriculum_log",
-                "curriculum_plot",
-                name="plot_curriculum",
-            ),
+            Node(nodes.plot_learning, ["training_log", "training_summary"], "learning_plot",
+                 name="plot_learning"),
+            Node(nodes.plot_curriculum, "curriculum_log", "curriculum_plot",
+                 name="plot_curriculum"),
             Node(
                 nodes.write_transcripts,
                 [
@@ -107,4 +94,4 @@ def create_pipeline() -> Pipeline:
                 name="write_transcripts",
             ),
         ]
-    )
+    )  # fmt: skip
