@@ -207,6 +207,6 @@ class TestPrecision:
     def test_a_gpu_computes_in_the_precision_that_was_asked_for(self, tmp_path, monkeypatch, dtype):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         rft = official(tmp_path, backbone={"dtype": dtype})
-        told = fine_tuning._shared_arguments(rft, 0, tmp_path)
+        told = fine_tuning._shared_arguments(rft.backbone, 1, 0, tmp_path)
         assert (told["bf16"], told["fp16"]) == (dtype == "bfloat16", dtype == "float16")
         assert not told["use_cpu"]
