@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rerec_pipeline.recbench.task import Example
+from rerec_pipeline.recbench.task import Example, Graded
 from rerec_pipeline.reporting.accuracy import summarise
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
 from rerec_pipeline.training.rollouts import ScoredRollouts
@@ -37,8 +37,8 @@ def report_policy(
 
     Returns:
         ``accuracy``, ``n``, ``interval`` and ``by_type`` (see ``summarise``); ``well_formed``
-        (share of boxed answers), ``qas`` and ``pas`` (means), ``tokens`` (mean length),
-        ``paragraphs_penalised`` (share) and ``faithfulness``.
+        (share of boxed answers), ``qas`` and ``pas`` (means), ``tokens`` (mean length), ``places``
+        (see ``report_places``), ``paragraphs_penalised`` (share) and ``faithfulness``.
     """
     types = [example.query_type for example in examples]
     said = [
@@ -53,8 +53,34 @@ def report_policy(
         "qas": float(scored.scored.terms["qas"].mean()),
         "pas": float(scored.scored.terms["pas"].mean()),
         "tokens": float(scored.completions.n_tokens.mean()),
+        "places": report_places(scored.graded, examples),
         "paragraphs_penalised": sum(len(p) for p in scored.penalised) / max(paragraphs, 1),
         "faithfulness": shares_confirmed(said),
+    }
+
+
+def report_places(graded: Graded, examples: Sequence[Example]) -> dict[str, float | None]:
+    """Whether a policy answers what is listed first, and whether that is why it is right.
+
+    Args:
+        graded: Its graded answers.
+        examples: What it was asked.
+
+    Returns:
+        Shares of all queries: ``first_chosen`` (the answer is the first candidate), ``first_right``
+        (the first candidate is right) and ``off_list`` (the answer is no candidate); accuracy
+        where the first candidate is right and where it is not (``where_first``, ``elsewhere``;
+        None where there is no such query).
+    """
+    chosen = graded.ranked[:, 0]
+    first = np.array([example.candidates[0] for example in examples])
+    right = graded.truths[:, 0] == first
+    return {
+        "first_chosen": float((chosen == first).mean()),
+        "first_right": float(right.mean()),
+        "off_list": float((chosen < 0).mean()),
+        "where_first": float(graded.correct[right].mean()) if right.any() else None,
+        "elsewhere": float(graded.correct[~right].mean()) if not right.all() else None,
     }
 
 
