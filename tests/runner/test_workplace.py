@@ -52,6 +52,20 @@ class TestPlan:
         assert len({b.rollouts for b in budgets}) == 1
         assert len({b.rollouts // b.samples_per_update for b in budgets}) == 1
 
+    def test_the_pair_about_evidence_differs_in_nothing_else(self, place, presets):
+        pair = [
+            make_plan(
+                place, name, read_grid(presets, name, {"seeds": [0]}), "recbench_movie", "scratch"
+            ).cells
+            for name in ("without_evidence", "with_evidence")
+        ]
+        for cells in zip(*pair, strict=True):
+            without, told = (place.flat_parameters(cell.settings()) for cell in cells)
+            differ = {key for key in without if without[key] != told[key]}
+            places = {key for key in differ if key == "label" or key.endswith("checkpoint_dir")}
+            assert differ - places == {"data.prompt.evidence"}
+            assert cells[0].run != cells[1].run
+
     def test_a_labels_files_are_its_own(self, place, presets):
         made = plan(place, presets, sweep={QAS: [0.5]}, variants=["rerec"], seeds=[0])
         [cell] = made.cells
