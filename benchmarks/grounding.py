@@ -6,8 +6,9 @@
 Fabricates titles of up to six words, a third of them with an article, and five facts an item, each
 size in a process of its own. Seconds are of CPU time. ``linker`` and ``retriever`` are what
 building them takes, ``memory`` what the catalogue, the facts and the linker need, ``fit`` the
-ranker's fit to 500 requests; ``link`` and ``retrieve`` are for one request, ``all`` is both for
-all of them. Peak memory is that of the whole process.
+ranker's fit to 500 requests; ``link``, ``retrieve`` and ``evidence`` (three facts of each of the
+20 first items) are for one request, ``all`` is these for all of them. Peak memory is that of the
+whole process.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.rules import RankerConfig
+from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.recbench.titles import ItemIndex
 
 HEADER = (
     "| items | facts | requests | catalogue | linker | memory | link | retriever | fit "
-    "| retrieve | all | peak memory |\n|" + "---:|" * 12
+    "| retrieve | evidence | all | peak memory |\n|" + "---:|" * 13
 )
 RULE = RankerConfig(
     queries=500, pool_negatives=60, lists=3, list_size=20, rounds=400, patience=40,
@@ -106,12 +108,18 @@ def measure(items: int, requests: int) -> dict[str, Any]:
     answered = [Answered(request, frozenset({item})) for request, (_, item) in pairs]
     text, fit = timed(lambda: fit_ranker(draw_lists(retriever, answered, RULE), None, RULE))
     fitted = retriever.ordered_by(TreeRanker(text))
-    _, retrieve = timed(lambda: fitted.retrieve(asked, 50))
+    found, retrieve = timed(lambda: fitted.retrieve(asked, 50))
+    lists = [
+        (request.links, pool[:20].tolist()) for request, pool in zip(asked, found, strict=True)
+    ]
+    _, told = timed(
+        lambda: [gather_evidence(k, facts, some, catalogue.titles, 3, 300) for k, some in lists]
+    )
     return {
         "items": items, "facts": len(world.facts), "requests": requests, "catalogue": made,
         "linker": linked, "memory": after - before, "link": 1000 * link / requests,
         "retriever": built, "fit": fit, "retrieve": 1000 * retrieve / requests,
-        "all": link + retrieve, "peak": memory_mb(),
+        "evidence": 1000 * told / requests, "all": link + retrieve + told, "peak": memory_mb(),
     }  # fmt: skip
 
 
@@ -122,7 +130,8 @@ def row(found: dict[str, Any]) -> str:
         *(f"{found[name]:.1f} s" for name in ("catalogue", "linker")),
         f"{found['memory']:,.0f} MB", f"{found['link']:.2f} ms",
         *(f"{found[name]:.1f} s" for name in ("retriever", "fit")),
-        f"{found['retrieve']:.1f} ms", f"{found['all']:.0f} s", f"{found['peak']:,.0f} MB",
+        f"{found['retrieve']:.1f} ms", f"{found['evidence']:.2f} ms",
+        f"{found['all']:.0f} s", f"{found['peak']:,.0f} MB",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

@@ -5,6 +5,7 @@ from rerec_pipeline.grounding.evidence import Reason
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.retrieval import FEATURES, Asked, Examples, Retriever
+from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.recbench.titles import ItemIndex
 
 
@@ -112,3 +113,27 @@ class TestUnusualInput:
         linker = Linker(ItemIndex([1, 2], ["?", "!!"]), Facts(2, []))
         retriever = Retriever(linker, np.array([1, 2]))
         assert retriever.top(retriever.ask("anything"), 2) == [1, 0]
+
+    def test_an_item_without_attributes(self, retriever):
+        """It has no evidence and no reasons, and is found by its title's words and popularity."""
+        asked = retriever.ask("a lonely lind of this kind, directed by Ana Torv")
+        assert retriever.explain(asked.links, 7) == []
+        assert 7 in retriever.top(asked, 8) and np.isfinite(retriever.scores(asked)[7])
+        features = retriever.features([asked], [np.array([7])])[0]
+        missing = {FEATURES[n] for n in np.flatnonzero(~np.isfinite(features))}
+        assert missing <= {"from_year"}  # the request names no year and no item to be away from
+
+    def test_a_graph_without_edges(self, catalogue):
+        bare = Retriever(Linker(catalogue, Facts(8, [])), np.arange(8, 0, -1, dtype=np.float64))
+        asked = bare.ask("I loved Night Train, by Ana Torv. Anything like Long Winter?")
+        assert asked.links.items == (1, 6) and not asked.links.values
+        assert set(bare.top(asked, 8)) == {0, 2, 3, 4, 5, 7}
+        assert bare.explain(asked.links, 0) == []
+
+    @pytest.mark.parametrize("text", ["", "the of and", "映画", "word " * 20000])
+    def test_nothing_is_said_of_a_catalogue_of_one(self, text):
+        linker = Linker(ItemIndex([7], ["Only One (1990)"]), Facts(1, []))
+        retriever = Retriever(linker, np.zeros(1))
+        links = retriever.ask(text).links
+        found = gather_evidence(links, linker.facts, [0], linker.catalogue.titles, 3, 100)
+        assert found.of_items == {} and found.of_request == ()

@@ -184,6 +184,14 @@ class TestPolicy:
         for row in worded.itertuples():
             assert set(row.candidate_ids) == set(found[row.query_id][:20].tolist())
 
+    def test_in_the_order_of_the_graph_where_prompts_are(self, known):
+        data = known[0]
+        prompt = data.prompt.model_copy(update={"order": "graph"})
+        ordered = (data.model_copy(update={"prompt": prompt}), *known[1:])
+        found = known[2].set_index("query_id")["item_ids"]
+        for row in self.word(ordered).itertuples():
+            assert row.candidate_ids == found[row.query_id][:20].tolist()
+
     def test_labels_choose_no_item_and_no_place(self, known):
         queries, prompts = known[1]["queries"].copy(), known[1]["prompts"].copy()
         other = int(known[1]["items"]["item_id"].iloc[-1])

@@ -136,6 +136,17 @@ def test_without_profiles_and_facts(tables):
     assert len(retriever.top(retriever.ask("a film like no other"), 5)) == 5
 
 
+def test_the_whole_pipeline_on_a_graph_without_edges(tables):
+    bare = {**tables, "attribute_graph": tables["attribute_graph"].iloc[:0]}
+    retriever = build(bare)
+    found, times = nodes.retrieve_items(
+        retriever, train(bare, retriever), bare["queries"], bare["prompts"], "test"
+    )
+    known = (found, times, bare["prompts"], bare["queries"], "test", EVALUATION)
+    told = nodes.report_retrieval(*known)
+    assert told["overall"]["recall@20"] >= told["popularity"]["recall@20"] > 0
+
+
 def test_plots(ranker, report):
     assert len(nodes.plot_ranker(ranker).data[0].x) == 25
     figure = nodes.plot_retrieval(report[1])

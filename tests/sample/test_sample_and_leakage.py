@@ -6,6 +6,7 @@ from collections import Counter
 import networkx as nx
 import pytest
 
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.parameters import InteractionParameters
 from rerec_pipeline.pipelines.data_engineering import nodes as de
@@ -317,6 +318,15 @@ class TestCandidateConfig:
         for n in range(20):
             query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))
             assert not {28, 29} & set(drawer.draw(query, need_of(query, ()), ()).candidates)
+
+    def test_a_catalogue_of_one_item_says_what_to_lower(self):
+        rule = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
+        drawer = CandidateDrawer(ItemIndex([7], ["Only One"]), AttributeGraph(1, []), {}, rule)
+        query = Query("q", "explicit", "?", (7,))
+        with pytest.raises(BadInputError, match=r"only 0 items .*data\.candidates\.size"):
+            drawer.draw(query, need_of(query, ()), ())
+        with pytest.raises(BadInputError, match=r"finds 1 items.*data\.candidates\.size"):
+            drawer.keep(query, (), [0])
 
     def test_hard_negatives_share_part(self):
         query = Query("q", "explicit", "?", (2,), (("Directed_by", "Ann"), ("Genre", "Drama")))

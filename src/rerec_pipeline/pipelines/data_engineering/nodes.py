@@ -299,7 +299,7 @@ def find_pools(
     used = queries_from_table(queries[queries["query_id"].isin(cluster.index)])
     asked = [ask_query(retriever, query, int(cluster[query.query_id])) for query in used]
     ids = np.array(retriever.linker.catalogue.item_ids)
-    found = [ids[pool].tolist() for pool in retriever.retrieve(asked, retrieval.pool)]
+    found = [ids[pool].tolist() for pool in retriever.ranked_pools(asked)]
     return pd.DataFrame({"query_id": [query.query_id for query in used], "item_ids": found})
 
 

@@ -155,10 +155,12 @@ def word_lists(
 
 
 def _listed(query_id: str, found: list[int], catalogue: ItemIndex, data: DataParameters) -> Any:
-    """The first items that can be answered, in the seeded order that lists of a query have."""
+    """The first items that can be answered, in the order that prompts of this kind list them."""
+    able = [item for item in found if catalogue.is_answerable(item)][: data.candidates.size]
+    if data.prompt.order == "graph":
+        return able
     rng = np.random.default_rng([data.candidates.seed, zlib.crc32(query_id.encode())])
-    able = [item for item in found if catalogue.is_answerable(item)]
-    return rng.permutation(able[: data.candidates.size])
+    return rng.permutation(able)
 
 
 def answer_by_policy(
