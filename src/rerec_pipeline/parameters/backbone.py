@@ -46,7 +46,14 @@ def splits_read(name_or_path: str, dataset: str) -> str | None:
 
 
 class LoraParameters(Config):
-    """PEFT LoRA: what is trained instead of the whole model."""
+    """PEFT LoRA: what is trained instead of the whole model.
+
+    Attributes:
+        r: Rank of the adapter's matrices.
+        alpha: Scale of the adapter, as a multiple of 1 / r.
+        dropout: Of the adapter's input.
+        target_modules: Names of the layers that get one; ``all-linear`` for all.
+    """
 
     r: int = Field(ge=1)
     alpha: int = Field(ge=1)

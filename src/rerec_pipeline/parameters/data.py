@@ -14,7 +14,14 @@ from rerec_pipeline.sample.world import WorldSize, check_world
 
 
 class SplitConfig(Config):
-    """Shares of the queries, and the seed that deals them."""
+    """Shares of the queries, and the seed that deals them.
+
+    Attributes:
+        train: Share that is learned from.
+        validation: Share that settings are chosen on.
+        test: Share that results are told of.
+        seed: Which query goes where.
+    """
 
     train: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
@@ -114,7 +121,11 @@ class HistoryParameters(Config):
 
 
 class LightGCNParameters(LightGCNConfig):
-    """LightGCN, and where checkpoints of an unfinished training are."""
+    """LightGCN, and where checkpoints of an unfinished training are.
+
+    Attributes:
+        checkpoint_dir: That folder.
+    """
 
     checkpoint_dir: str
 

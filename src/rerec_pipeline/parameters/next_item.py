@@ -35,6 +35,10 @@ class NextItemParameters(Config):
 
 
 class SASRecParameters(SASRecConfig):
-    """SASRec, and where checkpoints of an unfinished training are."""
+    """SASRec, and where checkpoints of an unfinished training are.
+
+    Attributes:
+        checkpoint_dir: That folder.
+    """
 
     checkpoint_dir: str

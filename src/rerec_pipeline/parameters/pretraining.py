@@ -10,7 +10,16 @@ from rerec_pipeline.configs import Config
 
 
 class ArchitectureParameters(Config):
-    """Size of a Qwen2 model from scratch."""
+    """Size of a Qwen2 model from scratch.
+
+    Attributes:
+        hidden: Size of a hidden state.
+        layers: Number of layers.
+        heads: Attention heads of a layer.
+        mlp: Inner size of a layer's network.
+        init_std: Standard deviation of the weights at the beginning.
+        rope_theta: Base of the rotary positions.
+    """
 
     hidden: int = Field(ge=8)
     layers: int = Field(ge=1)

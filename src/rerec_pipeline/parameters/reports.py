@@ -34,7 +34,29 @@ class EvaluationParameters(Config):
 
 
 class DiagnosisLimits(Config):
-    """Limits of the diagnosis rules; ``conf`` says what each is about."""
+    """Limits of the diagnosis rules; "at the end" is the last quarter of the steps.
+
+    Attributes:
+        chance: p of the permutation test on answers that changed, above which it may be chance.
+        hacking_rise: Reward rises by this between two stretches of training, and accuracy falls
+            by ``hacking_fall``.
+        hacking_fall: See ``hacking_rise``.
+        no_spread: Share of groups whose rewards are all equal.
+        wrong_above_right: Share of mixed groups in which a wrong answer gets at least as much
+            reward.
+        shaping_variance: Share of the variance within groups that the terms beside NDCG make.
+        penalty_push: Share of all advantages (absolute) that is on penalised tokens.
+        largest_advantage: Largest advantage of a step (absolute), mean over the steps.
+        not_boxed: Share of rollouts without an answer, at the end.
+        not_listed: Share of rollouts that answer no candidate, at the end.
+        at_limit: Share of rollouts that are truncated, at the end.
+        length_factor: Mean length at the end is this many times longer or shorter.
+        entropy_kept: Share of the entropy at the beginning that is left at the end.
+        kl: Mean KL to the backbone at the end, nats a token.
+        clipped: Share of tokens at which the ratio is clipped.
+        returned: Share of visits to mastered queries.
+        forgotten: Share of mastered queries that turn out forgotten when looked at again.
+    """
 
     chance: float = Field(gt=0, lt=1)
     hacking_rise: float = Field(gt=0)
