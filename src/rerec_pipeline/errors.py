@@ -65,8 +65,23 @@ class TrainingInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, step: int, steps: int, unit: str = "step"):
+        self.step, self.steps = step, steps
         super().__init__(
             f"interrupted: run the same command again to continue from {unit} {step} of {steps}"
+        )
+
+
+class JobSubmitted(KeyboardInterrupt):
+    """A training that a cluster is to run: the run waits for its result, and can be continued.
+
+    Args:
+        job: The folder of the job.
+    """
+
+    def __init__(self, job: object):
+        super().__init__(
+            f"the job is written to {job}: submit it as docs/scaling.md shows, and run the same "
+            "command again when it has ended"
         )
 
 

@@ -1,13 +1,12 @@
 """Project settings, read by Kedro."""
 
 from rerec_pipeline.config_loader import ChoicesConfigLoader
-from rerec_pipeline.hooks.launch import LaunchHooks
 from rerec_pipeline.hooks.mlflow import MlflowHooks
 from rerec_pipeline.hooks.provenance import ProvenanceHooks
 from rerec_pipeline.hooks.summary import SummaryHooks
 
 # The last one is called first: parameters and inputs are checked before MLflow starts a run.
-HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks(), LaunchHooks())
+HOOKS = (SummaryHooks(), MlflowHooks(), ProvenanceHooks())
 
 CONFIG_LOADER_CLASS = ChoicesConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -13,8 +13,9 @@ import pytest
 from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.experiments.grid import Cell
 from rerec_pipeline.experiments.schedule import match_compute
+from rerec_pipeline.processes import read_tail, thread_settings
 from rerec_pipeline.runner.grid_run import GridRun
-from rerec_pipeline.runner.launch import hold_lock, interruptible, read_tail, thread_settings
+from rerec_pipeline.runner.launch import hold_lock, interruptible
 from rerec_pipeline.runner.records import CellFolder, read_json
 from rerec_pipeline.storage.records import Origin
 

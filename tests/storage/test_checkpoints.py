@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel
 
 from rerec_pipeline.errors import TrainingInterrupted
-from rerec_pipeline.processes import StopRequest
 from rerec_pipeline.storage.checkpoints import Checkpoints, fingerprint, remove_finished
 from rerec_pipeline.training.epochs import fit_or_resume
+from rerec_pipeline.training.ranks import StopRequest
 
 
 class Settings(BaseModel):

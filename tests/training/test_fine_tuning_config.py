@@ -1,7 +1,5 @@
 """What TRL is told: batches over processes, micro-batches, precision, vLLM; what is refused."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from pydantic import ValidationError
@@ -10,9 +8,9 @@ from trl import GRPOTrainer, RLOOTrainer
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.parameters import explain
-from rerec_pipeline.pipelines.rft.nodes import load_policy_backbone
-from rerec_pipeline.training import examples_to_dataset, fine_tuning
+from rerec_pipeline.training import examples_to_dataset
 from rerec_pipeline.training.fine_tuning import sft_config, training_config
+from rerec_pipeline.training.jobs import load_trained
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import ReRecTrainer
 from tests.training.test_trainer import rft_parameters
@@ -73,20 +71,6 @@ class TestProcesses:
         config = sft_config(supervised(tmp_path, batch).supervised, 0, tmp_path, 1, processes)
         assert config.per_device_train_batch_size == at_once
         assert config.gradient_accumulation_steps == accumulation
-
-    @pytest.mark.parametrize(
-        ("fsdp", "stage", "refused"),
-        [(False, None, False), (False, 2, False), (False, 3, True), (True, None, True)],
-    )
-    def test_sharded_weights_are_refused_before_training(self, fsdp, stage, refused):
-        plugin = None if stage is None else SimpleNamespace(zero_stage=stage)
-        state = SimpleNamespace(deepspeed_plugin=plugin)
-        trainer = SimpleNamespace(is_fsdp_enabled=fsdp, accelerator=SimpleNamespace(state=state))
-        if refused:
-            with pytest.raises(BadParameterError, match="shards the weights"):
-                fine_tuning._refuse_sharded_weights(trainer)
-        else:
-            fine_tuning._refuse_sharded_weights(trainer)
 
 
 def supervised(tmp_path, batch_size):
@@ -188,8 +172,7 @@ class TestPrecision:
     @pytest.mark.parametrize(("lora", "expected"), [(None, torch.float32), (LORA, torch.bfloat16)])
     def test_what_is_trained_is_loaded_in_32(self, tiny_backbone, tmp_path, lora, expected):
         rft = rft_parameters(tiny_backbone, tmp_path, backbone={"lora": lora, "dtype": "bfloat16"})
-        record = {"name_or_path": tiny_backbone}
-        assert load_policy_backbone(record, rft.backbone).model.dtype == expected
+        assert load_trained(tiny_backbone, rft.backbone).model.dtype == expected
 
     def test_casting_gives_what_loading_in_that_precision_gives(self, tiny_backbone):
         """Rotary frequencies stay float32: rounding them shifts far positions."""

@@ -1,1 +1,1 @@
-"""Kedro hooks: missing or stale inputs, MLflow, several processes, the summary of a run."""
+"""Kedro hooks: missing or stale inputs, MLflow, the summary of a run."""

@@ -10,8 +10,6 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
-from rerec_pipeline import processes
-
 if TYPE_CHECKING:
     from rerec_pipeline.hooks.tracked_run import TrackedRun
 
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 class MlflowHooks:
     """Passes Kedro's events on to ``TrackedRun``.
 
-    Importing MLflow takes seconds, which a mistyped parameter need not wait for. Of several
-    processes, the main one alone talks to MLflow.
+    Importing MLflow takes seconds, which a mistyped parameter need not wait for.
     """
 
     #: The name of kedro-mlflow's own hook, so that this one is registered in its place.
@@ -32,11 +29,10 @@ class MlflowHooks:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Reads mlflow.yml."""
-        if processes.is_main():
-            with warnings.catch_warnings(record=True):  # of MLflow, about kedro-mlflow's code
-                from rerec_pipeline.hooks.tracked_run import TrackedRun
+        with warnings.catch_warnings(record=True):  # of MLflow, about kedro-mlflow's code
+            from rerec_pipeline.hooks.tracked_run import TrackedRun
 
-            self._run = TrackedRun(context)
+        self._run = TrackedRun(context)
 
     @hook_impl
     def before_pipeline_run(

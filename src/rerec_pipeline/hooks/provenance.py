@@ -16,7 +16,6 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 import rerec_pipeline
-from rerec_pipeline import processes
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.hooks.suggested import given, suggested
@@ -99,6 +98,7 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every input that this run does not make itself, and every output it replaces."""
         self._release()
+        _check_no_launcher()
         _check_target(pipeline, self._parameters["target"])
         _check_backbone(pipeline, self._parameters)
         self._catalog = catalog
@@ -108,17 +108,14 @@ class ProvenanceHooks:
         for name in sorted(pipeline.all_outputs()):
             if name in catalog and (path := getattr(catalog.get(name), "_filepath", None)):
                 check_replaceable(Path(path))
-        if processes.is_main():
-            self._claims = Claims(self._root / "data/.runs")
-            self._claims.take(self._places(pipeline))
+        self._claims = Claims(self._root / "data/.runs")
+        self._claims.take(self._places(pipeline))
         inputs = {n for n in pipeline.inputs() if not n.startswith("params:")} - {"parameters"}
         for name in sorted(inputs):
             self._check(name)
         if inputs and RAW not in pipeline.all_outputs() and catalog.exists(RAW):
             self._check(RAW)
-        if processes.is_main():
-            self._look_at_outputs(pipeline, bool(run_params.get("only_missing_outputs")))
-        processes.wait_for_all("stale outputs")
+        self._look_at_outputs(pipeline, bool(run_params.get("only_missing_outputs")))
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
@@ -127,7 +124,7 @@ class ProvenanceHooks:
             if not name.startswith("param") and self._path(name) is not None:
                 self._check(name)
         for name in node.outputs:
-            if self._path(name) is not None and processes.is_main():
+            if self._path(name) is not None:
                 setattr(catalog.get(name), "origin", self._origin(name, with_inputs=True))  # noqa: B010
 
     @hook_impl
@@ -296,6 +293,19 @@ def _check_backbone(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
             for key in {"params:dataset", "params:target"} & set(node.inputs):
                 dataset = parameters[key.removeprefix("params:")]
                 splits_read(parameters["rft"].backbone.name_or_path, dataset)
+
+
+def _check_no_launcher() -> None:
+    """Kedro runs in one process, which starts others itself.
+
+    Raises:
+        BadParameterError: If a launcher has started several.
+    """
+    if (ranks := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise BadParameterError(
+            f"a launcher has started kedro {ranks} times, which runs in one process: leave the "
+            f"launcher out and add --params launch.preset=ddp,launch.processes={ranks}"
+        )
 
 
 def _check_target(pipeline: Pipeline, target: str | None) -> None:

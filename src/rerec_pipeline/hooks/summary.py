@@ -14,7 +14,6 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rerec_pipeline import processes
 from rerec_pipeline.pipelines.stages import stage_of
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class SummaryHooks:
         stage = stage_of(node)
         self._seconds[stage] += time.monotonic() - self._began
         self._left[stage] -= 1
-        if not self._left[stage] and processes.is_main():
+        if not self._left[stage]:
             minutes, seconds = divmod(round(self._seconds[stage]), 60)
             steps = f"{self._nodes[stage]} steps" if self._nodes[stage] > 1 else "1 step"
             logger.info("%-18s %8s %3d:%02d", stage, steps, minutes, seconds)
@@ -57,8 +56,6 @@ class SummaryHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Prints accuracy and paths, as far as this run made them."""
-        if not processes.is_main():
-            return
         made = pipeline.all_outputs()
         lines = list(self._accuracies(made, catalog))
         root = Path(run_params["project_path"])

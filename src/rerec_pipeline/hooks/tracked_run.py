@@ -19,7 +19,6 @@ from kedro.pipeline import Pipeline
 from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 from pydantic import ValidationError
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.hooks.suggested import suggested
 from rerec_pipeline.parameters import explain, run_choices
@@ -102,7 +101,7 @@ class TrackedRun:
         note, tags = RunNote.from_environment(), {**chosen, "command": command}
         if parameters["target"] is not None:
             tags["target"] = parameters["target"]
-        tags |= {"processes": processes.count(), "git_commit": git_commit(self._root)}
+        tags |= {"processes": parameters["launch"].processes, "git_commit": git_commit(self._root)}
         begun = None
         with suppress(Exception):  # a store that does not answer: the tracker says so
             begun = note.find_begun() if note else None

@@ -52,10 +52,12 @@ class Backbone:
     Attributes:
         model: The model; for a LoRA policy, the adapted model.
         tokenizer: A fast tokenizer with a chat template, padding on the left.
+        source: Name or folder that these very weights can be loaded from; None if there is none.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    source: str | None = None
 
 
 def load_backbone(
@@ -88,7 +90,7 @@ def load_backbone(
         model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
-    return Backbone(model.eval(), tokenizer)
+    return Backbone(model.eval(), tokenizer, name_or_path)
 
 
 def as_folder(name_or_path: str) -> str:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.cache_utils import DynamicLayer
 
-from rerec_pipeline import processes
 from rerec_pipeline.models.backbone import Backbone, prompt_ids
+from rerec_pipeline.models.devices import device
 from rerec_pipeline.models.shared_prompts import causal_model, group_size
 from rerec_pipeline.recbench.task import Example
 
@@ -53,8 +63,58 @@ class RoomyLayer(DynamicLayer):
         return room
 
 
+class Drawn(LogitsProcessor):
+    """Chooses each token by a number that was drawn for it: where cumulative probability passes it.
+
+    Args:
+        draws: Uniform in [0, 1), float64 (B, T).
+        start: Tokens of the prompts, padding included.
+        config: How tokens are drawn: temperature, top_k, top_p, min_p.
+    """
+
+    def __init__(self, draws: Tensor, start: int, config: GenerationConfig):
+        self.draws = draws
+        self.start = start
+        self.warpers = LogitsProcessorList()
+        if config.temperature not in (None, 1.0):
+            self.warpers.append(TemperatureLogitsWarper(config.temperature))
+        if config.top_k:
+            self.warpers.append(TopKLogitsWarper(config.top_k))
+        if config.top_p not in (None, 1.0):
+            self.warpers.append(TopPLogitsWarper(config.top_p))
+        if config.min_p:
+            self.warpers.append(MinPLogitsWarper(config.min_p))
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Leaves of the scores (B, V) the chosen token's alone."""
+        probabilities = self.warpers(input_ids, scores).float().softmax(dim=-1)
+        passed = probabilities.cumsum(dim=-1, dtype=torch.float64)
+        drawn = self.draws[:, input_ids.shape[1] - self.start, None].to(passed.device)
+        chosen = torch.searchsorted(passed, drawn * passed[:, -1:], right=True)
+        chosen = chosen.clamp(max=scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
+
+
+def _with_draws(draws: Tensor, start: int, details: dict[str, Any]) -> dict[str, Any]:
+    """The details of a generation whose tokens are chosen by ``draws``; what is left is greedy."""
+    config = details["generation_config"]
+    greedy = copy(config)
+    greedy.do_sample, greedy.temperature = False, 1.0
+    greedy.top_k, greedy.top_p, greedy.min_p = None, None, None
+    chosen = LogitsProcessorList([Drawn(draws, start, config)])
+    return {**details, "generation_config": greedy, "logits_processor": chosen}
+
+
 @torch.no_grad()
-def generate(model: Any, input_ids: Tensor, attention_mask: Tensor, **details: Any) -> Tensor:
+def generate(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    share: bool = True,
+    draws: Tensor | None = None,
+    **details: Any,
+) -> Tensor:
     """Does what ``model.generate`` does, in less time: the same tokens, and the same random draws.
 
     A prompt that neighbouring rows share is read once: the cache of all but its last token is
@@ -65,15 +125,20 @@ def generate(model: Any, input_ids: Tensor, attention_mask: Tensor, **details: A
             ``generate`` does everything.
         input_ids: Prompts, left padded, int (B, P).
         attention_mask: Where they are not padding, (B, P).
-        **details: Passed on.
+        share: Whether a prompt that rows share is read once, into a cache of our own.
+        draws: Uniform numbers float64 (B, T) by which tokens are drawn, in place of torch's
+            generator: then a row's tokens do not depend on the other rows.
+        **details: Passed on; with ``draws``, a ``generation_config`` is among them.
 
     Returns:
         What ``model.generate`` gives.
     """
+    if draws is not None:
+        details = _with_draws(draws, input_ids.shape[1], details)
     config = details.get("generation_config")
     other_cache = config is not None and (config.use_cache is False or config.cache_implementation)
     images = any(isinstance(value, Tensor) for value in details.values())
-    cache = None if other_cache or images else _roomy_cache(causal_model(model))
+    cache = None if other_cache or images or not share else _roomy_cache(causal_model(model))
     if cache is not None:
         group = group_size(input_ids, attention_mask)
         if group > 1 and input_ids.shape[1] > 1:
@@ -136,7 +201,7 @@ def answer(
         Completion tokens of each example, up to and including the end token.
     """
     tokenizer = backbone.tokenizer
-    model: Any = backbone.model.to(processes.device())  # type: ignore[arg-type]
+    model: Any = backbone.model.to(device())  # type: ignore[arg-type]
     ids = prompt_ids(tokenizer, examples)
     # Similar lengths together: less padding; the order of the results is restored below.
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))

@@ -14,7 +14,6 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf.gguf_tokenizer_mapping import get_gguf_tokenizer
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, ReRecError
 from rerec_pipeline.storage.records import replacing
 
@@ -39,13 +38,11 @@ def converted(file: Path) -> Path:
         ReRecError: If the package ``gguf`` is missing.
     """
     target = file.with_suffix("")
-    if processes.is_main():
-        if not file.is_file():
-            raise BadInputError(file, "there is no such GGUF file")
-        if not _is_of(target, _identity(file)):
-            logger.info("Converting %s, once, to %s", file.name, target)
-            convert(file, target, {})
-    processes.wait_for_all(f"converting {file.name}")
+    if not file.is_file():
+        raise BadInputError(file, "there is no such GGUF file")
+    if not _is_of(target, _identity(file)):
+        logger.info("Converting %s, once, to %s", file.name, target)
+        convert(file, target, {})
     return target
 
 

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, BadParameterError, ReRecError
 from rerec_pipeline.models.backbone import Backbone, ControlTokens
+from rerec_pipeline.models.devices import device
 
 try:
     from lm_eval.api.metrics import mean
@@ -49,7 +49,7 @@ class BackboneLM(HFLM):
     """
 
     def __init__(self, backbone: Backbone, batch_size: int):
-        model: Any = backbone.model.to(processes.device())  # type: ignore[arg-type]
+        model: Any = backbone.model.to(device())  # type: ignore[arg-type]
         with _only_errors():  # it warns of arguments that a loaded model makes needless
             super().__init__(model, tokenizer=backbone.tokenizer, batch_size=batch_size)
         self._control = ControlTokens(backbone.tokenizer)

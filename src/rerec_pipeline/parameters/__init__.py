@@ -31,6 +31,7 @@ from rerec_pipeline.parameters.data import (
     LightGCNParameters,
     SplitConfig,
 )
+from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
 from rerec_pipeline.parameters.open_ended import OpenEndedParameters
 from rerec_pipeline.parameters.pretraining import (
@@ -82,6 +83,7 @@ __all__ = [
     "HistoryParameters",
     "InteractionParameters",
     "LightGCNParameters",
+    "LaunchParameters",
     "LoraParameters",
     "NextItemParameters",
     "OpenEndedParameters",

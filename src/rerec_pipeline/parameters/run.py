@@ -20,6 +20,7 @@ from rerec_pipeline.parameters.data import (
     InteractionParameters,
     LightGCNParameters,
 )
+from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParameters
 from rerec_pipeline.parameters.open_ended import OpenEndedParameters
 from rerec_pipeline.parameters.reports import (
@@ -29,7 +30,7 @@ from rerec_pipeline.parameters.reports import (
     EvaluationParameters,
 )
 from rerec_pipeline.parameters.retrieval import RetrievalParameters
-from rerec_pipeline.parameters.rft import RFTParameters
+from rerec_pipeline.parameters.rft import RFTParameters, portions
 from rerec_pipeline.recbench.records import QueryType
 
 
@@ -42,6 +43,7 @@ class Parameters(Config):
             of data and graphs are then those of the target.
         engine: What computes on tables of interactions. Results do not depend on it, so it is
             in no stamp.
+        launch: How many processes train and answer. Results do not depend on it either.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         label: Names the folder of a run that differs from its variant by further parameters.
         split: The queries that policies are evaluated on.
@@ -60,6 +62,7 @@ class Parameters(Config):
     variant: str
     target: str | None
     engine: str
+    launch: LaunchParameters
     seed: int = Field(ge=0)
     label: Annotated[str, AfterValidator(check_label)]
     split: EvaluatedSplit
@@ -104,6 +107,17 @@ class Parameters(Config):
             raise ValueError(
                 f"rft.cold_start.traces: there is no file {start}; or give none, or graph"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_a_share(self) -> Parameters:
+        try:
+            rft, ranks = self.rft, self.launch.processes
+            portions(rft.samples_per_step, ranks, rft.budget.micro_batch)
+            if rft.cold_start.enabled:
+                portions(rft.cold_start.batch_size, ranks, rft.cold_start.micro_batch)
+        except BadParameterError as exc:
+            raise ValueError(f"launch.processes: {exc}") from None
         return self
 
 

@@ -19,15 +19,12 @@ from rerec_pipeline.errors import BadParameterError, ReRecError
 from rerec_pipeline.experiments.grid import Cell, Grid, make_cells, write
 from rerec_pipeline.experiments.schedule import match_compute, too_large
 from rerec_pipeline.parameters import EXPERIMENT, explain, overlay
+from rerec_pipeline.processes import read_tail, start, stop, thread_settings
 from rerec_pipeline.reporting import evidence
 from rerec_pipeline.runner.grid_run import GridRun, Outcome
 from rerec_pipeline.runner.launch import (
     hold_lock,
     interruptible,
-    read_tail,
-    start,
-    stop,
-    thread_settings,
 )
 from rerec_pipeline.runner.workplace import Workplace, available_memory, check_shared
 from rerec_pipeline.storage.writing import remove
@@ -165,7 +162,7 @@ def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> 
         ReRecError: If it fails, with the end of its log.
     """
     remove(log)
-    process: subprocess.Popen[bytes] = start(command, log, place.root, thread_settings(1), lock)
+    process: subprocess.Popen[bytes] = start(command, log, place.root, thread_settings(1), [lock])
     try:
         code = process.wait()
     finally:

@@ -17,7 +17,7 @@ from rerec_pipeline.experiments.schedule import (
     say_duration,
     seconds_left,
 )
-from rerec_pipeline.runner.launch import read_tail, start, stop, thread_settings
+from rerec_pipeline.processes import read_tail, start, stop, thread_settings
 from rerec_pipeline.runner.records import CellFolder, Record, write_json
 from rerec_pipeline.storage.records import Origin, describe_changes
 from rerec_pipeline.storage.writing import remove
@@ -196,7 +196,7 @@ class GridRun:
         note = RunNote(self.name, cell.name, folder.run_id_file, None if goes_on else replaced)
         command = self.place.command("single_run", cell.settings(further), "--only-missing-outputs")
         environment = {**thread_settings(self.jobs), **note.as_environment()}
-        process = start(command, log, self.place.root, environment, self._lock)
+        process = start(command, log, self.place.root, environment, [self._lock])
         self._running[cell] = _Running(process, new, time.monotonic())
         because = f", run again: {why}" if why else ", goes on" if goes_on else ""
         self.say(f"{cell.name}: started{because}")

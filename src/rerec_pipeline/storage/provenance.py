@@ -15,6 +15,8 @@ from rerec_pipeline.storage.sources import imported_files
 
 _PREFIX = "params:"
 _PLACE = "raw_dir"
+#: How many processes make something is no part of what it is made from.
+_LAUNCH = "launch"
 
 
 def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
@@ -29,7 +31,8 @@ def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
 
 def parameters_read(pipeline: Pipeline) -> set[str]:
     """Names of the parameters that any node of a pipeline reads."""
-    return {n.removeprefix(_PREFIX) for n in pipeline.inputs() if n.startswith(_PREFIX)}
+    read = {n.removeprefix(_PREFIX) for n in pipeline.inputs() if n.startswith(_PREFIX)}
+    return read - {_LAUNCH}
 
 
 def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class TaskRLOOTrainer(RecTaskTrainer, SharesPrompts, RLOOTrainer):
         self, prompt_ids: list[list[int]], *details: Any, **more: Any
     ) -> list[list[int]]:
         turn = super()._generate_single_turn
-        turns = self._in_precision(
-            lambda: [turn(part, *details, **more) for part in self._portions(prompt_ids)]
+        turns = self._generate_portions(
+            lambda part, draws: turn(part, *details, draws=draws, **more), prompt_ids
         )
         return [ids for completions in turns for ids in completions]

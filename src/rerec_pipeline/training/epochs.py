@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import TrainingInterrupted
 from rerec_pipeline.storage.checkpoints import Checkpoints
+from rerec_pipeline.training.ranks import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +32,16 @@ def fit_or_resume(
         TrainingInterrupted: If it was asked to end; a checkpoint has been written.
     """
     checkpoints = Checkpoints(folder, ".pt")
-    last = processes.share(checkpoints.newest() if processes.is_main() else None)
-    with processes.StopRequest("training on to the next validation, for a checkpoint") as stop:
+    last = checkpoints.newest()
+    with StopRequest("training on to the next validation, for a checkpoint") as stop:
 
         def keep(state: State) -> None:
-            if processes.is_main():
-                checkpoints.keep(state["epoch"], state)
+            checkpoints.keep(state["epoch"], state)
             if stop.is_set() and state["epoch"] < epochs:
                 interrupted = TrainingInterrupted(state["epoch"], epochs, "epoch")
                 logger.warning("Training was %s", interrupted)
                 raise interrupted
 
         result = fit(None if last is None else checkpoints.load(last), keep)
-    if processes.is_main():
-        checkpoints.finish()
+    checkpoints.finish()
     return result

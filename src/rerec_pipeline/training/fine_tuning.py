@@ -15,9 +15,13 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from rerec_pipeline import processes
-from rerec_pipeline.errors import BadParameterError
-from rerec_pipeline.models.backbone import Backbone, cast_weights, chat_ids, prompt_ids
+from rerec_pipeline.models.backbone import (
+    Backbone,
+    cast_weights,
+    chat_ids,
+    load_backbone,
+    prompt_ids,
+)
 from rerec_pipeline.parameters import (
     BackboneParameters,
     GenerationParameters,
@@ -29,6 +33,8 @@ from rerec_pipeline.parameters import (
 from rerec_pipeline.recbench.task import Example, Messages, RecTask
 from rerec_pipeline.rerec.curriculum import EpochPlan
 from rerec_pipeline.rerec.reward import RewardData
+from rerec_pipeline.storage.records import replacing
+from rerec_pipeline.training import ranks
 from rerec_pipeline.training.baselines import (
     ReinforcePPConfig,
     ReinforcePPTrainer,
@@ -37,7 +43,12 @@ from rerec_pipeline.training.baselines import (
 )
 from rerec_pipeline.training.config import RecTaskConfig, ReRecConfig
 from rerec_pipeline.training.data import examples_to_dataset
-from rerec_pipeline.training.progress import peak_memory_bytes, show_progress, train_or_resume
+from rerec_pipeline.training.progress import (
+    peak_memory_bytes,
+    sharding,
+    show_progress,
+    train_or_resume,
+)
 from rerec_pipeline.training.trainer import ReRecTrainer
 
 logger = logging.getLogger(__name__)
@@ -201,10 +212,14 @@ def fine_tune_rl(
         seed: Of everything drawn in training.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
+
+    Returns:
+        The policy and its record. Several ranks that share the weights out (FSDP, ZeRO-3) all call
+        this; the policy is whole on rank 0.
     """
     trainer = ALGORITHMS[rft.algorithm][0](
         backbone.model,
-        training_config(rft, seed, folder, processes.count()),
+        training_config(rft, seed, folder, ranks.count()),
         examples_to_dataset(examples),
         task=task,
         reward=reward,
@@ -212,13 +227,13 @@ def fine_tune_rl(
         peft_config=lora_config(rft.backbone.lora),
         callbacks=list(callbacks),
     )
-    seconds = _train(trainer, folder)
+    seconds = _train(trainer, folder, rft)
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
     passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
     summary = _summary(trainer, rft.algorithm, (rollouts, rollouts), passes, seconds)
     epochs = pd.DataFrame([epoch_row(plan) for plan in trainer.curriculum.plans])
     return FineTuned(
-        _policy(trainer, backbone, rft.backbone),
+        _policy(trainer, backbone, rft.backbone, folder),
         step_table(trainer.state.log_history),
         epochs,
         summary,
@@ -278,17 +293,17 @@ def fine_tune_sft(
     trainer = SFTTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
-        args=sft_config(plan, seed, folder, steps, processes.count()),
+        args=sft_config(plan, seed, folder, steps, ranks.count()),
         train_dataset=Dataset.from_dict(rows),
         peft_config=lora_config(plan.backbone.lora),
         callbacks=list(callbacks),
     )
-    seconds = _train(trainer, folder)
+    seconds = _train(trainer, folder, plan)
     samples = trainer.state.global_step * plan.batch_size
     summary = _summary(trainer, "sft", (samples, 0), plan.token_passes, seconds)
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
-        _policy(trainer, backbone, plan.backbone),
+        _policy(trainer, backbone, plan.backbone, folder),
         step_table(trainer.state.log_history),
         empty,
         summary,
@@ -404,27 +419,56 @@ def _shared_arguments(
     }
 
 
-def _train(trainer: Trainer, folder: Path) -> float:
+#: What is shown beside the bar of a training.
+SHOWN = ("loss", "reward", "accuracy", "mean_token_accuracy")
+
+
+def _train(trainer: Trainer, folder: Path, plan: RFTParameters | SupervisedPlan) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
-    _refuse_sharded_weights(trainer)
-    show_progress(trainer, "loss", "reward", "accuracy", "mean_token_accuracy")
-    return train_or_resume(trainer, folder)
+    show_progress(trainer, *SHOWN)
+    return train_or_resume(trainer, folder, rank_bound(plan))
 
 
-def _refuse_sharded_weights(trainer: Trainer) -> None:
-    """Says before training, not after, what could not be saved in the end."""
-    deepspeed = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
-    if trainer.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
-        raise BadParameterError(
-            "the launcher shards the weights over processes (FSDP or ZeRO-3), and this project "
-            "saves a policy only from processes that hold the whole of it. Use plain data "
-            "parallelism or ZeRO-2, or train an adapter (rft.backbone.lora)"
-        )
+def rank_bound(plan: RFTParameters | SupervisedPlan) -> str | None:
+    """Why the numbers of a training depend on the number of ranks; None if they do not.
+
+    Draws of rollouts follow from seed, step and row (``RecTaskTrainer``), whichever rank makes
+    them, and an optimizer step sums over all ranks.
+    """
+    if isinstance(plan, SupervisedPlan):
+        return "each rank orders its own share of what is taught"
+    lora = plan.backbone.lora
+    reasons = {
+        "rollouts are dealt out to several updates within each rank (rft.budget.updates)": (
+            plan.budget.updates > 1
+        ),
+        "vLLM draws by itself on each rank (rft.generation.vllm)": plan.generation.vllm,
+        "each rank draws its own dropout (rft.backbone.lora.dropout)": (
+            lora is not None and lora.dropout > 0
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _policy(trainer: Trainer, backbone: Backbone, parameters: BackboneParameters) -> Backbone:
-    """The tuned model by itself, in the backbone's precision, out of the accelerator's memory."""
-    model = trainer.accelerator.unwrap_model(trainer.model).eval().to("cpu")
+def _policy(
+    trainer: Trainer, backbone: Backbone, parameters: BackboneParameters, folder: Path
+) -> Backbone:
+    """The tuned model by itself, in the backbone's precision, out of the accelerator's memory.
+
+    Where ranks hold parts of its weights, rank 0 writes the whole of them and reads it again; the
+    others give back what they hold.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    if sharding(trainer) in ("fsdp", "zero3"):
+        whole = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # all ranks take part
+        if not ranks.is_main():
+            return Backbone(model, backbone.tokenizer)
+        dtype = "float32" if parameters.lora is None else parameters.dtype
+        with replacing(folder / "whole") as beside:
+            model.save_pretrained(beside, state_dict=whole)
+            backbone.tokenizer.save_pretrained(beside)
+        model = load_backbone(str(folder / "whole"), dtype).model
+    model = model.to("cpu")
     if parameters.lora is None:
         cast_weights(model, parameters.dtype)
     return Backbone(model, backbone.tokenizer)

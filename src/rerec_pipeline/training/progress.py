@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import resource
 import sys
@@ -14,12 +15,18 @@ import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_callback import ExportableState, TrainerCallback
 
-from rerec_pipeline import processes
-from rerec_pipeline.errors import BadInputError, TrainingInterrupted
-from rerec_pipeline.processes import StopRequest
+from rerec_pipeline.errors import BadInputError, BadParameterError, TrainingInterrupted
 from rerec_pipeline.storage.checkpoints import Checkpoints
+from rerec_pipeline.training import ranks
+from rerec_pipeline.training.ranks import StopRequest
 
 logger = logging.getLogger(__name__)
+
+#: In a checkpoint: how many ranks have written it, and how its weights are shared out to them.
+LAUNCH_FILE = "launch.json"
+
+#: A file in the folder of a training that asks it to stop, as Ctrl-C does.
+STOP_FILE = "stop"
 
 
 class TrainingProgress(ProgressCallback):
@@ -70,26 +77,30 @@ class Stopwatch(TrainerCallback, ExportableState):
 
 
 class TrustedCheckpoints(TrainerCallback):
-    """Seals every checkpoint once all processes have written theirs, and obeys a request to stop.
+    """Seals every checkpoint once all ranks have written theirs, and obeys a request to stop.
 
     Args:
         checkpoints: Where they are.
         stop: Set when the user, or the system, asks for the end.
+        launch: What ``LAUNCH_FILE`` is to say.
     """
 
-    def __init__(self, checkpoints: Checkpoints, stop: StopRequest):
+    def __init__(self, checkpoints: Checkpoints, stop: StopRequest, launch: dict[str, Any]):
         self.checkpoints = checkpoints
         self.stop = stop
+        self.launch = launch
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called when the trainer has written a checkpoint."""
-        processes.wait_for_all(f"checkpoint {state.global_step}")
-        if processes.is_main():
+        ranks.wait()
+        if ranks.is_main():
+            folder = self.checkpoints.path(state.global_step)
+            (folder / LAUNCH_FILE).write_text(json.dumps(self.launch))
             self.checkpoints.seal(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ends the training with a checkpoint when that is asked for."""
-        if self.stop.is_set():
+        if self.stop.is_set_anywhere():
             control.should_save = control.should_training_stop = True
 
 
@@ -100,15 +111,44 @@ def show_progress(trainer: Trainer, *shown: str) -> None:
     trainer.add_callback(TrainingProgress(shown))
 
 
-def train_or_resume(trainer: Trainer, folder: Path) -> float:
+def sharding(trainer: Trainer) -> str:
+    """How weights and their optimizer are shared out to ranks: ``none``, ``fsdp`` or ``zero1..3``."""
+    if trainer.is_fsdp_enabled:
+        return "fsdp"
+    deepspeed = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    return "none" if deepspeed is None else f"zero{deepspeed.zero_stage}"
+
+
+def _check_launch(last: Path, now: dict[str, Any], rank_bound: str | None) -> None:
+    """Refuses to resume where the numbers, or the form of the weights, would be others."""
+    file = last / LAUNCH_FILE
+    before = json.loads(file.read_text()) if file.is_file() else now
+    anew = f"or delete {last.parent} to begin anew"
+    if before["sharding"] != now["sharding"]:
+        raise BadParameterError(
+            f"{last.name} was written with weights shared out as '{before['sharding']}', and this "
+            f"launch shares them out as '{now['sharding']}': resume it with the launch.preset that "
+            f"it was begun with, {anew}"
+        )
+    if before["ranks"] != now["ranks"] and rank_bound is not None:
+        raise BadParameterError(
+            f"{last.name} was written by {before['ranks']} processes, and with {now['ranks']} the "
+            f"training would go on with other numbers, because {rank_bound}: resume it with "
+            f"launch.processes={before['ranks']}, {anew}"
+        )
+
+
+def train_or_resume(trainer: Trainer, folder: Path, rank_bound: str | None = None) -> float:
     """Trains, from the last checkpoint that is whole and unchanged if there is one.
 
-    Ctrl-C and SIGTERM end it after the step that is being made, with a checkpoint.
+    Ctrl-C, SIGTERM and a file ``stop`` in the folder end it after the step that is being made,
+    with a checkpoint.
 
     Args:
         trainer: What trains.
         folder: Where its checkpoints are. Two are kept; they are removed once the results are
             on the disk (``storage.checkpoints.remove_finished``).
+        rank_bound: Why its numbers depend on the number of ranks; None if they do not.
 
     Returns:
         Seconds it took, those of interrupted parts up to their last checkpoint included.
@@ -116,17 +156,21 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
     Raises:
         TrainingInterrupted: If it was asked to end.
         BadInputError: If there is no room for a checkpoint.
+        BadParameterError: If the checkpoint is of another launch and can not be gone on with.
     """
     checkpoints = Checkpoints(folder)
-    last = checkpoints.newest() if processes.is_main() else None
-    last = processes.share(last)
+    last = ranks.share(checkpoints.newest() if ranks.is_main() else None)
+    launch = {"ranks": ranks.count(), "sharding": sharding(trainer)}
+    if last is not None:
+        _check_launch(last, launch, rank_bound)
     trainer.args.save_total_limit = None  # its own rotation goes by the clock
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     watch = Stopwatch()
     trainer.add_callback(watch)
-    with StopRequest("finishing this step and writing a checkpoint") as stop:
-        trainer.add_callback(TrustedCheckpoints(checkpoints, stop))
+    says = "finishing this step and writing a checkpoint"
+    with StopRequest(says, folder / STOP_FILE) as stop:
+        trainer.add_callback(TrustedCheckpoints(checkpoints, stop, launch))
         try:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         except (OSError, RuntimeError) as exc:
@@ -143,7 +187,7 @@ def train_or_resume(trainer: Trainer, folder: Path) -> float:
         interrupted = TrainingInterrupted(step, steps)
         logger.warning("Training was %s", interrupted)
         raise interrupted
-    if processes.is_main():
+    if ranks.is_main():
         checkpoints.finish()
     return watch.seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -97,9 +97,11 @@ class SharesPrompts(_RolloutTrainer):
         entropy = None if output.entropy is None else packed.spread(output.entropy, length)
         return packed.spread(output.log_probs, length), entropy
 
-    def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
+    def _generate_single_turn(
+        self, *prompts: Any, draws: Tensor | None = None, **more: Any
+    ) -> Any:
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with _sharing(model) if self._share_prompts else nullcontext():
+        with _generating(model, share=self._share_prompts, draws=draws):
             return super()._generate_single_turn(*prompts, **more)
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:
@@ -113,13 +115,16 @@ class SharesPrompts(_RolloutTrainer):
 
 
 @contextmanager
-def _sharing(model: Any) -> Iterator[None]:
-    """Lets ``model.generate``, which is what TRL calls, read shared prompts once."""
-    model.generate = partial(generate, model)
+def _generating(model: Any, **how: Any) -> Iterator[None]:
+    """Puts ours in the place of ``model.generate``, which is what TRL calls."""
+    before = vars(model).get("generate")  # FSDP has put its own there
+    model.generate = partial(generate, model, **how)
     try:
         yield
     finally:
         del model.generate
+        if before is not None:
+            model.generate = before
 
 
 def whole_groups(parts: list[Batch]) -> list[Batch]:

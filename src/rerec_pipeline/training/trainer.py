@@ -10,7 +10,7 @@ all algorithms share, so that they differ in nothing but the algorithm (``baseli
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from rerec_pipeline.storage.writing import write_bytes
 from rerec_pipeline.training.config import RecTaskConfig, ReRecConfig
 from rerec_pipeline.training.data import example_from_row
 from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_rollouts, outcomes
+from rerec_pipeline.training.gathered import gathered
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 
@@ -170,11 +171,38 @@ class RecTaskTrainer(_RolloutTrainer):
 
     # -- generation: TRL makes all completions of a generation at once, whatever they need --------
 
-    def _portions(self, prompt_ids: list[list[int]]) -> list[list[list[int]]]:
-        """The prompts of a generation in portions that fit in memory; vLLM schedules itself."""
+    def _portions(self, prompt_ids: list[list[int]]) -> Iterator[tuple[list[list[int]], Any]]:
+        """The prompts of a generation in portions that fit in memory, with their draws.
+
+        vLLM schedules itself, and draws itself.
+        """
         most = None if self.use_vllm else self.args.max_concurrent_completions
         size = most or len(prompt_ids)
-        return [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
+        drawn = None if self.use_vllm or not self.model.training else self._draws(len(prompt_ids))
+        for start in range(0, len(prompt_ids), size):
+            part = slice(start, start + size)
+            yield prompt_ids[part], None if drawn is None else drawn[part]
+
+    def _draws(self, count: int) -> torch.Tensor:
+        """Uniform numbers float64 (``count``, T) that choose the tokens of this process's rollouts.
+
+        They follow from seed, step and row, so that rollouts do not depend on how many processes
+        make them, nor in which portions.
+        """
+        chance = np.random.default_rng([self.args.seed, self.state.global_step])
+        everywhere = count * self.accelerator.num_processes
+        drawn = chance.random((everywhere, self.args.max_completion_length))
+        start = self.accelerator.process_index * count
+        return torch.from_numpy(drawn[start : start + count])
+
+    def _generate_portions(self, turn: Callable[..., T], prompt_ids: list[list[int]]) -> list[T]:
+        """What TRL's generation gives for each portion."""
+
+        def make() -> list[T]:
+            return [turn(part, draws=draws) for part, draws in self._portions(prompt_ids)]
+
+        with gathered(self.model, self.accelerator):
+            return self._in_precision(make)
 
     def _in_precision(self, make: Callable[[], T]) -> T:
         """Generates with weights in the precision of the arithmetic, as they are kept in the end.
@@ -256,12 +284,14 @@ class RecTaskTrainer(_RolloutTrainer):
 
     def _log_accuracy(self, mode: str, scored: ScoredRollouts) -> None:
         """Logs the share of right answers, and of tokens in penalised paragraphs."""
-        n_tokens = scored.completions.n_tokens
-        marked = scored.penalised_tokens(int(n_tokens.max())).sum() / max(n_tokens.sum(), 1)
-        local = torch.tensor([float(scored.graded.correct.mean()), float(marked)])
-        shares = self.accelerator.gather(local.to(self.accelerator.device)).view(-1, 2).mean(dim=0)
-        for name, value in zip(("accuracy", "raae/penalised_token_share"), shares, strict=True):
-            self._metrics[mode][name].append(value.item())
+        right, n_tokens = scored.graded.correct, scored.completions.n_tokens
+        marked = scored.penalised_tokens(int(n_tokens.max())).sum()
+        local = torch.tensor([[right.sum(), len(right), marked, n_tokens.sum()]]).float()
+        told = self.accelerator.gather(local.to(self.accelerator.device)).sum(dim=0)
+        self._metrics[mode]["accuracy"].append((told[0] / told[1]).item())
+        self._metrics[mode]["raae/penalised_token_share"].append(
+            (told[2] / told[3].clamp(min=1)).item()
+        )
 
     def _diagnose(
         self, batch: list[int], expected: np.ndarray, rollouts: Rollouts, pushes: torch.Tensor
@@ -340,8 +370,8 @@ class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
         self, prompt_ids: list[list[int]], *details: Any, **more: Any
     ) -> tuple[list[list[int]], Any]:
         turn = super()._generate_single_turn
-        turns = self._in_precision(
-            lambda: [turn(part, *details, **more) for part in self._portions(prompt_ids)]
+        turns = self._generate_portions(
+            lambda part, draws: turn(part, *details, draws=draws, **more), prompt_ids
         )
         return [ids for completions, _ in turns for ids in completions], turns[-1][1]
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 from ibis import _
 from tqdm import tqdm
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.edges import hold_out
@@ -83,9 +82,8 @@ _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 def prepare_raw_files(data: DataParameters, raw_dir: str) -> Manifest:
     """Writes the fabricated sample, or finds the published files; fingerprints either."""
     folder = data_folder(raw_dir, data.domain)
-    if data.source == "fabricated" and data.world is not None and processes.is_main():
+    if data.source == "fabricated" and data.world is not None:
         write_raw_files(folder, fabricate_files(data.domain, data.world))
-    processes.wait_for_all("raw files")
     return find_raw_files(folder, data.domain)
 
 

@@ -12,18 +12,14 @@ import torch
 
 from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.grounding.retrieval import Retriever
-from rerec_pipeline.models.backbone import (
-    Backbone,
-    cast_weights,
-    load_backbone,
-    load_tokenizer,
-)
-from rerec_pipeline.models.generation import answer, stop_ids
+from rerec_pipeline.models.backbone import Backbone, load_backbone, load_tokenizer
+from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import (
     BackboneParameters,
     EvaluationParameters,
     GenerationParameters,
+    LaunchParameters,
     RFTParameters,
     run_choices,
     say_run,
@@ -43,6 +39,8 @@ from rerec_pipeline.reporting.faithfulness import StatementReader
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_baselines, report_policy
 from rerec_pipeline.rerec.reward import Reward
+from rerec_pipeline.training.jobs import Answering
+from rerec_pipeline.training.launching import answer_all
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 
 #: Columns of a table of answers.
@@ -104,12 +102,13 @@ def answer_before(
     backbone: BackboneParameters,
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
+    launch: LaunchParameters,
 ) -> pd.DataFrame:
     """Answers of the backbone as it is before fine-tuning."""
     untrained = load_backbone(
         backbone_record["name_or_path"], backbone.dtype, backbone.template_values
     )
-    limits = (backbone, generation, evaluation)
+    limits = (backbone, generation, evaluation, launch)
     return _answer(untrained, evaluation_prompts, task, *limits, "Answering, before")
 
 
@@ -120,13 +119,14 @@ def answer_cold_started(
     backbone: BackboneParameters,
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
+    launch: LaunchParameters,
 ) -> pd.DataFrame:
     """Answers of the cold-started policy before reinforcement; none without a cold start."""
     asked = evaluation_prompts if start_record["cold_start"] else evaluation_prompts.iloc[:0]
     if asked.empty:
         return pd.DataFrame({name: [] for name in ANSWERS}).astype(ANSWERS)
     started = load_backbone(start_record["name_or_path"], backbone.dtype, backbone.template_values)
-    limits = (backbone, generation, evaluation)
+    limits = (backbone, generation, evaluation, launch)
     return _answer(started, asked, task, *limits, "Answering, cold-started")
 
 
@@ -136,9 +136,10 @@ def answer_after(
     policy: Backbone,
     rft: RFTParameters,
     evaluation: EvaluationParameters,
+    launch: LaunchParameters,
 ) -> pd.DataFrame:
     """Answers of the fine-tuned policy."""
-    limits = (rft.backbone, rft.generation, evaluation)
+    limits = (rft.backbone, rft.generation, evaluation, launch)
     return _answer(policy, evaluation_prompts, task, *limits, "Answering, after")
 
 
@@ -149,12 +150,19 @@ def _answer(
     backbone: BackboneParameters,
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
+    launch: LaunchParameters,
     label: str,
 ) -> pd.DataFrame:
     examples = examples_from_table(prompts, task.catalogue)
-    length = generation.max_completion_tokens
-    cast_weights(policy.model, backbone.dtype)  # before and after in the same precision
-    token_ids = answer(policy, examples, length, evaluation.batch_size, label)
+    work = Answering(
+        policy,
+        examples,
+        generation.max_completion_tokens,
+        evaluation.batch_size,
+        backbone.dtype,  # before and after in the same precision
+        label,
+    )
+    token_ids = answer_all(work, launch)
     table = TokenBytes(policy.tokenizer)
     ends = set(stop_ids(policy))
     return pd.DataFrame(

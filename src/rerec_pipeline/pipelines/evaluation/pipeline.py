@@ -33,7 +33,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_before,
-                ["evaluation_prompts", "task", *BACKBONE, "params:evaluation"],
+                ["evaluation_prompts", "task", *BACKBONE, "params:evaluation", "params:launch"],
                 "answers_before",
                 name="answer_before",
             ),
@@ -48,7 +48,10 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_after,
-                ["evaluation_prompts", "task", "policy", "params:rft", "params:evaluation"],
+                [
+                    *("evaluation_prompts", "task", "policy"),
+                    *("params:rft", "params:evaluation", "params:launch"),
+                ],
                 "answers_after",
                 name="answer_after",
             ),

@@ -76,13 +76,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 asking.answer_before,
-                [*_ASKED, *BACKBONE, "params:evaluation"],
+                [*_ASKED, *BACKBONE, "params:evaluation", "params:launch"],
                 "next_item_answers_before",
                 name="choose_before", namespace="next_item",
             ),
             Node(
                 asking.answer_after,
-                [*_ASKED, "policy", "params:rft", "params:evaluation"],
+                [*_ASKED, "policy", "params:rft", "params:evaluation", "params:launch"],
                 "next_item_answers_after",
                 name="choose_after", namespace="next_item",
             ),

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rerec_pipeline import processes
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
@@ -22,18 +21,19 @@ from rerec_pipeline.models.backbone import (
     Backbone,
     check_pretraining,
     length_report,
-    load_backbone,
     load_tokenizer,
     merged,
     prompt_ids,
     save_backbone,
     too_long,
 )
+from rerec_pipeline.models.devices import free_memory
 from rerec_pipeline.parameters import (
     BackboneParameters,
     ColdStartParameters,
     DataParameters,
     GenerationParameters,
+    LaunchParameters,
     RewardParameters,
     RFTParameters,
     ScratchParameters,
@@ -63,7 +63,9 @@ from rerec_pipeline.sample.world import World
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import hash_of
 from rerec_pipeline.tracking import MlflowStepLogger
-from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
+from rerec_pipeline.training.fine_tuning import boxed_answer
+from rerec_pipeline.training.jobs import OnLessons, OnRollouts, Training
+from rerec_pipeline.training.launching import train
 from rerec_pipeline.training.scratch import is_made, make_from_scratch
 
 logger = logging.getLogger(__name__)
@@ -118,11 +120,6 @@ def prepare_backbone(
     tables = (queries, prompts, attribute_graph, item_popularity)
     made_by = fingerprint(backbone.scratch, *tables)
     if not is_made(folder, made_by):
-        if processes.count() > 1:
-            raise BadParameterError(
-                "a model from scratch is made in one process; make it first, without a launcher: "
-                "kedro run --pipelines rft --to-nodes prepare_backbone"
-            )
         record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
         writer = warmup_writer(*tables, task, backbone.scratch)
         made = make_from_scratch(
@@ -172,16 +169,6 @@ def warmup_writer(
 def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
     """What the tokenizer of a model from scratch is trained on: training prompts, and titles."""
     return [*prompts.query("split == 'train'")["user"], *task.catalogue.titles]
-
-
-def load_policy_backbone(backbone_record: dict[str, Any], backbone: BackboneParameters) -> Backbone:
-    """What is to be trained: any Hugging Face causal LM, by name or folder.
-
-    Weights that are trained are float32: in bfloat16, with 8 bits of precision, an update of 5e-6
-    to a weight of 0.02 is rounded to nothing. An adapter's base stays in the backbone's precision.
-    """
-    dtype = "float32" if backbone.lora is None else backbone.dtype
-    return load_backbone(backbone_record["name_or_path"], dtype, backbone.template_values)
 
 
 def report_prompt_lengths(
@@ -325,27 +312,26 @@ def fine_tune(
     reasoning_traces: pd.DataFrame,
     rft: RFTParameters,
     seed: int,
+    launch: LaunchParameters,
 ) -> tuple[Backbone, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Fine-tunes what there is to start from; gives the policy and the record of its training.
 
     An interrupted run resumes from its last checkpoint if nothing it depends on has changed.
     """
-    backbone = load_policy_backbone(start_record, rft.backbone)
     examples = examples_from_table(training_prompts, task.catalogue)
     tables = (training_prompts, reasoning_traces)
     context = (reward.context.bits, reward.context.embeddings, *reward.context.extra.values())
-    followed = (rft, start_record.get("made_by"), *tables, *context, seed, processes.count())
-    folder = Path(rft.checkpoint_dir) / fingerprint(*followed)[:16]
-    callbacks = [MlflowStepLogger("rft")]
+    followed = (rft, start_record.get("made_by"), *tables, *context, seed)
+    name, folder = start_record["name_or_path"], Path(rft.checkpoint_dir)
+    work: Training = OnRollouts(name, seed, examples, task, reward.context, rft)
     if rft.algorithm == "sft":
         lessons = [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
         if rft.teaches_traces:
             lessons = traced_lessons(examples, reasoning_traces)
-        tuned = fine_tune_sft(backbone, lessons, rft.supervised, seed, folder, callbacks)
-    else:
-        data = reward.context
-        tuned = fine_tune_rl(backbone, examples, task, data, rft, seed, folder, callbacks)
-    processes.free_memory()
+        work = OnLessons(name, seed, lessons, rft.supervised)
+    folder /= fingerprint(*followed)[:16]
+    tuned = train(work, launch, folder, [MlflowStepLogger("rft")])
+    free_memory()
     summary = {**tuned.summary, "cold_start": start_record["cold_start"]}
     return tuned.policy, tuned.log, tuned.epochs, summary
 
@@ -385,6 +371,7 @@ def start_cold(
     backbone: BackboneParameters,
     generation: GenerationParameters,
     cold_start: ColdStartParameters,
+    launch: LaunchParameters,
 ) -> dict[str, Any]:
     """Says which model reinforcement begins from: the backbone, or what the traces made of it.
 
@@ -395,29 +382,24 @@ def start_cold(
         return {**backbone_record, "cold_start": None}
     plan = cold_start.plan(backbone, generation)
     name = backbone_record.get("sha256", backbone_record["name_or_path"])
-    made_by = fingerprint(
-        cold_start, plan, name, training_prompts, cold_start_traces, processes.count()
-    )
+    # 1: one process, as in the names of those that were made before there were jobs.
+    made_by = fingerprint(cold_start, plan, name, training_prompts, cold_start_traces, 1)
     folder = Path(cold_start.checkpoint_dir) / made_by[:16]
     if not is_made(folder, made_by):
         examples = examples_from_table(training_prompts, task.catalogue)
         lessons = traced_lessons(examples, cold_start_traces, "rft.cold_start.traces")
-        tuned = fine_tune_sft(
-            load_policy_backbone(backbone_record, backbone), lessons, plan, cold_start.seed,
-            Path(cold_start.checkpoint_dir) / f".{made_by[:16]}_checkpoints",
-            [MlflowStepLogger("cold_start")],
-        )  # fmt: skip
+        work = OnLessons(backbone_record["name_or_path"], cold_start.seed, lessons, plan)
+        checkpoints = Path(cold_start.checkpoint_dir) / f".{made_by[:16]}_checkpoints"
+        tuned = train(work, launch, checkpoints, [MlflowStepLogger("cold_start")])
         kept = {"made_by": made_by, "splits": {}, **_splits_of(backbone_record)}
         told = {
             "cold_start.json": {**tuned.summary, "traces": len(lessons)},
             "cold_start_log.json": tuned.log.to_dict("list"),
             MADE_BY: kept,
         }
-        if processes.is_main():
-            extra = {file: json.dumps(content, indent=1) for file, content in told.items()}
-            save_backbone(merged(tuned.policy), folder, extra)
-        processes.wait_for_all("cold start")
-        processes.free_memory()
+        extra = {file: json.dumps(content, indent=1) for file, content in told.items()}
+        save_backbone(merged(tuned.policy), folder, extra)
+        free_memory()
     summary = json.loads((folder / "cold_start.json").read_text(encoding="utf-8"))
     return {**_named(str(folder)), "made_by": made_by, "cold_start": summary}
 

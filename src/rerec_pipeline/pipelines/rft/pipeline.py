@@ -81,7 +81,7 @@ def create_pipeline() -> Pipeline:
                 [
                     *("backbone_record", "training_prompts", "cold_start_traces", "task"),
                     *BACKBONE[1:],
-                    "params:rft.cold_start",
+                    *("params:rft.cold_start", "params:launch"),
                 ],
                 "start_record",
                 name="start_cold",
@@ -90,7 +90,7 @@ def create_pipeline() -> Pipeline:
                 nodes.fine_tune,
                 [
                     *("start_record", "training_prompts", "task", "reward"),
-                    *("reasoning_traces", "params:rft", "params:seed"),
+                    *("reasoning_traces", "params:rft", "params:seed", "params:launch"),
                 ],
                 ["policy", "training_log", "curriculum_log", "training_summary"],
                 name="fine_tune",
