@@ -1,5 +1,7 @@
 """What TRL is told: batches over processes, micro-batches, precision, vLLM; what is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -8,7 +10,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.parameters import explain
-from rerec_pipeline.training import examples_to_dataset
+from rerec_pipeline.training import examples_to_dataset, fine_tuning
 from rerec_pipeline.training.fine_tuning import sft_config, training_config
 from rerec_pipeline.training.jobs import load_trained
 from rerec_pipeline.training.shared_prompts import SharesPrompts
@@ -114,19 +116,41 @@ class TestAtOnce:
     def test_completions_are_made_in_portions_and_stay_in_order(
         self, monkeypatch, at_once, vllm, sizes
     ):
-        asked = []
+        asked, drawn = [], []
 
-        def generate(self, prompt_ids, images, fields, group):
+        def generate(self, prompt_ids, images, fields, group, draws):
             asked.append(len(prompt_ids))
+            drawn.append(draws)
             return [[ids[0] * 10] for ids in prompt_ids], None
 
         monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
-        trainer = ReRecTrainer.__new__(ReRecTrainer)
+        trainer = self.bare(max_concurrent_completions=at_once)
         trainer.use_vllm = vllm
-        trainer.args = SimpleNamespace(max_concurrent_completions=at_once, bf16=False, fp16=False)
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)
         assert made == [[10 * n] for n in range(7)] and logprobs is None
         assert asked == sizes
+        if vllm:
+            assert drawn == [None]
+        else:
+            assert torch.equal(torch.cat(drawn), trainer._draws(7))
+
+    def bare(self, rank=0, ranks=1, step=3, **args):
+        """A trainer that knows no more than what draws and portions depend on."""
+        trainer = ReRecTrainer.__new__(ReRecTrainer)
+        trainer.model = torch.nn.Linear(1, 1)
+        trainer.accelerator = SimpleNamespace(process_index=rank, num_processes=ranks)
+        trainer.state = SimpleNamespace(global_step=step)
+        settings = {"seed": 0, "max_completion_length": 5, "bf16": False, "fp16": False}
+        trainer.args = SimpleNamespace(**settings, **args)
+        return trainer
+
+    def test_draws_follow_from_seed_step_and_row(self):
+        whole = self.bare()._draws(6)
+        assert whole.shape == (6, 5) and whole.min() >= 0 and whole.max() < 1
+        for ranks in (2, 3):
+            shares = [self.bare(rank, ranks)._draws(6 // ranks) for rank in range(ranks)]
+            assert torch.equal(torch.cat(shares), whole)
+        assert not torch.equal(self.bare(step=4)._draws(6), whole)
 
 
 class TestPrecision:

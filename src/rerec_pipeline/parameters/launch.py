@@ -52,7 +52,7 @@ class LaunchParameters(Config):
             known = [path.stem for path in Path(self.configs).glob("*.yaml")]
             hint = did_you_mean(self.preset, known)
             raise SettingError("preset", f"there is no preset '{self.preset}'{hint}")
-        kind = OmegaConf.load(self.config_file).get("distributed_type")
+        kind = OmegaConf.select(OmegaConf.load(self.config_file), "distributed_type")
         if kind == "DEEPSPEED" and not self.submitted and find_spec("deepspeed") is None:
             raise SettingError("preset", "deepspeed is not installed: pip install deepspeed")
         return self

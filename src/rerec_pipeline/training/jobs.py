@@ -291,7 +291,8 @@ def read_settings(job: Path, kind: str | None = None) -> dict[str, Any]:
     """
     file = job / SETTINGS
     if not file.is_file():
-        raise BadInputError(job, "is no JOB", remedy="kedro run --params launch.preset=... makes one")
+        remedy = "kedro run --params launch.preset=... makes one"
+        raise BadInputError(job, "is no JOB", remedy=remedy)
     settings: dict[str, Any] = json.loads(file.read_text())
     if kind is not None and settings.pop("kind") != kind:
         raise BadInputError(file, f"is of another kind than '{kind}'", field="kind")

@@ -151,7 +151,7 @@ def _run(
             processes.stop(process)
         remove(job / STOP_FILE)
     if status:
-        raise ReRecError(_why(job, launch, status))
+        raise ReRecError(explain_failure(job, launch, status))
 
 
 def _pass_on(events: Events, told: Callable[[Event], None]) -> None:
@@ -171,7 +171,7 @@ def _command(job: Path, launch: LaunchParameters) -> list[str]:
     ]
 
 
-def _why(job: Path, launch: LaunchParameters, status: int) -> str:
+def explain_failure(job: Path, launch: LaunchParameters, status: int) -> str:
     """Why a job has failed, in a sentence: the rank that failed first, and what it said."""
     log = job / LOG
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""

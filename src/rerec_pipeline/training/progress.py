@@ -17,6 +17,7 @@ from transformers.trainer_callback import ExportableState, TrainerCallback
 
 from rerec_pipeline.errors import BadInputError, BadParameterError, TrainingInterrupted
 from rerec_pipeline.storage.checkpoints import Checkpoints
+from rerec_pipeline.storage.writing import write_bytes
 from rerec_pipeline.training import ranks
 from rerec_pipeline.training.ranks import StopRequest
 
@@ -95,7 +96,7 @@ class TrustedCheckpoints(TrainerCallback):
         ranks.wait()
         if ranks.is_main():
             folder = self.checkpoints.path(state.global_step)
-            (folder / LAUNCH_FILE).write_text(json.dumps(self.launch))
+            write_bytes(folder / LAUNCH_FILE, json.dumps(self.launch).encode())
             self.checkpoints.seal(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -112,14 +113,14 @@ def show_progress(trainer: Trainer, *shown: str) -> None:
 
 
 def sharding(trainer: Trainer) -> str:
-    """How weights and their optimizer are shared out to ranks: ``none``, ``fsdp`` or ``zero1..3``."""
+    """How weights and optimizer are shared out to ranks: ``none``, ``fsdp`` or ``zero3``, say."""
     if trainer.is_fsdp_enabled:
         return "fsdp"
     deepspeed = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     return "none" if deepspeed is None else f"zero{deepspeed.zero_stage}"
 
 
-def _check_launch(last: Path, now: dict[str, Any], rank_bound: str | None) -> None:
+def check_launch(last: Path, now: dict[str, Any], rank_bound: str | None) -> None:
     """Refuses to resume where the numbers, or the form of the weights, would be others."""
     file = last / LAUNCH_FILE
     before = json.loads(file.read_text()) if file.is_file() else now
@@ -162,7 +163,7 @@ def train_or_resume(trainer: Trainer, folder: Path, rank_bound: str | None = Non
     last = ranks.share(checkpoints.newest() if ranks.is_main() else None)
     launch = {"ranks": ranks.count(), "sharding": sharding(trainer)}
     if last is not None:
-        _check_launch(last, launch, rank_bound)
+        check_launch(last, launch, rank_bound)
     trainer.args.save_total_limit = None  # its own rotation goes by the clock
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

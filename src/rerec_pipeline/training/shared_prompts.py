@@ -97,11 +97,9 @@ class SharesPrompts(_RolloutTrainer):
         entropy = None if output.entropy is None else packed.spread(output.entropy, length)
         return packed.spread(output.log_probs, length), entropy
 
-    def _generate_single_turn(
-        self, *prompts: Any, draws: Tensor | None = None, **more: Any
-    ) -> Any:
+    def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with _generating(model, share=self._share_prompts, draws=draws):
+        with _generating(model, share=self._share_prompts, draws=more.pop("draws", None)):
             return super()._generate_single_turn(*prompts, **more)
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:

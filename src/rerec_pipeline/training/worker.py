@@ -126,7 +126,7 @@ def _let_cpus_shard() -> None:
             PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
         begin(self, *args, **kwargs)
 
-    AcceleratorState.__init__ = begin_with_fsdp  # type: ignore[method-assign]
+    AcceleratorState.__init__ = begin_with_fsdp
 
 
 if __name__ == "__main__":

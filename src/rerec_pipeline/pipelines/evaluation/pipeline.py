@@ -6,7 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
-from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_task_pipeline
 
 nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
@@ -33,7 +33,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_before,
-                ["evaluation_prompts", "task", *BACKBONE, "params:evaluation", "params:launch"],
+                ["evaluation_prompts", "task", *BACKBONE, *ANSWERING],
                 "answers_before",
                 name="answer_before",
             ),
@@ -48,10 +48,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_after,
-                [
-                    *("evaluation_prompts", "task", "policy"),
-                    *("params:rft", "params:evaluation", "params:launch"),
-                ],
+                ["evaluation_prompts", "task", "policy", "params:rft", *ANSWERING],
                 "answers_after",
                 name="answer_after",
             ),

@@ -6,7 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import data_engineering
-from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_task_pipeline
 
 nodes = LazyModule("rerec_pipeline.pipelines.next_item.nodes")
 asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
@@ -76,13 +76,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 asking.answer_before,
-                [*_ASKED, *BACKBONE, "params:evaluation", "params:launch"],
+                [*_ASKED, *BACKBONE, *ANSWERING],
                 "next_item_answers_before",
                 name="choose_before", namespace="next_item",
             ),
             Node(
                 asking.answer_after,
-                [*_ASKED, "policy", "params:rft", "params:evaluation", "params:launch"],
+                [*_ASKED, "policy", "params:rft", *ANSWERING],
                 "next_item_answers_after",
                 name="choose_after", namespace="next_item",
             ),

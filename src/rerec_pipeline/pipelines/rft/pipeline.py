@@ -12,6 +12,9 @@ nodes = LazyModule("rerec_pipeline.pipelines.rft.nodes")
 #: lets variants share it.
 BACKBONE = ("backbone_record", "params:rft.backbone", "params:rft.generation")
 
+#: How a policy is asked.
+ANSWERING = ("params:evaluation", "params:launch")
+
 
 def create_task_pipeline() -> Pipeline:
     """Task and reward, which fine-tuning and evaluation share."""
