@@ -1,5 +1,6 @@
 """Three independent choices, laid over defaults, and validated before anything runs."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from omegaconf import OmegaConf
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.parameters import overlay
+from rerec_pipeline.pipelines.rft.pipeline import create_pipeline
+from rerec_pipeline.storage.provenance import parameters_read
 
 PROJECT = Path(__file__).parents[1]
 DATASETS = ["sample_movie", "sample_book", "recbench_movie", "recbench_book"]
@@ -231,3 +234,29 @@ def test_overlay_keeps_what_it_does_not_name():
     laid = overlay(base, {"a": {"y": [3]}}, {"c": 4})
     assert laid == {"a": {"x": 1, "y": [3]}, "b": 2, "c": 4}
     assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 2}
+
+
+class TestLaunch:
+    @pytest.mark.parametrize(
+        ("launch", "said"),
+        [
+            ({"preset": "dpp", "processes": 2}, "no preset 'dpp'; did you mean ddp"),
+            ({"processes": 2}, "more than one process needs a launch.preset"),
+            ({"preset": "deepspeed_zero2", "processes": 2}, "pip install deepspeed"),
+            ({"preset": "ddp", "processes": 5}, "can not be shared out evenly to 5 processes"),
+            ({"preset": "ddp", "process": 2}, "there is no such parameter"),
+        ],
+    )
+    def test_what_can_not_be_launched_is_said_before_anything_runs(self, launch, said):
+        if importlib.util.find_spec("deepspeed") and "deepspeed" in said:
+            pytest.skip("deepspeed is installed")
+        with pytest.raises(BadParameterError, match=said):
+            parameters(launch=launch)
+
+    @pytest.mark.parametrize("preset", ["ddp", "fsdp", "multi_node"])
+    def test_how_something_is_launched_is_no_part_of_what_it_is_made_from(self, preset):
+        chosen = parameters(launch={"preset": preset, "processes": 2})
+        assert chosen["launch"].config_file.is_file() and chosen["label"] == ""
+        nodes = create_pipeline()
+        assert "launch" not in parameters_read(nodes)
+        assert "params:launch" in nodes.inputs()

@@ -98,7 +98,7 @@ class ProvenanceHooks:
     ) -> None:
         """Checks every input that this run does not make itself, and every output it replaces."""
         self._release()
-        _check_no_launcher()
+        check_no_launcher()
         _check_target(pipeline, self._parameters["target"])
         _check_backbone(pipeline, self._parameters)
         self._catalog = catalog
@@ -295,7 +295,7 @@ def _check_backbone(pipeline: Pipeline, parameters: dict[str, Any]) -> None:
                 splits_read(parameters["rft"].backbone.name_or_path, dataset)
 
 
-def _check_no_launcher() -> None:
+def check_no_launcher() -> None:
     """Kedro runs in one process, which starts others itself.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.lazy import LazyModule
-from rerec_pipeline.pipelines.rft.pipeline import BACKBONE, create_task_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_task_pipeline
 
 nodes = LazyModule("rerec_pipeline.pipelines.open_ended.nodes")
 asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
@@ -61,12 +61,12 @@ def create_pipeline() -> Pipeline:
                 "open_ended_prompts", name="word_lists",
             ),
             Node(
-                asking.answer_before, [*_ASKED, *BACKBONE, "params:evaluation"],
+                asking.answer_before, [*_ASKED, *BACKBONE, *ANSWERING],
                 "open_ended_answers_before", name="answer_before_open_ended",
                 namespace="open_ended",
             ),
             Node(
-                asking.answer_after, [*_ASKED, "policy", "params:rft", "params:evaluation"],
+                asking.answer_after, [*_ASKED, "policy", "params:rft", *ANSWERING],
                 "open_ended_answers_after", name="answer_after_open_ended",
                 namespace="open_ended",
             ),

@@ -11,13 +11,13 @@ import pandas as pd
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from rerec_pipeline import processes
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
 from rerec_pipeline.assistant.bodies import Body
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.grounding.ranking import TreeRanker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.models.backbone import Backbone
+from rerec_pipeline.models.devices import device
 from rerec_pipeline.models.reasoner import PolicyReasoner
 from rerec_pipeline.parameters import EvaluationParameters, RFTParameters, explain, policy_name
 from rerec_pipeline.recbench import reading
@@ -38,7 +38,7 @@ def build_assistant(
     parameters: dict[str, Any],
 ) -> Assistant:
     """The assistant over the catalogue, with the trained policy."""
-    policy.model.to(processes.device())  # type: ignore[arg-type]
+    policy.model.to(device())  # type: ignore[arg-type]
     length = rft.generation.max_completion_tokens
     reasoner = PolicyReasoner(policy, policy_name(parameters), length)
     return Assistant(task, retriever.ordered_by(TreeRanker(ranker)), reasoner)
