@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -22,7 +23,7 @@ from rerec_pipeline.parameters import LaunchParameters, LoraParameters
 from rerec_pipeline.training import jobs, ranks
 from rerec_pipeline.training.events import Events, failure_file
 from rerec_pipeline.training.fine_tuning import rank_bound
-from rerec_pipeline.training.jobs import Answering, Training
+from rerec_pipeline.training.jobs import Answering, OnLessons, OnRollouts
 from rerec_pipeline.training.launching import LOG, answer_all, explain_failure, train
 from rerec_pipeline.training.progress import check_launch
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters
@@ -50,7 +51,7 @@ def training(material, backbone, folder, steps, **changes):
     changes.setdefault("generation", {"max_completion_tokens": 24})
     budget = {"rollouts": steps * PROMPTS * GROUP}
     rft = rft_parameters(backbone, folder, budget=budget, **changes)
-    return Training(backbone, examples, None, task, reward.context, rft, 0)
+    return OnRollouts(backbone, 0, examples, task, reward.context, rft)
 
 
 class Follower:
@@ -126,6 +127,7 @@ class TestTheSameNumbers:
         one = train(longer, launch(), tmp_path / "one")
         assert_same(one, train(longer, launch(preset, processes), tmp_path / "several"))
 
+    @pytest.mark.slow
     def test_two_ranks_answer_what_one_process_does(self, material, warm_backbone, tmp_path):
         """Seven queries: four for one rank, three for the other."""
         policy = load_backbone(warm_backbone)
@@ -136,6 +138,7 @@ class TestTheSameNumbers:
         assert not [*(tmp_path / "jobs").glob("answering-*")]
 
 
+@pytest.mark.slow
 class TestItsEnd:
     def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(self, work, alone, tmp_path):
         """Two ranks; one is killed after step 3; three go on from the checkpoint of step 2."""
@@ -162,8 +165,9 @@ class TestItsEnd:
         assert_same(alone, train(work, launch(), tmp_path))
 
     def test_a_rank_that_fails_says_why(self, work, tmp_path):
-        work.write(tmp_path / "whole")
-        broken = replace(work, name_or_path=str(tmp_path / "whole"))
+        shutil.copytree(work.name_or_path, tmp_path / "mute")
+        (tmp_path / "mute/chat_template.jinja").unlink()
+        broken = replace(work, name_or_path=str(tmp_path / "mute"))
         with pytest.raises(ReRecError, match=r"rank [01] of 2 failed: .*no chat template") as error:
             train(broken, launch("ddp", 2), tmp_path / "job")
         assert str(tmp_path / "job" / LOG) in str(error.value)
@@ -190,34 +194,35 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         ("block", "changes", "said"),
         [
-            (None, {"algorithm": "sft"}, "sft"),
             ("budget", {"updates": 2}, "updates"),
             ("generation", {"vllm": True}, "vllm"),
             ("backbone", {"lora": LoraParameters(**LORA)}, "dropout"),
         ],
     )
     def test_what_numbers_depend_on(self, work, block, changes, said):
-        assert rank_bound(work.rft) is None
-        if block is not None:
-            changes = {block: getattr(work.rft, block).model_copy(update=changes)}
+        assert rank_bound(work.rft) is None and "taught" in rank_bound(work.rft.supervised)
+        changes = {block: getattr(work.rft, block).model_copy(update=changes)}
         assert said in str(rank_bound(work.rft.model_copy(update=changes)))
 
 
 class TestTheJob:
     def test_it_holds_everything_but_the_backbone(self, work, tmp_path):
         work.write(tmp_path)
-        read = Training.read(tmp_path)
+        read = OnRollouts.read(tmp_path)
         assert read.examples == list(work.examples) and read.rft == work.rft
-        assert (read.seed, read.name_or_path, read.responses) == (0, work.name_or_path, None)
+        assert (read.seed, read.name_or_path) == (0, work.name_or_path)
         assert (read.reward.bits == work.reward.bits).all()
         assert (read.reward.embeddings == work.reward.embeddings).all()
         assert read.task.catalogue.titles == work.task.catalogue.titles
         assert read.task.wording == work.task.wording
 
     def test_what_is_taught_is_in_it(self, work, tmp_path):
-        responses = [f"reply {n}" for n in range(len(work.examples))]
-        replace(work, responses=responses).write(tmp_path)
-        assert Training.read(tmp_path).responses == responses
+        lessons = [(example, f"reply {n}") for n, example in enumerate(work.examples)]
+        taught = OnLessons(work.name_or_path, 3, lessons, work.rft.supervised)
+        taught.write(tmp_path)
+        assert OnLessons.read(tmp_path) == taught
+        with pytest.raises(BadInputError, match="another kind"):
+            OnRollouts.read(tmp_path)
 
     def test_a_folder_that_is_none(self, tmp_path):
         with pytest.raises(BadInputError, match="is no JOB"):
@@ -226,7 +231,7 @@ class TestTheJob:
     def test_for_a_cluster_it_is_written_and_its_result_waited_for(self, work, alone, tmp_path):
         with pytest.raises(JobSubmitted, match=r"submit it as docs/scaling.md shows"):
             train(work, launch("multi_node", 4), tmp_path)
-        submitted = Training.read(tmp_path)
+        submitted = OnRollouts.read(tmp_path)
         events = Events(tmp_path)  # the cluster's part
         events.tell(event="on_log", step=1, logs={"reward": 0.5})
         submitted.write_result(tmp_path, alone)

@@ -56,5 +56,7 @@ class Events:
     @staticmethod
     def fail(file: Path, error: BaseException) -> None:
         """Writes why a rank has failed."""
-        said = str(error) if isinstance(error, ReRecError) else f"{type(error).__name__}: {error}"
+        said = str(error)
+        if not isinstance(error, ReRecError):  # of others, the first line of what may be many
+            said = f"{type(error).__name__}: {said.strip().partition(chr(10))[0]}"
         write_bytes(file, json.dumps({"time": time.time(), "error": said}).encode())

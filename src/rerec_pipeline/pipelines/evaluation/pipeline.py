@@ -40,8 +40,8 @@ def create_pipeline() -> Pipeline:
             Node(
                 nodes.answer_cold_started,
                 [
-                    *("evaluation_prompts", "task", "start_record", *BACKBONE[1:]),
-                    "params:evaluation",
+                    *("evaluation_prompts", "task", "start_record"),
+                    *(*BACKBONE[1:], *ANSWERING),
                 ],
                 "answers_cold_started",
                 name="answer_cold_started",

@@ -49,12 +49,8 @@ def create_pipeline() -> Pipeline:
                 "backbone_record",
                 name="prepare_backbone",
             ),
-            Node(
-                nodes.report_prompt_lengths,
-                ["arranged_prompts", "task", *BACKBONE],
-                "prompt_lengths",
-                name="report_prompt_lengths",
-            ),
+            Node(nodes.report_prompt_lengths, ["arranged_prompts", "task", *BACKBONE],
+                 "prompt_lengths", name="report_prompt_lengths"),
             Node(
                 nodes.select_training_prompts,
                 ["arranged_prompts", "task", *BACKBONE, "params:dataset"],
@@ -99,4 +95,4 @@ def create_pipeline() -> Pipeline:
                 name="fine_tune",
             ),
         ]
-    )
+    )  # fmt: skip
