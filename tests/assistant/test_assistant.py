@@ -71,7 +71,56 @@ class TestAsking:
         assert answer.as_dict() == dataclasses.asdict(answer)
 
 
+def wished(assistant, *said):
+    """What some turns of a user come to, with an answer after each but the last."""
+    turns = []
+    for text in said:
+        role = "assistant" if text.startswith("I recommend") else "user"
+        turns.append(Turn(role, text))
+    wish = read_conversation(turns, assistant)
+    titles = assistant.task.catalogue.titles
+    return wish.request, {titles[n] for n in wish.refused}
+
+
 class TestConversation:
+    def test_not_takes_away_a_name_a_kind_or_a_title(self, assistant):
+        kept, refused = wished(assistant, "A drama, but not one directed by Ana Torv.")
+        assert "Torv" not in kept and kept.startswith("A drama")
+        assert refused == {"Harbor, The (1990)", "Night Train (1991)", "Ember (1994)"}
+        assert wished(assistant, "Something without Otto Beck")[1] == {
+            "Boat, The (Das Boot) (1981)"
+        }
+        assert "Ember (1994)" in wished(assistant, "A drama. Not Ember (1994), please.")[1]
+        assert wished(assistant, "No comedy.")[1] == {"Night Train (1991)", "Long Winter (1960)"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "I do not know what to watch.  A drama?",
+            "Not only Ana Torv is great; a drama.",
+            "another film by Ana Torv",
+            "I loved Night Train (1991). Another film by the same director, please.",
+        ],
+    )
+    def test_what_takes_nothing_away_stays_as_it_is_written(self, assistant, text):
+        assert wished(assistant, text) == (text, set())
+
+    def test_instead_changes_what_was_wished_of_the_same_relation(self, assistant):
+        kept, refused = wished(
+            assistant, "A film directed by Ana Torv. A drama.", "I recommend Ember (1994).",
+            "One directed by Otto Beck instead.",
+        )  # fmt: skip
+        assert kept == "A drama.\nOne directed by Otto Beck instead." and refused == set()
+
+    def test_older_and_newer_are_than_what_was_shown_or_named(self, assistant):
+        said = ("A drama.", "I recommend Night Train (1991).")
+        newer = {"Ember (1994)", "Night Train 2 (1995)", "Quiet Village (1996)", "Mara Lind (1999)"}
+        same = "Night Train (1991)"
+        assert wished(assistant, *said, "Something older.")[1] == newer | {same}
+        kept = wished(assistant, "Something newer than Night Train (1991).")[1]
+        titles = set(assistant.task.catalogue.titles)
+        assert kept == titles - newer
+
     def test_wishes_add_up_and_what_was_shown_is_left_out(self, assistant):
         turns = [
             Turn("system", "be kind"),

@@ -1,7 +1,10 @@
-"""The assistant in bulk, over what a real run has left."""
+"""The assistant in bulk and as an MLflow model, over what a real run has left."""
 
 import json
+import subprocess
+import sys
 
+import mlflow
 import pandas as pd
 import pytest
 
@@ -50,3 +53,63 @@ def test_every_request_gets_items_of_the_catalogue(finished, asked, monkeypatch,
 def test_a_file_that_is_not_there_is_named(finished, tmp_path):
     with pytest.raises(MissingStageError, match=r"no file .*none\.jsonl.*requests=FILE"):
         run(finished, "recommend", requests=str(tmp_path / "none.jsonl"))
+
+
+FRESH = """
+import json, mlflow, sys
+uri, run, request = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+mlflow.set_experiment("asked")
+model = mlflow.pyfunc.load_model(f"runs:/{run}/assistant")
+said = model.predict({"input": [{"role": "user", "content": request}], "custom_inputs": {"k": 2}})
+mlflow.flush_trace_async_logging()
+(trace,) = mlflow.search_traces(return_type="list")
+import rerec_pipeline
+print(json.dumps({"said": said, "spans": [span.name for span in trace.data.spans],
+                  "code": rerec_pipeline.__file__}))
+"""
+
+
+def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, tmp_path):
+    _, rows = asked
+    uri = f"sqlite:///{finished}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    ids = [e.experiment_id for e in client.search_experiments()]
+    (trained,) = client.search_runs(ids, "tags.`mlflow.runName` LIKE 'rerec seed 0 · rft%'") or [
+        run for run in client.search_runs(ids) if "rft" in run.info.run_name
+    ]
+    arguments = [uri, trained.info.run_id, rows[0]["request"]]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FRESH, *arguments], capture_output=True, text=True,
+        cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    items = found["said"]["custom_outputs"]["items"]
+    text = found["said"]["output"][0]["content"][0]["text"]
+    assert len(items) == 2 and text.endswith(f"I recommend {items[0]['title']}.")
+    assert {"predict", "link", "retrieve", "reason", "check"} <= set(found["spans"])
+
+
+def test_questions_are_judged_without_a_model(finished):
+    run(finished, "judge_answers", questions=6)
+    (path,) = finished.glob("data/08_reporting/**/judged_answers.json")
+    report = json.loads(path.read_text())
+    assert report["n"] == 6 and report["in_the_catalogue"] == 1.0
+    assert 0 <= report["right"] <= 1 and 0 <= report["faithful"] <= 1
+    latest = mlflow.last_active_run()
+    assert latest.data.metrics["right/mean"] == report["right"]
+    traces = mlflow.search_traces(run_id=latest.info.run_id, return_type="list")
+    assert len(traces) == 6
+
+
+def test_candidates_are_ranked_after_the_reasoning(finished, metrics):
+    run(finished, "likelihood")
+    (path,) = finished.glob("data/08_reporting/**/likelihood.json")
+    report = json.loads(path.read_text())
+    assert report["free"]["mean"] == metrics["after"]["accuracy"]
+    changed = report["made_right"] - report["made_wrong"]
+    assert report["constrained"]["mean"] == pytest.approx(
+        report["free"]["mean"] + changed / report["n"]
+    )
+    assert report["constrained"]["mean"] <= report["hit@5"]["mean"] <= 1

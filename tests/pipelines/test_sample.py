@@ -335,6 +335,8 @@ def test_registered_pipelines():
         "base_policy", "score_answers", "export_prompts", "score_choices", "transfer",
         "next_item_baselines", "next_item", "retrieval", "recommend", "open_ended_baselines",
         "open_ended",
+        "judge_answers",
+        "likelihood", "next_item_likelihood", "conversations",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     # run_pages is no file: it says which pages of the run there are

@@ -118,8 +118,8 @@ class Assistant:
         reasoner: The policy; None lets retrieval alone answer.
         list_size: Candidates that are laid before the policy.
         shown_reasons: Most reasons given for an item.
-        span: Opened around each part of the work (link, retrieve, reason, check) with its name,
-            e.g. to trace it.
+        span: Opened around each part of the work with its name: link, retrieve, reason, check. What
+            it gives, if anything, is told what came of the part (``set_outputs``).
     """
 
     task: RecTask
@@ -127,12 +127,18 @@ class Assistant:
     reasoner: Reasoner | None = None
     list_size: int = 20
     shown_reasons: int = 3
-    span: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    span: Callable[[str], AbstractContextManager[Any]] = lambda _: nullcontext()
     _raw_ids: list[str] = field(init=False, repr=False)
+    _index: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_id = {item: raw for raw, item in self.task.catalogue.id_of_raw.items()}
         self._raw_ids = [by_id[item] for item in self.task.catalogue.item_ids]
+        self._index = {raw: n for n, raw in enumerate(self._raw_ids)}
+
+    def index_of(self, raw_id: str) -> int:
+        """Item index of the data set's id."""
+        return self._index[raw_id]
 
     def ask(self, text: str, **details: Any) -> Answer:
         """Answers one request; ``details`` are those of ``Request``."""
@@ -140,19 +146,29 @@ class Assistant:
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answers requests, all at once: the policy writes for several as fast as for one."""
-        with self.span("link"):
+        titles = self.task.catalogue.titles
+        with self.span("link") as span:
             asked = [self.retriever.ask(request.text, request.history) for request in requests]
-        with self.span("retrieve"):
+            if span is not None:
+                span.set_outputs([[titles[n] for n in row.links.items] for row in asked])
+        with self.span("retrieve") as span:
             listed = self._listed(asked, requests)
+            if span is not None:
+                span.set_outputs([[titles[n] for n in row] for row in listed])
         open_ = [n for n, items in enumerate(listed) if items and not requests[n].gone()]
-        with self.span("reason"):
+        with self.span("reason") as span:
             rows: list[Any] = [[row[n] for n in open_] for row in (asked, listed, requests)]
             reasoned = dict(zip(open_, self._reasoned(*rows), strict=True))
-        with self.span("check"):
-            return [
+            if span is not None:
+                span.set_outputs([reasoning for reasoning, _ in reasoned.values()])
+        with self.span("check") as span:
+            answers = [
                 self._answer(requests[n], asked[n], listed[n], *reasoned.get(n, ("", None)))
                 for n in range(len(requests))
             ]
+            if span is not None:
+                span.set_outputs([[asdict(fact) for fact in row.facts] for row in answers])
+        return answers
 
     def _answer(
         self, request: Request, asked: Asked, listed: Sequence[int], reasoning: str, scores: Any

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerec_pipeline.assistant.assistant import Assistant, Request
+from rerec_pipeline.assistant.conversation import Turn, read_conversation
 
 #: Longest request in characters, and most titles in a list: what a person could have typed.
 LONGEST = 4_000
@@ -40,10 +41,11 @@ class Body(BaseModel):
             BadInputError: If a title is no item's, or fits two.
         """
         listed = self.candidates
+        wish = read_conversation([Turn("user", self.request)], assistant)
         return Request(
-            self.request,
+            wish.request,
             history=assistant.indices(self.history, "history"),
             candidates=None if listed is None else assistant.indices(listed, "candidates"),
             top=self.k,
-            exclude=assistant.indices(self.exclude, "exclude"),
+            exclude=[*assistant.indices(self.exclude, "exclude"), *wish.refused],
         )

@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
 from rerec_pipeline.assistant.bodies import LONGEST, Body
 from rerec_pipeline.assistant.conversation import Turn, read_conversation
-from rerec_pipeline.assistant.desk import BusyError, Desk, GoneError, Job, LateError
+from rerec_pipeline.assistant.desk import Answering, BusyError, Desk, GoneError, Job, LateError
 from rerec_pipeline.assistant.words import recommendation
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.models.remote import RemoteError
 
 #: Bytes of a body.
 LARGEST_BODY = 200_000
@@ -73,6 +74,7 @@ def create_app(
     waiting: int = 32,
     seconds: float = 60.0,
     batch: int = 8,
+    answer: Answering | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -82,9 +84,10 @@ def create_app(
         waiting: Most requests in the queue; one more gets 429.
         seconds: Time that a request has, its waiting included.
         batch: Most requests that are answered at once.
+        answer: Answers in place of ``assistant.answer``, e.g. to trace it.
     """
     meters = _Meters()
-    desk = Desk(assistant.answer, waiting, seconds, batch, meters.batches.observe)
+    desk = Desk(answer or assistant.answer, waiting, seconds, batch, meters.batches.observe)
     meters.waiting.set_function(lambda: desk.waiting)
     app = FastAPI(title="rerec_pipeline assistant", version="1")
     _handle_errors(app, meters)
@@ -115,6 +118,11 @@ def _handle_errors(app: FastAPI, meters: _Meters) -> None:
     def late(_: HttpRequest, error: LateError) -> Response:
         meters.requests.labels("late").inc()
         return JSONResponse(_error(str(error)), 504)
+
+    @app.exception_handler(RemoteError)
+    def remote(_: HttpRequest, error: RemoteError) -> Response:
+        meters.requests.labels("failed").inc()
+        return JSONResponse(_error(str(error)), 502)
 
     @app.exception_handler(GoneError)
     def gone(_: HttpRequest, error: GoneError) -> Response:
@@ -208,7 +216,7 @@ def _token_routes(
             )
         said = [Turn(message.role, message.content) for message in body.messages]
         wish = await run_in_threadpool(read_conversation, said, assistant)
-        job = desk.submit(Request(wish.request, exclude=wish.shown), streams=body.stream)
+        job = desk.submit(Request(wish.request, exclude=wish.exclude), streams=body.stream)
         if body.stream:
             events = _events(job, meters, assistant.name)
             return StreamingResponse(events, media_type="text/event-stream")
@@ -239,8 +247,8 @@ async def _events(job: Job, meters: _Meters, model: str) -> AsyncIterator[str]:
                 yield event({"content": f"\n\n{recommendation(value)}"})
                 yield event({}, "stop", rerec=value.as_dict())
         yield "data: [DONE]\n\n"
-    except LateError as error:
-        outcome = "late"
+    except (LateError, RemoteError) as error:
+        outcome = "late" if isinstance(error, LateError) else "failed"
         yield f"data: {json.dumps(_error(str(error)))}\n\n"
     finally:
         job.cancelled.set()

@@ -32,6 +32,11 @@ _POLICY = click.option(
     help="Who answers: the trained policy, the backbone before training, or retrieval alone.  "
     "[default: the trained policy if there is one, else the backbone]",
 )
+_URL = click.option(
+    "--policy-url",
+    help="An OpenAI-compatible server that has the policy (http://HOST:PORT/v1); linking, "
+    "retrieval and checks stay here. A token for it is taken from REREC_POLICY_TOKEN.",
+)
 
 
 @click.command()
@@ -43,6 +48,7 @@ _POLICY = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Prints one JSON object and nothing else.")
 @_PARAMS
 @_POLICY
+@_URL
 @click.pass_obj
 def ask(
     metadata: ProjectMetadata,
@@ -53,6 +59,7 @@ def ask(
     as_json: bool,
     params: str,
     policy: str | None,
+    policy_url: str | None,
 ) -> None:
     """Asks the assistant; without WORDS it is a conversation, which an empty line ends.
 
@@ -62,9 +69,7 @@ def ask(
     from rerec_pipeline.runner.answering import load_assistant
 
     with errors_shown():
-        assistant = load_assistant(
-            Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
-        )
+        assistant = load_assistant(Path(metadata.project_path), params, policy, _tell, policy_url)
         options: dict[str, Any] = {
             "history": assistant.indices(_titles(history.split(";")), "--history"),
             "top": top,
@@ -73,10 +78,17 @@ def ask(
             listed = _titles(candidates.read_text(encoding="utf-8").splitlines())
             options["candidates"] = assistant.indices(listed, str(candidates))
         if words:
-            answer = assistant.ask(" ".join(words), **options)
+            from rerec_pipeline.assistant.conversation import Turn, read_conversation
+
+            wish = read_conversation([Turn("user", " ".join(words))], assistant)
+            answer = assistant.ask(wish.request, exclude=wish.exclude, **options)
             click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
         else:
             _converse(assistant, options, as_json)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _titles(lines: list[str]) -> list[str]:
@@ -97,7 +109,7 @@ def _converse(assistant: Assistant, options: dict[str, Any], as_json: bool) -> N
             return
         turns.append(Turn("user", line))
         wish = read_conversation(turns, assistant)
-        answer = assistant.ask(wish.request, exclude=wish.shown, **options)
+        answer = assistant.ask(wish.request, exclude=wish.exclude, **options)
         turns.append(Turn("assistant", recommendation(answer)))
         click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
 
@@ -137,8 +149,12 @@ def _said(answer: Answer) -> str:
               help="Requests that are answered at once; memory depends on it.")  # fmt: skip
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(min=1),
               help="Time that a request has, its waiting included.")  # fmt: skip
+@click.option("--run", metavar="RUN", help="The id of an MLflow run: serves the policy it trained.")
+@click.option("--trace", is_flag=True,
+              help="Leaves traces of answers in MLflow, texts of users included.")  # fmt: skip
 @_PARAMS
 @_POLICY
+@_URL
 @click.pass_obj
 def serve(
     metadata: ProjectMetadata,
@@ -149,6 +165,9 @@ def serve(
     seconds: float,
     params: str,
     policy: str | None,
+    policy_url: str | None,
+    run: str | None,
+    trace: bool,
 ) -> None:
     """Serves the assistant: a page, OpenAI's chat form, /recommend, /metrics, /docs.
 
@@ -162,12 +181,23 @@ def serve(
 
     from rerec_pipeline.assistant.server import create_app
     from rerec_pipeline.runner.answering import load_assistant
+    from rerec_pipeline.runner.workplace import Workplace
 
     with errors_shown():
-        assistant = load_assistant(
-            Path(metadata.project_path), params, policy, lambda line: click.echo(line, err=True)
-        )
-        app = create_app(assistant, token, waiting, seconds, batch)
+        project = Path(metadata.project_path)
+        mlflow_config = Workplace(project).read("mlflow")
+        if run is None:
+            assistant = load_assistant(project, params, policy, _tell, policy_url)
+        else:
+            from rerec_pipeline.tracking.logged import load_logged
+
+            assistant = load_logged(mlflow_config, run)
+        answer = None
+        if trace:
+            from rerec_pipeline.tracking.logged import traced_here
+
+            answer = traced_here(mlflow_config, assistant)
+        app = create_app(assistant, token, waiting, seconds, batch, answer)
     config = uvicorn.Config(app, host, port, log_level="warning", access_log=False)
     with config.bind_socket() as bound:  # port 0 takes one that is free
         port = bound.getsockname()[1]

@@ -53,7 +53,11 @@ STAGES = (
     "abilities_comparison",
     "next_item_baselines",
     "next_item",
+    "likelihood",
+    "next_item_likelihood",
     "recommend",
+    "judge_answers",
+    "conversations",
     "transfer",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,10 @@ class SummaryHooks:
             ("recommendations", "Answers"),
             ("open_ended_baselines", "Report"),
             ("open_ended_report", "Report"),
+            ("judged_answers", "Report"),
+            ("conversations_report", "Report"),
+            ("likelihood_report", "Report"),
+            ("next_item_likelihood_report", "Report"),
         ):
             if name in made:
                 path = Path(getattr(catalog.get(name), "_filepath"))  # noqa: B009
@@ -92,51 +96,25 @@ class SummaryHooks:
 
     @staticmethod
     def _accuracies(made: set[str], catalog: DataCatalog) -> Iterator[str]:
-        for name in ("metrics", "transfer.metrics"):
+        for name, say in _SAID.items():
             if name in made:
-                yield _before_and_after(catalog.load(name))
-        for name in ("next_item_baselines", "next_item_report"):
-            if name in made:
-                yield _next_item(catalog.load(name))
-        for name in ("open_ended_baselines", "open_ended_report"):
-            if name in made:
-                yield from _open_ended(catalog.load(name))
-        if "retrieval_report" in made:
-            report = catalog.load("retrieval_report")
-            found = report["overall"]
-            yield (
-                f"{report['split'].capitalize()} queries by the graph alone: accuracy "
-                f"{found['choice_accuracy']:.3f} among the candidates, recall@20 "
-                f"{found['recall@20']:.3f} in the whole catalogue ({found['n']} queries)"
-            )
-        if "choice_report" in made:
-            report = catalog.load("choice_report")
-            yield (
-                f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
-                f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
-            )
-        if "abilities_report" in made:
-            for task, metrics in catalog.load("abilities_report")["tasks"].items():
-                yield from (_ability(task, metric, row) for metric, row in metrics.items())
+                yield from say(catalog.load(name))
 
 
-def _ability(task: str, metric: str, row: dict[str, Any]) -> str:
-    low, high = row["interval"]
-    return (
-        f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after "
-        f"(change {row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
-    )
-
-
-def _before_and_after(metrics: dict[str, Any]) -> str:
+def _before_and_after(metrics: dict[str, Any]) -> Iterator[str]:
     before, after = metrics["before"], metrics["after"]
     low, high = after["interval"]
     where = f" on {metrics['run']['target']}" if "target" in metrics["run"] else ""
     split = metrics["run"]["split"].capitalize()
-    return (
+    yield (
         f"{split} accuracy{where} {before['accuracy']:.3f} before, {after['accuracy']:.3f} after "
         f"(95% interval {low:.3f} to {high:.3f}, {after['n']} queries)"
     )
+
+
+def _next_item(report: dict[str, Any]) -> Iterator[str]:
+    found = [f"{name} {row['hit@1']['mean']:.3f}" for name, row in report["models"].items()]
+    yield f"Next item, Hit@1 of {report['users']} users: {', '.join(found)}"
 
 
 def _open_ended(report: dict[str, Any]) -> Iterator[str]:
@@ -145,6 +123,61 @@ def _open_ended(report: dict[str, Any]) -> Iterator[str]:
         yield f"Without a list, NDCG of {row['n']} {kind} queries: {', '.join(found)}"
 
 
-def _next_item(report: dict[str, Any]) -> str:
-    found = [f"{name} {row['hit@1']['mean']:.3f}" for name, row in report["models"].items()]
-    return f"Next item, Hit@1 of {report['users']} users: {', '.join(found)}"
+def _retrieval(report: dict[str, Any]) -> Iterator[str]:
+    found = report["overall"]
+    yield (
+        f"{report['split'].capitalize()} queries by the graph alone: accuracy "
+        f"{found['choice_accuracy']:.3f} among the candidates, recall@20 "
+        f"{found['recall@20']:.3f} in the whole catalogue ({found['n']} queries)"
+    )
+
+
+def _conversations(report: dict[str, Any]) -> Iterator[str]:
+    for system, row in report["systems"].items():
+        found = [f"{name} {value['mean']:.3f}" for name, value in row.items()]
+        yield f"Conversations, {system}: {', '.join(found)}"
+
+
+def _likelihood(report: dict[str, Any]) -> Iterator[str]:
+    free, held = report["free"]["mean"], report["constrained"]["mean"]
+    low, high = report["change"]["interval"]
+    yield (
+        f"Answers as written {free:.3f}, candidates alone {held:.3f} (change "
+        f"{report['change']['mean']:+.3f}, interval {low:+.3f} to {high:+.3f}), Hit@5 "
+        f"{report['hit@5']['mean']:.3f}, NDCG@10 {report['ndcg@10']['mean']:.3f} "
+        f"({report['n']} queries)"
+    )
+
+
+def _choices(report: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"Test accuracy of the recorded answers {report['accuracy']:.3f} "
+        f"({report['n']} queries; {report['unanswered']['n']} without an answer)"
+    )
+
+
+def _abilities(report: dict[str, Any]) -> Iterator[str]:
+    for task, metrics in report["tasks"].items():
+        for metric, row in metrics.items():
+            low, high = row["interval"]
+            yield (
+                f"{task} {metric} {row['before']:.3f} before, {row['after']:.3f} after (change "
+                f"{row['change']:+.3f}, interval {low:+.3f} to {high:+.3f}, {row['n']} questions)"
+            )
+
+
+#: What the end of a run says of a report.
+_SAID: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    "metrics": _before_and_after,
+    "transfer.metrics": _before_and_after,
+    "next_item_baselines": _next_item,
+    "next_item_report": _next_item,
+    "open_ended_baselines": _open_ended,
+    "open_ended_report": _open_ended,
+    "retrieval_report": _retrieval,
+    "conversations_report": _conversations,
+    "likelihood_report": _likelihood,
+    "next_item_likelihood_report": _likelihood,
+    "choice_report": _choices,
+    "abilities_report": _abilities,
+}

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 from kedro.framework.context import KedroContext
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.hooks.suggested import suggested
-from rerec_pipeline.parameters import explain, run_choices
+from rerec_pipeline.parameters import explain, policy_name, run_choices
 from rerec_pipeline.recbench.raw import manifest_hash
 from rerec_pipeline.storage import provenance
 from rerec_pipeline.tracking import RunNote, flat_numbers, git_commit
@@ -46,12 +47,18 @@ REPORTED = {
     "sasrec_report": "sasrec",
     "next_item_baselines": "next_item_baselines",
     "next_item_report": "next_item",
+    "judged_answers": "judged",
+    "conversations_report": "conversations",
+    "likelihood_report": "likelihood",
+    "next_item_likelihood_report": "next_item_likelihood",
 }
 
 #: A run that makes one of these trains or evaluates; others are in an experiment of utilities.
 RESULTS = {
     *("policy", "base_policy", "metrics", "transfer.metrics"),
     *("abilities_report", "choice_report", "next_item_report", "next_item_baselines"),
+    *("judged_answers", "likelihood_report", "next_item_likelihood_report"),
+    "conversations_report",
 }
 
 
@@ -73,6 +80,7 @@ class TrackedRun:
         self._uri = str(self._config.server.mlflow_tracking_uri)
         self._catalog = DataCatalog()
         self._context = ""
+        self._trains = False
         self._tracker: Tracker | None = None
         with _environment_kept():
             mlflow.set_tracking_uri(self._uri)
@@ -86,7 +94,8 @@ class TrackedRun:
         if set(names) & set(self._config.tracking.disable_tracking.pipelines):
             return
         self._catalog, outputs = catalog, pipeline.all_outputs()
-        self._context = "training" if "policy" in outputs else "evaluation"
+        self._trains = "policy" in outputs
+        self._context = "training" if self._trains else "evaluation"
         parameters = catalog.load("parameters")
         values = _values(pipeline, parameters, self._root)
         main = self._config.tracking.experiment.name
@@ -137,6 +146,8 @@ class TrackedRun:
     def end(self, status: str) -> None:
         """Ends the run as ``FINISHED`` or ``FAILED``."""
         if self._tracker is not None:
+            if status == "FINISHED" and self._trains and not self._tracker.problem:
+                self._tell_assistant()
             self._tracker.end(status)
             self._tracker = None
 
@@ -151,6 +162,30 @@ class TrackedRun:
         self._tracker.tags({"data_sha256": digest})
         source = json.dumps({"uri": provenance.plain(parameters["raw_dir"], self._root)})
         self._tracker.dataset(name, digest, source, self._context)
+
+    def _tell_assistant(self) -> None:
+        """The trained policy, and what the assistant needs beside it, as a model."""
+        from rerec_pipeline.assistant.loading import NEEDED, Settings
+        from rerec_pipeline.tracking.model import log_assistant
+
+        try:
+            parameters = self._catalog.load("parameters")
+            files = {
+                name: Path(str(getattr(self._catalog.get(name), "_filepath"))).resolve()  # noqa: B009
+                for name in (*NEEDED, "policy")
+            }
+            retrieval, rft = parameters["retrieval"], parameters["rft"]
+            settings = Settings(
+                name=policy_name(parameters),
+                wording=parameters["data"].prompt,
+                pool=retrieval.pool,
+                neighbours=retrieval.neighbours,
+                max_new_tokens=rft.generation.max_completion_tokens,
+            )
+            with _quiet():
+                log_assistant(files, settings, self._catalog.load("queries")["text"].iloc[0])
+        except Exception as exc:  # the policy is on the disk: no reason to fail
+            logger.warning("MLflow is not given the assistant as a model: %s", exc)
 
     def _tell_plot(self, name: str, figure: Any) -> None:
         """A plot as a page without scripts: MLflow does not draw Plotly's JSON."""
@@ -214,6 +249,21 @@ def _read_config(context: KedroContext) -> KedroMlflowConfig:
     local = f"sqlite:///{Path(context.project_path).as_posix()}/mlflow.db"
     config.server.mlflow_tracking_uri = address(config.server.mlflow_tracking_uri or local)
     return config
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without what MLflow says of each part of a model, and without a trace of its example."""
+    said = logging.getLogger("mlflow")
+    before = said.level
+    said.setLevel(logging.ERROR)
+    mlflow.tracing.disable()
+    try:
+        with patch.dict(os.environ, {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}):
+            yield
+    finally:
+        mlflow.tracing.enable()
+        said.setLevel(before)
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class Parameters(Config):
         requests: File of requests that ``recommend`` answers.
         recommendations: Where its answers go.
         score_cuts: Ranks at which ``score_answers`` and ``open_ended`` also give means.
+        questions: How many of a split ``judge_answers`` asks.
+        conversations: Goals that ``conversations`` draws.
         experiment: Name of the experiment whose cells ``comparison`` compares.
     """
 
@@ -89,6 +91,8 @@ class Parameters(Config):
     score_cuts: list[int]
     requests: str | None
     recommendations: str | None
+    questions: int = Field(ge=1)
+    conversations: int = Field(ge=1)
     experiment: str = Field(pattern=f"^{EXPERIMENT}$")
 
     @model_validator(mode="after")

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from safetensors.numpy import load_file
-
 from rerec_pipeline.assistant.assistant import Assistant, Reasoner
+from rerec_pipeline.assistant.loading import NEEDED, load_retriever
 from rerec_pipeline.errors import MissingStageError
-from rerec_pipeline.grounding.ranking import TreeRanker
-from rerec_pipeline.grounding.retrieval import Retriever
-from rerec_pipeline.grounding.tables import retriever_from_tables
 from rerec_pipeline.models.quick_start import import_transformers, quick_start
 from rerec_pipeline.parameters import policy_name
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.runner.workplace import Workplace
 
-_TABLES = (
-    "items", "attribute_graph", "item_popularity", "group_popularity", "queries", "splits",
-)  # fmt: skip
-_NEEDED = (*_TABLES, "lightgcn_embeddings", "ranker")
+#: Where the token for the server of a remote policy is looked for.
+POLICY_TOKEN = "REREC_POLICY_TOKEN"
 
 
 def load_assistant(
-    root: Path, params: str, policy: str | None, say: Callable[[str], None]
+    root: Path,
+    params: str,
+    policy: str | None,
+    say: Callable[[str], None],
+    url: str | None = None,
 ) -> Assistant:
     """Loads catalogue, graphs, ranker and a policy.
 
@@ -36,14 +34,16 @@ def load_assistant(
         policy: ``trained``, ``base`` or ``graph``; None takes the trained policy, or, where there
             is none, the backbone.
         say: Told which policy answers, if that is not the one that one would expect.
+        url: An OpenAI-compatible server that has the policy, in place of one here.
 
     Raises:
+        RemoteError: If that server does not answer.
         MissingStageError: If a pipeline has to run first; names the command.
     """
     place = Workplace(root)
     files, parameters = place.files(params), place.parameters(params)
     command = f"kedro run --pipelines {{}}{f' --params {params}' if params else ''}"
-    missing = [name for name in _NEEDED if not files[name].exists()]
+    missing = [name for name in NEEDED if not files[name].exists()]
     if missing:
         raise MissingStageError(
             f"the assistant needs '{missing[0]}', which has not been made yet. Make it with: "
@@ -51,27 +51,22 @@ def load_assistant(
         )
     with quick_start():
         try:
-            retriever = _retriever(files, parameters)
+            retrieval = parameters["retrieval"]
+            retriever = load_retriever(files, retrieval.pool, retrieval.neighbours)
         except ValueError as error:  # a ranker of other features
             raise MissingStageError(
                 f"{files['ranker']}: {error}, with: {command.format('retrieval')}"
             ) from None
         task = RecTask(retriever.linker.catalogue, parameters["data"].prompt)
-        reasoner = None
-        if policy != "graph":
+        reasoner: Reasoner | None = None
+        if url is not None:
+            from rerec_pipeline.models.remote import RemoteReasoner
+
+            limit = parameters["rft"].generation.max_completion_tokens
+            reasoner = RemoteReasoner(url, limit, os.environ.get(POLICY_TOKEN))
+        elif policy != "graph":
             reasoner = _reasoner(files, parameters, policy, say, command.format("rft"))
     return Assistant(task, retriever, reasoner)
-
-
-def _retriever(files: Mapping[str, Path], parameters: Mapping[str, Any]) -> Retriever:
-    retrieval = parameters["retrieval"]
-    retriever = retriever_from_tables(
-        **{name: pd.read_parquet(files[name]) for name in _TABLES},
-        embeddings=load_file(files["lightgcn_embeddings"])["items"],
-        pool=retrieval.pool,
-        neighbours=retrieval.neighbours,
-    )
-    return retriever.ordered_by(TreeRanker(files["ranker"].read_text(encoding="utf-8")))
 
 
 def _reasoner(

@@ -1,5 +1,5 @@
-"""The recommend pipeline."""
+"""The recommend and judge_answers pipelines."""
 
-from rerec_pipeline.pipelines.recommend.pipeline import create_pipeline
+from rerec_pipeline.pipelines.recommend.pipeline import create_judging_pipeline, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_judging_pipeline", "create_pipeline"]

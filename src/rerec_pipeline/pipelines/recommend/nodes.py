@@ -13,13 +13,20 @@ from tqdm import tqdm
 
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
 from rerec_pipeline.assistant.bodies import Body
+from rerec_pipeline.configs import EvaluatedSplit
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.grounding.ranking import TreeRanker
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.devices import device
 from rerec_pipeline.models.reasoner import PolicyReasoner
-from rerec_pipeline.parameters import EvaluationParameters, RFTParameters, explain, policy_name
+from rerec_pipeline.parameters import (
+    DataParameters,
+    EvaluationParameters,
+    RFTParameters,
+    explain,
+    policy_name,
+)
 from rerec_pipeline.recbench import reading
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.storage.checkpoints import fingerprint
@@ -73,6 +80,34 @@ def recommend(
             return pd.DataFrame(rows)
 
         return in_parts(asked, _BATCHES * size, folder, answer)
+
+
+def judge_answers(
+    assistant: Assistant,
+    prompts: pd.DataFrame,
+    queries: pd.DataFrame,
+    data: DataParameters,
+    questions: int,
+    split: EvaluatedSplit,
+    seed: int,
+) -> dict[str, Any]:
+    """Asks some questions of a split and lets MLflow score them: right, faithful, of the list."""
+    from rerec_pipeline.tracking.judging import judge
+
+    rows = prompts[prompts["split"] == split]
+    rows = rows.sample(min(questions, len(rows)), random_state=seed)
+    catalogue = assistant.task.catalogue
+    histories = queries.set_index("query_id")["history"]
+    asked = [
+        {
+            "request": row["text"],
+            "history": catalogue.indices(histories[row["query_id"]] if data.history else ()),
+            "candidates": catalogue.indices(row["candidate_ids"]),
+            "truth": catalogue.titles[catalogue.index_of_id[row["truth_id"]]],
+        }
+        for row in rows.to_dict("records")
+    ]
+    return {"n": len(asked), "split": split, **judge(assistant, asked)}
 
 
 def read_requests(

@@ -39,3 +39,18 @@ def create_pipeline() -> Pipeline:
             )
         ]
     )  # fmt: skip
+
+
+def create_judging_pipeline() -> Pipeline:
+    """The judge_answers pipeline."""
+    return create_assistant_pipeline() + Pipeline(
+        [
+            Node(
+                nodes.judge_answers,
+                ["assistant", "prompts", "queries", "params:data", "params:questions",
+                 "params:split", "params:seed"],
+                "judged_answers",
+                name="judge_answers",
+            )
+        ]
+    )  # fmt: skip

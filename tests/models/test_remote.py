@@ -1,0 +1,85 @@
+"""A policy behind an OpenAI-compatible server, which here is a thread."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from rerec_pipeline.models.remote import RemoteError, RemoteReasoner
+from rerec_pipeline.recbench.task import Prompt
+
+TITLES = ["Harbor, The (1990)", "Ember (1994)", "Long Winter (1960)"]
+
+
+@pytest.fixture
+def server():
+    """Answers every chat with ``says``, and keeps what it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self._send({"data": [{"id": "policy"}]})
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.server.asked.append((self.headers.get("Authorization"), body))
+            if self.server.status != 200:
+                return self.send_error(self.server.status)
+            return self._send({"choices": [{"message": {"content": self.server.says}}]})
+
+        def _send(self, reply):
+            data = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.asked, made.status, made.says = [], 200, "It fits.\n\\boxed{The Harbor}"
+    made.url = f"http://127.0.0.1:{made.server_port}/v1"
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def prompt(**more):
+    return Prompt([{"role": "user", "content": "a film"}], TITLES, **more)
+
+
+def test_the_boxed_title_comes_first(server):
+    said = []
+    policy = RemoteReasoner(server.url, 50, token="secret")
+    ((text, scores),) = policy.reason([prompt(on_text=said.append)])
+    assert policy.name == "policy" and text == "It fits." and said == ["It fits."]
+    assert np.argsort(-scores, kind="stable").tolist() == [0, 1, 2] and scores.sum() == 1
+    token, body = server.asked[0]
+    assert token == "Bearer secret"
+    assert (body["temperature"], body["max_tokens"], body["model"]) == (0, 50, "policy")
+
+
+@pytest.mark.parametrize("says", ["no box", "\\boxed{Something Else (2001)}", "", None])
+def test_an_answer_off_the_list_leaves_the_order_as_it_was_found(server, says):
+    server.says = says
+    ((_, scores),) = RemoteReasoner(server.url, 50).reason([prompt()])
+    assert scores.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_several_at_once_and_none_for_who_has_gone(server):
+    policy = RemoteReasoner(server.url, 50)
+    found = policy.reason([prompt(), prompt(gone=lambda: True), prompt()])
+    assert [text for text, _ in found] == ["It fits.", "", "It fits."]
+    assert len(server.asked) == 2 and policy.reason([]) == []
+
+
+def test_a_server_that_does_not_answer_is_named(server):
+    policy = RemoteReasoner(server.url, 50)
+    server.status = 503
+    with pytest.raises(RemoteError, match="refuses a request: 503"):
+        policy.reason([prompt()])
+    with pytest.raises(RemoteError, match="127.0.0.1:9/v1 does not answer"):
+        RemoteReasoner("http://127.0.0.1:9/v1", 50)
