@@ -253,16 +253,14 @@ def _read_config(context: KedroContext) -> KedroMlflowConfig:
 
 @contextmanager
 def _quiet() -> Any:
-    """Without what MLflow says of each part of a model, and without a trace of its example."""
+    """Without what MLflow says of each part of a model that it writes."""
     said = logging.getLogger("mlflow")
     before = said.level
     said.setLevel(logging.ERROR)
-    mlflow.tracing.disable()
     try:
         with patch.dict(os.environ, {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}):
             yield
     finally:
-        mlflow.tracing.enable()
         said.setLevel(before)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rerec_pipeline import processes
 from rerec_pipeline.models.backbone import Backbone, cast_weights, prompt_ids
 from rerec_pipeline.models.choosing import title_scores, until_box
+from rerec_pipeline.models.devices import device
 from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import EvaluationParameters, RFTParameters, run_choices
@@ -37,7 +37,7 @@ def rank_candidates(
         A row for each prompt: query_id, place of the right candidate (from 1), and whether the
         answer, as it was written, is right.
     """
-    policy.model.to(processes.device())  # type: ignore[arg-type]
+    policy.model.to(device())  # type: ignore[arg-type]
     cast_weights(policy.model, rft.backbone.dtype)  # as when it answered
     examples = examples_from_table(prompts, task.catalogue)
     table, stops = TokenBytes(policy.tokenizer), set(stop_ids(policy))
