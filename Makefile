@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy ask serve viz ui pictures lint format lock clean
+.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy ask serve viz ui pictures lint format lock clean site
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -95,6 +95,12 @@ ui: setup ## the runs in a browser
 
 pictures: setup ## docs/images from the last finished run of the sample
 	$(BIN)/python docs/pictures.py
+
+site: ## the documentation as a site, build/site/index.html; every link is checked
+	python3 -m venv build/docs-env
+	build/docs-env/bin/pip install -q --upgrade 'pip>=25.1'
+	build/docs-env/bin/pip install -q --group docs
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -44,3 +44,13 @@ def test_the_table_of_choices_lists_every_block(name):
     row = re.search(rf"^\| `{name}` \| (.*?) \|", (PROJECT / "docs/running.md").read_text(), re.M)
     assert row is not None
     assert set(re.findall(r"`([^`]+)`", row.group(1))) == choices(name)
+
+
+def test_every_page_is_in_the_site():
+    site = (PROJECT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^ +- (?:\w+: )?([\w/]+\.md)$", site, re.M))
+    pages = {page.name for page in (PROJECT / "docs").glob("*.md")}
+    made = {page for page in listed if page == "index.md" or page.startswith("api/")}
+    assert listed - made == pages
+    package = PROJECT / "src/rerec_pipeline"
+    assert all((package / Path(page).stem).is_dir() for page in made - {"index.md"})
