@@ -92,16 +92,25 @@ class LightGCNTrainer:
         train: Interactions to learn from.
         validation: Interactions to be found, for model selection.
         rule: Hyper-parameters.
+        device: Where it computes. What is drawn does not depend on it; sums are rounded otherwise.
     """
 
-    def __init__(self, train: InteractionGraph, validation: InteractionGraph, rule: LightGCNConfig):
+    def __init__(
+        self,
+        train: InteractionGraph,
+        validation: InteractionGraph,
+        rule: LightGCNConfig,
+        device: torch.device | None = None,
+    ):
+        self.device = device or torch.device("cpu")
         self.train_graph = train
         self.validation_graph = validation
         self.rule = rule
         self.rng = np.random.default_rng(rule.seed)
         torch.manual_seed(rule.seed)
-        self.model = SymmetricLightGCN(train.n_users + train.n_items, rule.dim, rule.layers)
-        self.adjacency = train.adjacency()
+        model = SymmetricLightGCN(train.n_users + train.n_items, rule.dim, rule.layers)
+        self.model = model.to(self.device)
+        self.adjacency = train.adjacency().to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, fused=True)
 
     def fit(
@@ -173,7 +182,7 @@ class LightGCNTrainer:
     def step(self, triples: Tensor) -> float:
         """One optimizer step on (user, positive item, negative item) rows, int64 (3, B)."""
         offsets = torch.tensor([[0], [self.train_graph.n_users], [self.train_graph.n_users]])
-        nodes = triples + offsets
+        nodes = (triples + offsets).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         embedding = self.model.get_embedding(self.adjacency)
         # Not embedding[nodes]: its backward adds up in whatever order the threads come.
@@ -191,5 +200,5 @@ class LightGCNTrainer:
     @torch.no_grad()
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """Propagated (user, item) embeddings as they are now."""
-        embedding = self.model.get_embedding(self.adjacency)
+        embedding = self.model.get_embedding(self.adjacency).cpu()
         return embedding[: self.train_graph.n_users], embedding[self.train_graph.n_users :]

@@ -15,6 +15,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.edges import edge_arrays
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNResult, LightGCNTrainer
+from rerec_pipeline.models.devices import device
 from rerec_pipeline.parameters import LightGCNParameters
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.storage.checkpoints import fingerprint
@@ -59,7 +60,7 @@ def fit_lightgcn(
     edges = [edge for graph in (train, validation) for edge in (graph.users, graph.items)]
     size = np.array([train.n_users, train.n_items])
     folder = Path(lightgcn.checkpoint_dir) / fingerprint(lightgcn, size, *edges)[:16]
-    fit = LightGCNTrainer(train, validation, lightgcn).fit
+    fit = LightGCNTrainer(train, validation, lightgcn, device()).fit
     return fit_or_resume(fit, folder, lightgcn.epochs)
 
 
