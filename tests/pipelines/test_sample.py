@@ -336,7 +336,7 @@ def test_registered_pipelines():
         "next_item_baselines", "next_item", "retrieval", "recommend", "open_ended_baselines",
         "open_ended",
         "judge_answers",
-        "likelihood", "next_item_likelihood", "conversations",
+        "likelihood", "next_item_likelihood", "conversations", "model_card",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     # run_pages is no file: it says which pages of the run there are

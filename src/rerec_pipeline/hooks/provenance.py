@@ -54,6 +54,7 @@ STAGES = (
     "next_item_baselines",
     "next_item",
     "likelihood",
+    "model_card",
     "next_item_likelihood",
     "recommend",
     "judge_answers",

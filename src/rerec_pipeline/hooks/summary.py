@@ -75,6 +75,7 @@ class SummaryHooks:
             ("next_item_report", "Report"),
             ("retrieval_report", "Retrieval"),
             ("recommendations", "Answers"),
+            ("policy_card", "Card"),
             ("open_ended_baselines", "Report"),
             ("open_ended_report", "Report"),
             ("judged_answers", "Report"),

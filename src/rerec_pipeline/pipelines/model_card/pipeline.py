@@ -1,0 +1,23 @@
+"""What a run says of its policy -> a model card in the policy's folder."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from rerec_pipeline.lazy import LazyModule
+
+nodes = LazyModule("rerec_pipeline.pipelines.model_card.nodes")
+
+
+def create_pipeline() -> Pipeline:
+    """The model_card pipeline; it reads what ``evaluation`` has left."""
+    return Pipeline(
+        [
+            Node(
+                nodes.write_card,
+                ["metrics", "backbone_record", "params:rft", "params:evaluation", "parameters"],
+                "policy_card",
+                name="write_card",
+            )
+        ]
+    )
