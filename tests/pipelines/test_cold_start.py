@@ -154,3 +154,10 @@ def test_candidates_can_be_listed_as_the_graph_ranks_them(started):
     first = ranked["candidate_ids"].str[0] == ranked["truth_id"]
     shares = first.groupby(ranked["split"]).mean()
     assert (shares > 0.4).all()  # at random .05
+
+
+def test_a_slow_model_can_be_asked_fewer_queries(started):
+    evaluation = {"bootstrap_samples": 200, "limit": 7}
+    run(started, "evaluation", **CHANGES, evaluation=evaluation)
+    metrics = json.loads((started / "data/08_reporting/metrics.json").read_text())
+    assert metrics["after"]["n"] == metrics["baselines"]["graph"]["n"] == 7

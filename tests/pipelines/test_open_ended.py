@@ -18,7 +18,7 @@ from rerec_pipeline.reporting import plots
 
 RULE = OpenEndedParameters(length=2, recorded=None, recorded_type="demographics")
 EVALUATION = EvaluationParameters(
-    batch_size=8, bootstrap_samples=200, confidence=0.95, seed=0, transcripts_per_type=1
+    batch_size=8, bootstrap_samples=200, confidence=0.95, seed=0, transcripts_per_type=1, limit=None
 )
 ITEMS = pd.DataFrame(
     {

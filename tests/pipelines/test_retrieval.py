@@ -14,7 +14,7 @@ from rerec_pipeline.recbench.tables import queries_from_table
 from tests.conftest import RETRIEVAL
 
 EVALUATION = EvaluationParameters(
-    batch_size=8, bootstrap_samples=200, confidence=0.95, seed=0, transcripts_per_type=1
+    batch_size=8, bootstrap_samples=200, confidence=0.95, seed=0, transcripts_per_type=1, limit=None
 )
 
 

@@ -71,7 +71,14 @@ def test_the_backbones_record_is_checked_against_the_targets_splits():
         if node.name == "transfer.select_evaluation_prompts"
     )
     inherited = ["trained_backbone_record", "params:rft.backbone", "params:rft.generation"]
-    asked = ["arranged_prompts", "task", *inherited, "params:target", "params:split"]
+    asked = [
+        "arranged_prompts",
+        "task",
+        *inherited,
+        "params:target",
+        "params:split",
+        "params:evaluation",
+    ]
     assert node.inputs == asked
 
 

@@ -14,7 +14,7 @@ from rerec_pipeline.pipelines.score_choices import nodes
 from rerec_pipeline.recbench.tables import examples_from_table
 
 EVALUATION = EvaluationParameters(
-    batch_size=8, bootstrap_samples=100, confidence=0.95, seed=0, transcripts_per_type=1
+    batch_size=8, bootstrap_samples=100, confidence=0.95, seed=0, transcripts_per_type=1, limit=None
 )
 
 

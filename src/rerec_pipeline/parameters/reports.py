@@ -19,6 +19,7 @@ class EvaluationParameters(Config):
         confidence: Of the intervals.
         seed: Of the bootstrap and of which transcripts are shown.
         transcripts_per_type: Transcripts shown for each query type.
+        limit: Most queries that are asked, drawn by the seed; null asks all.
     """
 
     batch_size: int = Field(ge=1)
@@ -26,6 +27,7 @@ class EvaluationParameters(Config):
     confidence: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
     transcripts_per_type: int = Field(ge=1)
+    limit: int | None = Field(ge=1)
 
     @property
     def bootstrap(self) -> tuple[int, float, int]:

@@ -55,10 +55,16 @@ def select_evaluation_prompts(
     generation: GenerationParameters,
     dataset: str,
     split: EvaluatedSplit,
+    evaluation: EvaluationParameters,
 ) -> pd.DataFrame:
     """Prompts of the split that is asked; on those of test nothing was trained or selected."""
     name_or_path = backbone_record["name_or_path"]
-    return select_prompts(prompts, split, task, name_or_path, backbone, generation, dataset)
+    asked = select_prompts(prompts, split, task, name_or_path, backbone, generation, dataset)
+    if evaluation.limit is None or evaluation.limit >= len(asked):
+        return asked
+    return asked.sample(evaluation.limit, random_state=evaluation.seed).sort_index(
+        ignore_index=True
+    )
 
 
 def choose_by_baselines(

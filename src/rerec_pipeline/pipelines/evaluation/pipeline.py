@@ -18,7 +18,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.select_evaluation_prompts,
-                ["arranged_prompts", "task", *BACKBONE, "params:dataset", "params:split"],
+                ["arranged_prompts", "task", *BACKBONE, "params:dataset", "params:split",
+                 "params:evaluation"],
                 "evaluation_prompts",
                 name="select_evaluation_prompts",
             ),
