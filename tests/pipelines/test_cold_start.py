@@ -126,6 +126,9 @@ def test_a_whole_run_puts_it_beside_the_untrained_model(started):
     cold = metrics["baselines"]["cold_start"]
     assert cold["n"] == metrics["before"]["n"] and 0 <= cold["well_formed"] <= 1
     assert cold["policy_there"] == metrics["after"]["accuracy"]
+    assert cold["lead"] == pytest.approx(cold["policy_there"] - cold["accuracy"])
+    low, high = cold["lead_interval"]
+    assert low <= cold["lead"] <= high
     spent = metrics["training"]["cold_start"]
     assert spent["token_passes"] == 60_000 and spent["steps"] > 0
     outcomes = next((started / "data/07_model_output/sample_book/tiny").rglob("outcomes.parquet"))
@@ -138,6 +141,13 @@ def test_another_variant_begins_from_the_same_policy(started):
     run(started, "rft", variant="grpo", **CHANGES)
     assert [p for p in (started / POLICIES).iterdir() if not p.name.startswith(".")] == [made]
     assert (made / "model.safetensors").stat().st_mtime_ns == when
+
+
+def test_a_slow_model_can_be_asked_fewer_queries(started):
+    evaluation = {"bootstrap_samples": 200, "limit": 7}
+    run(started, "evaluation", **CHANGES, evaluation=evaluation)
+    metrics = json.loads((started / "data/08_reporting/metrics.json").read_text())
+    assert metrics["after"]["n"] == metrics["baselines"]["graph"]["n"] == 7
 
 
 def test_candidates_can_be_listed_as_the_graph_ranks_them(started):
@@ -154,10 +164,3 @@ def test_candidates_can_be_listed_as_the_graph_ranks_them(started):
     first = ranked["candidate_ids"].str[0] == ranked["truth_id"]
     shares = first.groupby(ranked["split"]).mean()
     assert (shares > 0.4).all()  # at random .05
-
-
-def test_a_slow_model_can_be_asked_fewer_queries(started):
-    evaluation = {"bootstrap_samples": 200, "limit": 7}
-    run(started, "evaluation", **CHANGES, evaluation=evaluation)
-    metrics = json.loads((started / "data/08_reporting/metrics.json").read_text())
-    assert metrics["after"]["n"] == metrics["baselines"]["graph"]["n"] == 7

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rerec_pipeline.recbench.task import Example, Graded
-from rerec_pipeline.reporting.accuracy import summarise
+from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
@@ -93,11 +93,12 @@ def report_baselines(
     confidence: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Accuracy of answers that need no language model, and of the policy on the same queries.
+    """Accuracy of what a policy is held against, and of the policy on the same queries.
 
     Args:
         examples: What was asked, N examples.
-        right: Baseline -> whether it chose right; missing where it could not choose.
+        right: Baseline -> whether it chose right; missing where it could not choose. A cold-started
+            policy may be one.
         policy: Whether the fine-tuned policy was right, (N,).
         clusters: Cluster of each query, (N,).
         samples: Resamples of the bootstrap.
@@ -106,8 +107,9 @@ def report_baselines(
 
     Returns:
         ``random``: the expected accuracy, 0 for a list without the right item; for each baseline
-        its summary over the queries it can answer, and ``policy_there``, the policy's accuracy on
-        these.
+        its summary over the queries it can answer, ``policy_there``, the policy's accuracy on
+        these, and ``lead``, by how much the policy is better there, query by query, with its
+        interval over clusters.
     """
     types = np.array([example.query_type for example in examples])
     chances = [(e.truth in e.candidates) / len(e.candidates) for e in examples]
@@ -117,5 +119,8 @@ def report_baselines(
         if can.any():
             chosen = outcomes[can].to_numpy(dtype=bool)
             summary = summarise(chosen, list(types[can]), clusters[can], samples, confidence, seed)
-            report[name] = {**summary, "policy_there": float(policy[can].mean())}
+            lead = policy[can].astype(np.float64) - chosen
+            interval = bootstrap_interval(lead, samples, confidence, seed, clusters[can])
+            there = {"policy_there": float(policy[can].mean()), "lead": float(lead.mean())}
+            report[name] = {**summary, **there, "lead_interval": interval}
     return report

@@ -245,17 +245,20 @@ def report_metrics(
         for name, answers in scored.items()
     }
     truths = evaluation_prompts["truth_id"].to_numpy()
-    started = report.pop("cold_start", None)
+    started = report.pop("cold_start", {})
+    names = ("popularity", "lightgcn", "graph")
+    right: dict[str, pd.Series] = {name: baseline_choices[name] == truths for name in names}
+    if started:
+        right["cold_start"] = pd.Series(scored["cold_start"].graded.correct)
     report["baselines"] = report_baselines(
         examples,
-        {name: baseline_choices[name] == truths for name in ("popularity", "lightgcn", "graph")},
+        right,
         scored["after"].graded.correct,
         clusters,
         *evaluation.bootstrap,
     )
-    if started is not None:
-        there = {"policy_there": report["after"]["accuracy"]}
-        report["baselines"]["cold_start"] = {**started, **there}
+    if started:
+        report["baselines"]["cold_start"] |= started
     for name, answers in (("before", answers_before), ("after", answers_after)):
         report[name]["cut_short"] = float(answers["cut_short"].mean())
     report["right_item_listed"] = float(lists_right_item(evaluation_prompts).mean())
