@@ -33,7 +33,9 @@ def lines(responses: dict) -> str:
 
 def grade(sample, responses):
     task, prompts, _ = sample
-    return nodes.grade_choices(lines(responses), prompts, task, "answers.jsonl", EVALUATION)
+    return nodes.grade_choices(
+        lines(responses).encode(), prompts, task, "answers.jsonl", EVALUATION
+    )
 
 
 def truths(test):
@@ -115,7 +117,9 @@ class TestRefused:
     def test_a_query_answered_twice(self, sample):
         text = lines({sample[2]["query_id"][0]: "\\boxed{A}"})
         with pytest.raises(BadInputError, match="answer 2, field 'id'.*is answered twice"):
-            nodes.grade_choices(f"{text}\n\n{text}", sample[1], sample[0], None, EVALUATION)
+            nodes.grade_choices(
+                f"{text}\n\n{text}".encode(), sample[1], sample[0], None, EVALUATION
+            )
 
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -131,7 +135,7 @@ class TestRefused:
     )
     def test_malformed_answers(self, sample, text, problem):
         with pytest.raises(BadInputError, match=problem):
-            nodes.grade_choices(text, sample[1], sample[0], "answers.jsonl", EVALUATION)
+            nodes.grade_choices(text.encode(), sample[1], sample[0], "answers.jsonl", EVALUATION)
 
 
 class TestExport:

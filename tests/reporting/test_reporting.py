@@ -195,7 +195,8 @@ class TestReport:
         assert report["by_type"]["implicit"]["accuracy"] == 0
         # the first candidate is right once, where nothing is answered, and is chosen never
         places = {"first_chosen": 0, "first_right": 1 / 3, "off_list": 1 / 3, "where_first": 0}
-        assert report["places"] == pytest.approx({**places, "elsewhere": 0.5})
+        within = {"right_within_2": 1 / 3, "right_within_3": 2 / 3, "right_within_5": 1}
+        assert report["places"] == pytest.approx({**places, **within, "elsewhere": 0.5})
 
     def test_outcomes_add_up_to_the_report(self, task, graph, scored):
         answers, examples = scored

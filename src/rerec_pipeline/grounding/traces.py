@@ -54,7 +54,8 @@ class TraceWriter:
             links, self.facts, example.candidates, self.titles, self.most, self.words
         )
         wanted = self._wanted(links, evidence, example.truth)
-        lines = [f"Wanted: {'; '.join(say_fact(*fact) for fact in wanted)}."] if wanted else []
+        said = dict.fromkeys(say_fact(*fact) for fact in wanted)
+        lines = [f"Wanted: {'; '.join(said)}."] if said else []
         for item in self._considered(links, wanted, example):
             facts = "; ".join(evidence.of_items.get(item, ()))
             known = f" {facts}." if facts else ""

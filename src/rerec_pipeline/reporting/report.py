@@ -70,12 +70,16 @@ def report_places(graded: Graded, examples: Sequence[Example]) -> dict[str, floa
         Shares of all queries: ``first_chosen`` (the answer is the first candidate), ``first_right``
         (the first candidate is right) and ``off_list`` (the answer is no candidate); accuracy
         where the first candidate is right and where it is not (``where_first``, ``elsewhere``;
-        None where there is no such query).
+        None where there is no such query); ``right_within_2``, ``_3`` and ``_5``: the right one is
+        among the first so many.
     """
     chosen = graded.ranked[:, 0]
     first = np.array([example.candidates[0] for example in examples])
     right = graded.truths[:, 0] == first
+    place = [e.candidates.index(e.truth) if e.truth in e.candidates else np.inf for e in examples]
+    within = {f"right_within_{n}": float((np.array(place) < n).mean()) for n in (2, 3, 5)}
     return {
+        **within,
         "first_chosen": float((chosen == first).mean()),
         "first_right": float(right.mean()),
         "off_list": float((chosen < 0).mean()),
