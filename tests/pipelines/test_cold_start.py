@@ -8,6 +8,7 @@ from transformers import TrainerCallback
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.models.backbone import load_backbone
+from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.rft import ColdStartParameters
 from rerec_pipeline.pipelines.rft import nodes
 from tests.pipelines.conftest import copy_project, run
@@ -100,7 +101,8 @@ def test_an_interrupted_one_resumes_to_the_same_policy(
         monkeypatch.setattr(nodes, "MlflowStepLogger", lambda _: callback())
         cold_start = parameters(tmp_path, checkpoint_dir=str(tmp_path / folder))
         record = {"name_or_path": tiny_backbone}
-        given = (train, told, task, rft.backbone, rft.generation, cold_start)
+        here = LaunchParameters(preset=None, processes=1, configs="", jobs="")
+        given = (train, told, task, rft.backbone, rft.generation, cold_start, here)
         return nodes.start_cold(record, *given)
 
     whole = start("whole")
