@@ -4,14 +4,17 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.backbone import (
+    Backbone,
     check_pretraining,
     length_report,
     load_backbone,
     load_tokenizer,
+    merged,
     prompt_ids,
     too_long,
 )
@@ -126,3 +129,17 @@ class TestAnswers:
             torch.manual_seed(seed)
             drawn.append(answer(backbone, examples, 8, 7, "test", temperature=1.0))
         assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_an_adapter_has_learned_goes_into_the_weights(tiny_backbone):
+    backbone = load_backbone(tiny_backbone)
+    lora = LoraConfig(
+        task_type="CAUSAL_LM", r=2, target_modules="all-linear", init_lora_weights=False
+    )
+    adapted = get_peft_model(backbone.model, lora).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    expected = adapted(ids).logits.detach()
+    whole = merged(Backbone(adapted, backbone.tokenizer)).model
+    assert not any("lora" in name for name, _ in whole.named_parameters())
+    torch.testing.assert_close(whole(ids).logits.detach(), expected)
+    assert merged(Backbone(whole, backbone.tokenizer)).model is whole
