@@ -10,6 +10,7 @@ import pytest
 
 from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.pipelines.recommend import nodes
+from rerec_pipeline.tracking.logged import load_logged
 from tests.pipelines.conftest import run
 
 
@@ -75,9 +76,8 @@ def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, 
     uri = f"sqlite:///{finished}/mlflow.db"
     client = mlflow.MlflowClient(uri)
     ids = [e.experiment_id for e in client.search_experiments()]
-    (trained,) = client.search_runs(ids, "tags.`mlflow.runName` LIKE 'rerec seed 0 · rft%'") or [
-        run for run in client.search_runs(ids) if "rft" in run.info.run_name
-    ]
+    runs = client.search_runs(ids, order_by=["attributes.start_time ASC"])
+    trained = next(run for run in runs if " rft " in run.info.run_name)
     arguments = [uri, trained.info.run_id, rows[0]["request"]]
     done = subprocess.run(
         [sys.executable, "-P", "-c", FRESH, *arguments], capture_output=True, text=True,
@@ -89,6 +89,12 @@ def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, 
     text = found["said"]["output"][0]["content"][0]["text"]
     assert len(items) == 2 and text.endswith(f"I recommend {items[0]['title']}.")
     assert {"predict", "link", "retrieve", "reason", "check"} <= set(found["spans"])
+    served = load_logged({"server": {"mlflow_tracking_uri": uri}}, trained.info.run_id)
+    assert [item.title for item in served.ask(rows[0]["request"], top=2).items] == [
+        item["title"] for item in items
+    ]
+    with pytest.raises(MissingStageError, match="--run nothing: MLflow has no such assistant"):
+        load_logged({"server": {"mlflow_tracking_uri": uri}}, "nothing")
 
 
 def test_questions_are_judged_without_a_model(finished):
@@ -99,7 +105,9 @@ def test_questions_are_judged_without_a_model(finished):
     assert 0 <= report["right"] <= 1 and 0 <= report["faithful"] <= 1
     latest = mlflow.last_active_run()
     assert latest.data.metrics["right/mean"] == report["right"]
-    traces = mlflow.search_traces(run_id=latest.info.run_id, return_type="list")
+    traces = mlflow.search_traces(
+        locations=[latest.info.experiment_id], run_id=latest.info.run_id, return_type="list"
+    )
     assert len(traces) == 6
 
 

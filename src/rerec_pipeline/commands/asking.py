@@ -200,6 +200,7 @@ def serve(
         app = create_app(assistant, token, waiting, seconds, batch, answer)
     config = uvicorn.Config(app, host, port, log_level="warning", access_log=False)
     with config.bind_socket() as bound:  # port 0 takes one that is free
+        bound.listen()  # so that whoever reads the address can connect at once
         port = bound.getsockname()[1]
         click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
         uvicorn.Server(config).run(sockets=[bound])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
+from rerec_pipeline.assistant.loading import Settings, load_assistant
 from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.tracking.model import NAME
 from rerec_pipeline.tracking.store import address
@@ -27,12 +30,13 @@ def load_logged(configuration: Mapping[str, Any], run: str) -> Assistant:
     """
     _use_store(configuration)
     try:
-        model = mlflow.pyfunc.load_model(f"runs:/{run}/{NAME}")
+        folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/{NAME}"))
     except MlflowException as error:
         said = str(error).splitlines()[0]
         raise MissingStageError(f"--run {run}: MLflow has no such assistant ({said})") from None
-    found: Assistant = model.unwrap_python_model().assistant
-    return found
+    flavor = Model.load(folder).flavors["python_function"]
+    files = {name: folder / entry["path"] for name, entry in flavor["artifacts"].items()}
+    return load_assistant(files, Settings.model_validate(flavor["config"]))
 
 
 def traced_here(
