@@ -17,6 +17,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.models.generation import generate
 from rerec_pipeline.models.shared_prompts import PackedGroups, group_size
+from rerec_pipeline.training.fine_tuning import CHECKPOINTING
 from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
 from tests.training.real_backbones import make_backbone
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters, tune
@@ -48,7 +49,7 @@ def trainer(kind, folder, tmp_path, **changes):
     peft = changes.pop("peft_config", None)
     settings = {
         "beta": 0.1, "per_device_train_batch_size": N * G, "num_generations": G, "use_cpu": True,
-        "report_to": [], "temperature": 0.7, "bf16": False, "activation_checkpointing": False,
+        "report_to": [], "temperature": 0.7, "bf16": False, CHECKPOINTING: False,
         "max_completion_length": R,
     }  # fmt: skip
     made = kind(
@@ -371,12 +372,15 @@ class TestFineTuning:
             algorithm=algorithm,
             advantage={"w_penalty": 0.3 if algorithm == "grpo" else 0.0},
             budget={"rollouts": 3 * PROMPTS * GROUP, "micro_batch": half},
+            # Room for whole answers: where no reward differs, Adam would make steps of rounding.
+            generation={"max_completion_tokens": 24},
         )
         logs = {}
         for shared in (True, False):
             told = rft.model_copy(update={"share_prompts": shared})
             logs[shared] = tune(material, warm_backbone, told, tmp_path / str(shared)).log
-        for measure in ("loss", "reward", "entropy", "completions/mean_length"):
+        # Not the entropy: TRL logs the mean of micro-batches, and groups are dealt out otherwise.
+        for measure in ("loss", "reward", "completions/mean_length"):
             torch.testing.assert_close(
                 *(torch.tensor(logs[shared][measure].to_numpy()) for shared in (True, False)),
                 atol=1e-4, rtol=1e-4,

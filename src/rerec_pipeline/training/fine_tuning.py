@@ -54,6 +54,14 @@ from rerec_pipeline.training.trainer import ReRecTrainer
 logger = logging.getLogger(__name__)
 
 
+#: What transformers calls it, from 5.18 on and before (vLLM wants 5.17: requirements-vllm.lock).
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if name in SFTConfig.__dataclass_fields__
+)
+
+
 @dataclass
 class FineTuned:
     """A fine-tuned policy and the record of how it came about.
@@ -163,7 +171,7 @@ def _rollout_arguments(rft: RFTParameters, processes: int) -> dict[str, Any]:
         "max_grad_norm": optimizer.max_grad_norm,
         "beta": optimizer.beta,
         "epsilon": optimizer.epsilon,
-        "activation_checkpointing": optimizer.gradient_checkpointing,
+        CHECKPOINTING: optimizer.gradient_checkpointing,
     }
 
 
@@ -384,7 +392,9 @@ def sft_config(
         BadParameterError: If the processes can not have equal shares of a batch.
     """
     at_once, accumulation = portions(plan.batch_size, processes, plan.micro_batch)
+    checkpointing: dict[str, Any] = {CHECKPOINTING: plan.gradient_checkpointing}
     return SFTConfig(
+        **checkpointing,
         max_steps=steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=accumulation,
@@ -392,7 +402,6 @@ def sft_config(
         lr_scheduler_type=plan.schedule,
         weight_decay=plan.weight_decay,
         max_grad_norm=plan.max_grad_norm,
-        activation_checkpointing=plan.gradient_checkpointing,
         completion_only_loss=True,
         max_length=None,  # nothing is cut: prompts and answers are within their limits
         include_num_input_tokens_seen="non_padding",
