@@ -68,7 +68,11 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
-    folder = tmp_path_factory.mktemp("world")
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def make_world(folder: Path) -> World:
+    """Makes a data set with files of all kinds."""
     data = data_parameters()
     tables = engineer(data, str(folder))
     made = World(folder, tables, RecTask(catalogue_from_table(tables["items"]), data.prompt))
