@@ -107,6 +107,13 @@ class TestExplaining:
             "continue"
         )
 
+    @pytest.mark.parametrize(
+        "said", ["[enforce fail at inline_container.cc:672] . unexpected pos 48 vs 47",
+                 "PytorchStreamWriter failed writing file data/3"]
+    )  # fmt: skip
+    def test_a_full_disk_in_the_words_of_torch(self, said):
+        assert "x.json: the disk is full" in explain_error(self.wrapped(RuntimeError(said)))
+
     def test_a_folder_that_can_not_be_written(self):
         said = explain_error(PermissionError(errno.EACCES, "Permission denied", "/p/data"))
         assert said == "/p/data: permission denied. Make it readable and writable for your user"

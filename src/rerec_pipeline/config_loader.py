@@ -8,9 +8,13 @@ from typing import Any
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from rerec_pipeline.experiments.grid import LABELLED, label_of_changes
+from rerec_pipeline.configs import folder_of_data
+from rerec_pipeline.experiments.grid import DATA, LABELLED, label_of_changes
 from rerec_pipeline.parameters import CHOICES, compose, folder_of_split
 from rerec_pipeline.storage.provenance import flatten
+
+#: What names a folder -> the blocks of parameters that give a run another one.
+_LABELS: dict[str, tuple[str, ...]] = {"label": LABELLED, "data_label": DATA}
 
 
 class ChoicesConfigLoader(OmegaConfigLoader):
@@ -30,14 +34,15 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         #: Blocks of choices that this configuration takes from another one where it has none.
         self._further_blocks: dict[str, Any] = {}
         self._arguments = {k: v for k, v in kwargs.items() if k not in ("env", "runtime_params")}
-        #: The label that this run was given because of its parameters; None if it has its own.
-        self.own_label: str | None = None
+        #: The labels (``label``, ``data_label``) that this run was given because of its parameters.
+        self.own_labels: dict[str, str] = {}
         OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
         OmegaConf.register_new_resolver("folder_of_split", folder_of_split, replace=True)
+        OmegaConf.register_new_resolver("folder_of_data", folder_of_data, replace=True)
         super().__init__(conf_source, *args, **kwargs)
-        if "label" in (self.runtime_params or {}):  # label=null is no label, by choice
-            label = self.runtime_params["label"] or ""
-            self.runtime_params = {**self.runtime_params, "label": label}
+        given = self.runtime_params or {}  # label=null is no label, by choice
+        labels = {key: given[key] or "" for key in _LABELS if key in given}
+        self.runtime_params = {**given, **labels}
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key == "catalog":
@@ -45,9 +50,9 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         if key != "parameters" or key in self:
             return super().__getitem__(key)
         self[key] = self._composed()
-        if (label := self._label_of_changes()) is not None:
-            self.own_label = label
-            self.runtime_params = {**(self.runtime_params or {}), "label": label}
+        self.own_labels = self._labels_of_changes()
+        if self.own_labels:
+            self.runtime_params = {**(self.runtime_params or {}), **self.own_labels}
             del self[key]
             self[key] = self._composed()  # its folder is in them, too
         return super().__getitem__(key)
@@ -62,29 +67,35 @@ class ChoicesConfigLoader(OmegaConfigLoader):
             self._defaults[key] = {**blocks, **self._defaults[key]}
         return compose(self._defaults, self.runtime_params or {}, self.project_root)
 
-    def _label_of_changes(self) -> str | None:
-        """A folder of its own for a run with other parameters than its choices name.
+    def _labels_of_changes(self) -> dict[str, str]:
+        """Folders of their own for a run with other parameters than its choices name.
 
-        Without it, ``--params rft.budget.rollouts=64`` would replace the policy of the variant.
+        Without them, ``--params rft.budget.rollouts=64`` would replace the policy of the variant,
+        and ``--params data.candidates.size=10`` the tables that other runs stand on.
         """
         asked = {k: v for k, v in (self.runtime_params or {}).items() if k != "target"}
         environment = Path(self.conf_source) / (self.env or self.default_run_env)
         local = any(environment.glob("**/parameters*")) or any(environment.glob("**/globals*"))
-        if "label" in asked or not (local or set(asked) & set(LABELLED)):
-            return None
+        if set(_LABELS) <= set(asked) or not (local or set(asked) & set(LABELLED)):
+            return {}
         now = self.parameters_of_training()
-        if now["label"]:
-            return None
+        wanted = [name for name in _LABELS if name not in asked and not now[name]]
+        if not wanted:
+            return {}
         chosen: dict[str, Any] = {key: now[key] for key in (*CHOICES, "seed", "split")}
         if now["rft"].teaches_traces:  # without traces the variant could not be composed
             chosen["rft"] = {"sft": {"traces": now["rft"].sft.traces}}
         arguments = {**self._arguments, "default_run_env": self.base_env}
         base = ChoicesConfigLoader(
-            str(self.conf_source), runtime_params={**chosen, "label": ""}, **arguments
+            str(self.conf_source),
+            runtime_params={**chosen, **dict.fromkeys(_LABELS, "")},
+            **arguments,
         )
         base._further_blocks = {key: self._defaults.get(key) or {} for key in CHOICES.values()}
         try:
-            return label_of_changes(flatten(base["parameters"]), flatten(now)) or None
+            was, now = flatten(base["parameters"]), flatten(now)
+            found = {name: label_of_changes(was, now, _LABELS[name]) for name in wanted}
+            return {name: label for name, label in found.items() if label}
         finally:
             # OmegaConf has one resolver of each name: from here on ours, not the other loader's.
             self._register_globals_resolver()

@@ -31,6 +31,11 @@ def folder_of_split(split: str) -> str:
     return "" if split == "test" else split
 
 
+def folder_of_data(dataset: str, label: str) -> str:
+    """Folder of what is made of a data set; with other parameters, of one beside it."""
+    return f"{dataset}+{label}" if label else dataset
+
+
 class SettingError(ValueError):
     """A setting that is wrong within a block that checks its keys itself.
 

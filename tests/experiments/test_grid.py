@@ -28,9 +28,9 @@ def grid(**parts):
     return Grid(**{**empty, **parts})
 
 
-def cells(defaults=None, **parts):
+def cells(defaults=None, labels=None, **parts):
     return make_cells(
-        "movies", "tiny", grid(**parts), lambda _: defaults or {}, lambda _: defaults or {}
+        "movies", "tiny", grid(**parts), lambda _: defaults or {}, lambda _: labels or {}
     )
 
 
@@ -87,6 +87,10 @@ class TestCells:
         )
         assert changed.run == "movies/tiny/rerec/seed-0/on-validation+qas=0.1"
         assert (own.name, changed.name) == ("rerec, seed 0", "rerec qas=0.1, seed 0")
+
+    def test_what_all_cells_are_given_names_their_folders(self):
+        [cell] = cells(labels={"label": "size=10", "data_label": "size=10"})
+        assert cell.run == "movies+size=10/tiny/rerec/seed-0/size=10"
 
 
 class TestNames:

@@ -218,21 +218,28 @@ class Bed:
         if found != self.expected:
             names = {*found["made"], *self.expected["made"]}
             other = [n for n in names if found["made"].get(n) != self.expected["made"].get(n)]
-            print(f"differs from an undisturbed run: {other}", file=sys.stderr)
+            said = {key: (found["metrics"].get(key), value)
+                    for key, value in self.expected["metrics"].items()
+                    if found["metrics"].get(key) != value}  # fmt: skip
+            print(f"differs from an undisturbed run: {other} {said}", file=sys.stderr)
         return bool(found == self.expected)
 
     # -- kill -9 -----------------------------------------------------------------------------
 
     def kills(self, kills: int) -> Iterator[Row]:
-        """Kills whole runs at random points of every stage; the same command brings each home."""
+        """Kills whole runs at random points of every stage; the same command brings each home.
+
+        By turns ``kedro run --only-missing-outputs``, which makes every stage once, and ``kedro
+        run``, which makes all of them again.
+        """
         stages = ("start-up", *STAGES)
         killed: Counter[str] = Counter()
         runs = same = 0
         while killed.total() < kills:
-            project = self.make()
+            project, only_missing = self.make(), runs % 2 == 0
             for stage in stages:
                 node, delay = self._point(stage)
-                child = start(project, self.log())
+                child = start(project, self.log(), only_missing=only_missing)
                 if node and not child.wait_for(node):
                     continue
                 time.sleep(delay)
@@ -240,8 +247,9 @@ class Bed:
                     child.kill()
                     killed[stage] += 1
             runs += 1
-            same += self.same(project, start(project, self.log()))
+            same += self.same(project, start(project, self.log(), only_missing=only_missing))
             shutil.rmtree(project)
+            print(f"{dict(killed)}: {same} of {runs} the same", file=sys.stderr, flush=True)
         spread = ", ".join(f"{stage} {killed[stage]}" for stage in stages)
         yield (
             "`kill -9` at a random point of a stage, the same command again", killed.total(),

@@ -17,7 +17,8 @@ PROJECT = Path(__file__).parents[2]
 #: A run of the small built-in world that is short but does everything a long one does.
 SHORT = {
     "dataset": "sample_book",
-    "label": "",  # else its folder would be named by what follows
+    "label": "",  # else its folders would be named by what follows
+    "data_label": "",
     "rft": {"budget": {"rollouts": 640}, "checkpoint_every": 4},
     "lightgcn": {"epochs": 30},
     "evaluation": {"bootstrap_samples": 200},

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.pipeline_registry import register_pipelines
-from rerec_pipeline.storage.records import read_record
+from rerec_pipeline.pipelines import stages
+from rerec_pipeline.storage.records import problem_of, read_record, replaced_input
 from tests.notebooks import execute
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
@@ -154,6 +155,26 @@ class TestStages:
         assert not [key for key in stamp if "engine" in key]
         with pytest.raises(MissingStageError, match="interactions.seed was 0, is 1"):
             run(finished, "graph_modeling", interactions={"seed": 1})
+
+    def test_another_version_of_a_stage_makes_what_follows_out_of_date(self, finished, monkeypatch):
+        """Inputs stop the run; a policy, which takes long to make, is not replaced, either."""
+        monkeypatch.setattr(stages, "VERSIONS", {"retrieval": 2})
+        with pytest.raises(MissingStageError, match="'ranker' .* by another version of retrieval"):
+            run(finished, "evaluation")
+        monkeypatch.setattr(stages, "VERSIONS", {"graph_modeling": 2})
+        with pytest.raises(BadParameterError, match=r"by another version of graph.* not replaced"):
+            run(finished, "rft")
+
+    def test_other_data_parameters_leave_the_tables_that_a_policy_stands_on(self, finished):
+        policy = finished / "data/06_models" / RUN / "policy"
+        table = finished / "data/05_model_input/sample_book/candidates.parquet"
+        before = read_record(table)
+        run(finished, "data_engineering", label="few", data_label="size=10",
+            data={"candidates": {"size": 10, "hard": 2, "traps": 1}})  # fmt: skip
+        other = table.parent.with_name("sample_book+size=10") / table.name
+        assert len(pd.read_parquet(other)["candidate_ids"][0]) == 10
+        assert read_record(table) == before and problem_of(policy) == ""
+        assert replaced_input(policy) is None
 
     def test_with_only_missing_outputs_nothing_fresh_is_made_again(self, finished):
         policy = finished / "data/06_models" / RUN / "policy/model.safetensors"

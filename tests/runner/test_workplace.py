@@ -73,6 +73,26 @@ class TestPlan:
         assert PROJECT / "data/08_reporting" / folder / "metrics.json" in place.outputs(cell)
         assert place.checkpoints(cell) == PROJECT / "data/06_models" / folder / "checkpoints"
 
+    def test_other_data_parameters_have_folders_of_their_own(self, place, presets):
+        """Of tables, graphs, raw files and checkpoints, also where the run has a label by hand."""
+        text = "dataset=sample_movie,data.candidates.size=10"
+        usual, files = place.files("dataset=sample_movie"), place.files(text)
+        for name in ("items", "splits", "lightgcn_embeddings", "ranker", "policy", "raw_manifest"):
+            other = str(usual[name]).replace("/sample_movie/", "/sample_movie+size=10/")
+            other = other.replace("seed-0/", "seed-0/size=10/")
+            assert str(files[name]) == other, name
+        named = place.files(f"{text},label=small")
+        assert named["splits"] == files["splits"] and named["policy"] != files["policy"]
+        assert place.parameters(text)["raw_dir"].endswith("01_raw/sample_movie+size=10")
+        assert "/sample_movie+size=10/" in place.parameters(text)["lightgcn"].checkpoint_dir
+        same = place.files("dataset=sample_movie,data.candidates.size=20,rft.reward.k=1")
+        assert same["splits"] == usual["splits"] and same["policy"] == usual["policy"]
+        made = plan(place, presets, params={"data.candidates.size": 10}, seeds=[0])
+        for cell in made.cells:
+            assert place.files(cell.settings())["policy"].parent == (
+                PROJECT / "data/06_models" / cell.run
+            )
+
     def test_what_is_asked_of_validation_queries_does_not_replace_what_test_queries_were(
         self, place, presets
     ):

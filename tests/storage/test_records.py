@@ -4,6 +4,7 @@ from rerec_pipeline.storage.records import (
     Origin,
     describe_changes,
     hash_of,
+    outdated,
     problem_of,
     read_record,
     replaced_input,
@@ -41,6 +42,16 @@ class TestOrigin:
         new = Origin({}, {}, {f"{n}.py": "1" for n in range(5)})
         said = describe_changes(Origin({}, {}, {}), new)
         assert said == "code changed: 0.py, 1.py, 2.py and 2 more"
+
+    def test_parameters_and_versions_of_the_code_make_it_out_of_date(self):
+        made = Origin({"k": 1}, {"items": "x"}, {"rerec_pipeline": "a1", "rft": "2"})
+        assert outdated(made, Origin({"k": 1}, {}, {"rft": "2", "retrieval": "1"})) == ""
+        assert outdated(made, Origin({"k": 2}, {}, {"rft": "3"})) == (
+            "was made with other parameters: k was 1, is 2"
+        )
+        assert outdated(made, Origin({"k": 1}, {}, {"rft": "3", "retrieval": "2"})) == (
+            "was made by another version of rft, retrieval"
+        )
 
 
 class TestInputs:

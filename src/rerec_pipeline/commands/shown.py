@@ -13,6 +13,7 @@ from kedro.config import MissingConfigException
 from kedro.io import DatasetError
 
 from rerec_pipeline.errors import ReRecError
+from rerec_pipeline.storage.writing import is_full
 
 #: Environment variable that shows tracebacks.
 TRACEBACK = "REREC_TRACEBACK"
@@ -65,9 +66,10 @@ def explain_error(error: BaseException) -> str | None:
         if isinstance(exc, ReRecError):
             return str(exc)
     for exc in chain:
-        if isinstance(exc, OSError) and exc.errno in _SYSTEM:
-            path = exc.filename or _path_in(chain)
-            return f"{path}: {_SYSTEM[exc.errno]}" if path else _SYSTEM[exc.errno]
+        number = errno.ENOSPC if is_full(exc) else getattr(exc, "errno", None)
+        if number in _SYSTEM:
+            path = getattr(exc, "filename", None) or _path_in(chain)
+            return f"{path}: {_SYSTEM[number]}" if path else _SYSTEM[number]
         if type(exc).__name__ == "OutOfMemoryError":
             return (
                 "the GPU has not enough memory. Lower rft.budget.micro_batch, "

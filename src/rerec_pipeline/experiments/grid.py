@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from pydantic import Field
 
-from rerec_pipeline.configs import Config, EvaluatedSplit
+from rerec_pipeline.configs import Config, EvaluatedSplit, folder_of_data
 from rerec_pipeline.errors import BadParameterError
 
 #: Parameter -> value.
@@ -26,7 +26,10 @@ PLACE = ("dataset", "backbone", "variant", "seed", "label", "split")
 
 
 #: Blocks of parameters that a policy follows from: a run that changes one has a label.
-LABELLED = ("data", "attributes", "fixed", "histories", "interactions", "lightgcn", "rft")
+LABELLED = (
+    *(DATA := ("data", "attributes", "fixed", "histories", "interactions", "lightgcn")),
+    "rft",
+)
 
 #: A longer label is no help to a reader, and names of folders have a limit.
 _LONGEST = 60
@@ -68,6 +71,7 @@ class Cell:
         params: What all its cells are run with, as (parameter, value).
         split: The queries that its policy is asked.
         given: Names what ``params`` change of its variant.
+        data: Names what they change of its data.
     """
 
     dataset: str
@@ -79,6 +83,7 @@ class Cell:
     params: tuple[tuple[str, Any], ...] = ()
     split: EvaluatedSplit = "test"
     given: str = ""
+    data: str = ""
 
     @property
     def folder(self) -> str:
@@ -89,7 +94,8 @@ class Cell:
     @property
     def run(self) -> str:
         """Its folder below every layer of ``data/``."""
-        parts = (self.dataset, self.backbone, self.variant, f"seed-{self.seed}", self.folder)
+        data = folder_of_data(self.dataset, self.data)
+        parts = (data, self.backbone, self.variant, f"seed-{self.seed}", self.folder)
         return "/".join(part for part in parts if part)
 
     @property
@@ -184,7 +190,7 @@ def make_cells(
     backbone: str,
     grid: Grid,
     defaults: Callable[[str], Mapping[str, Any]],
-    plain: Callable[[str], Mapping[str, Any]],
+    labels: Callable[[str], Mapping[str, str]],
 ) -> list[Cell]:
     """All cells, seed by seed, so that the first ones already compare all variants.
 
@@ -195,7 +201,7 @@ def make_cells(
         backbone: Of all cells.
         grid: What to run.
         defaults: Variant -> its parameters with those of the grid, flat.
-        plain: Variant -> its parameters without those, flat.
+        labels: Variant -> the labels that a run with those of the grid gets by itself.
 
     Raises:
         BadParameterError: If a parameter stands in the wrong place, or two cells are the same.
@@ -209,24 +215,27 @@ def make_cells(
         own = defaults(variant)
         label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
         parameters = (*change.items(),), (*grid.params.items(),)
-        given = label_of_changes(plain(variant), {**plain(variant), **grid.params})
-        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split, given))
+        given = (labels(variant).get(name, "") for name in ("label", "data_label"))
+        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split, *given))
     if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
         raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
     return cells
 
 
-def label_of_changes(base: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def label_of_changes(
+    base: Mapping[str, Any], now: Mapping[str, Any], blocks: Sequence[str] = LABELLED
+) -> str:
     """Names what a run changes of its choices; empty if nothing of it changes a policy.
 
     Args:
         base: Flat parameters that the choices name.
         now: Flat parameters of the run.
+        blocks: Those that count.
     """
     changes = {
         key: value
         for key, value in sorted(now.items())
-        if key.split(".")[0] in LABELLED
+        if key.split(".")[0] in blocks
         and not key.endswith(".checkpoint_dir")
         and (key not in base or base[key] != value)
     }

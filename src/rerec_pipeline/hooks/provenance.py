@@ -17,9 +17,11 @@ from kedro.pipeline.node import Node
 
 import rerec_pipeline
 from rerec_pipeline.config_loader import ChoicesConfigLoader
+from rerec_pipeline.configs import folder_of_data
 from rerec_pipeline.errors import BadParameterError, MissingStageError
 from rerec_pipeline.hooks.suggested import given, suggested
 from rerec_pipeline.parameters.backbone import splits_read
+from rerec_pipeline.pipelines.stages import versions_behind
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.storage import provenance
 from rerec_pipeline.storage.checkpoints import fingerprint, remove_finished
@@ -27,8 +29,8 @@ from rerec_pipeline.storage.lock import READ, Claims, exclusive
 from rerec_pipeline.storage.records import (
     Origin,
     check_replaceable,
-    describe_changes,
     hash_of,
+    outdated,
     problem_of,
     read_record,
     replaced_input,
@@ -84,7 +86,7 @@ class ProvenanceHooks:
         self._origins: dict[str, Origin] = {}
         self._unsaved: dict[str, set[str]] = {}
         self._claims: Claims | None = None
-        self._own_label: str | None = None
+        self._own_labels: dict[str, str] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -94,7 +96,7 @@ class ProvenanceHooks:
         assert isinstance(context.config_loader, ChoicesConfigLoader)  # settings.py says so
         self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
-        self._own_label = context.config_loader.own_label
+        self._own_labels = context.config_loader.own_labels
         self._env = context.env
 
     @hook_impl
@@ -160,9 +162,10 @@ class ProvenanceHooks:
         What follows from the data, or from the untrained backbone, is shared by runs that make
         the same of it. A run that makes nothing else has it for itself.
         """
-        on = self._parameters["target"] or self._parameters["dataset"]
+        dataset = self._parameters["target"] or self._parameters["dataset"]
+        on = folder_of_data(dataset, self._parameters["data_label"])
         backbone = f"{on}/{self._parameters['backbone']}"
-        shared = {on: "", backbone: "", f"{backbone}/validation": ""}
+        shared: dict[str | None, str] = {on: "", backbone: "", f"{backbone}/validation": ""}
         written = {self._place(name) for name in pipeline.all_outputs()} - {None}
         read = {self._place(name) for name in pipeline.inputs()} - {None} - written
         shared_stages = pipelines["shared_stages"].all_outputs()  # what runs share
@@ -199,9 +202,8 @@ class ProvenanceHooks:
         record = read_record(path)
         if record is None or record.origin is None:
             return "has no record of what it was made from"
-        if changed := describe_changes(record.origin, self._origin(name), "parameters"):
-            said = changed.removeprefix("parameters changed: ")
-            return f"was made with other parameters: {said}"
+        if why := outdated(record.origin, self._origin(name)):
+            return why
         if (replaced := replaced_input(path)) is not None:
             return f"was made from another {replaced.relative_to(self._root)} than is there now"
         return ""
@@ -216,7 +218,7 @@ class ProvenanceHooks:
             path = self._path(name)
             if path is None or not path.exists() or not (problem := self._problem(name, path)):
                 continue
-            if name == KEPT and "other parameters" in problem:
+            if name == KEPT and problem.startswith(("was made with", "was made by")):
                 raise BadParameterError(
                     f"'{name}' ({path}) {problem}. It is not replaced: give this run a folder of "
                     "its own with --params label=NAME, or delete that one"
@@ -243,7 +245,7 @@ class ProvenanceHooks:
             names = provenance.parameters_behind(self._whole, made)
             parameters = self._trained_with if name in TRAINED else self._parameters
             stamp = provenance.make_stamp(names, parameters, self._root)
-            self._origins[name] = Origin(stamp, {}, {})
+            self._origins[name] = Origin(stamp, {}, versions_behind(self._whole, made))
         origin = self._origins[name]
         if not with_inputs:
             return origin
@@ -252,7 +254,8 @@ class ProvenanceHooks:
         package = Path(rerec_pipeline.__file__).parent
         modules = frozenset({self._makers[made].func.__module__})
         code = provenance.code_of(package, modules)
-        return Origin(origin.parameters, inputs, {package.name: fingerprint(code)[:16]})
+        code_hash = {package.name: fingerprint(code)[:16]}  # to be read; what counts is versions
+        return Origin(origin.parameters, inputs, {**origin.code, **code_hash})
 
     def _sources(self, name: str) -> Iterator[Path]:
         """Files that the node of an output reads, or that are behind what it reads."""
@@ -280,9 +283,9 @@ class ProvenanceHooks:
 
     def _command(self, name: str) -> str:
         asked, parameters = dict(self._asked), self._parameters
-        if self._own_label is not None:  # it follows from what else was asked
-            asked.pop("label", None)
-            parameters = {**parameters, "label": ""}
+        for label in self._own_labels:  # they follow from what else was asked
+            asked.pop(label, None)
+            parameters = {**parameters, label: ""}
         stage = _stage_of(TRAINED.get(name, name))
         if stage != "transfer":  # other stages know one data set
             target = asked.pop("target", None)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from rerec_pipeline.configs import folder_of_data
 from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.parameters.choices import CHOICES
 from rerec_pipeline.parameters.run import check_blocks, validate
@@ -51,6 +52,8 @@ def compose(
         layers["dataset"] = _block(defaults, "dataset", target, asked_as="target")
     composed = overlay(plain, *layers.values(), runtime)
     worked_on = target or composed["dataset"]
+    if composed["data"]["source"] == "fabricated":  # files of another world are other files
+        worked_on = folder_of_data(worked_on, composed["data_label"] or "")
     composed["raw_dir"] = _raw_dir(composed["raw_dir"], worked_on, project_root)
     folder = Path(composed["rft"]["checkpoint_dir"])  # without a label, two slashes meet in it
     composed["rft"]["checkpoint_dir"] = folder.as_posix()

@@ -46,6 +46,7 @@ class Parameters(Config):
         launch: How many processes train and answer. Results do not depend on it either.
         seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
         label: Names the folder of a run that differs from its variant by further parameters.
+        data_label: Names the folder of tables and graphs that differ from those of ``dataset``.
         split: The queries that policies are evaluated on.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Of the recorded answers that ``score_answers`` scores.
@@ -67,6 +68,7 @@ class Parameters(Config):
     launch: LaunchParameters
     seed: int = Field(ge=0)
     label: Annotated[str, AfterValidator(check_label)]
+    data_label: Annotated[str, AfterValidator(check_label)]
     split: EvaluatedSplit
     raw_dir: str
     data: DataParameters

@@ -105,11 +105,11 @@ def make_plan(
         place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
         return place.flat_parameters(write({**place_of, **grid.params}))
 
-    def plain(variant: str) -> dict[str, Any]:
-        chosen = {"dataset": dataset, "backbone": backbone, "variant": variant, "label": None}
-        return place.flat_parameters(write(chosen))
+    def labels(variant: str) -> dict[str, str]:
+        place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
+        return place.labels(write({**place_of, **grid.params}))
 
-    cells = make_cells(dataset, backbone, grid, defaults, plain)
+    cells = make_cells(dataset, backbone, grid, defaults, labels)
     check_shared(place, [cell.settings() for cell in cells])
     given_compute = _SPENT in grid.params or any(_SPENT in dict(c.changes) for c in cells)
     supervised = {c.variant for c in cells if place.is_supervised(c)} if not given_compute else {}

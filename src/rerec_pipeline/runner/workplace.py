@@ -15,6 +15,7 @@ from kedro.framework.project import pipelines, settings
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.grid import Cell, Changes, read_params
+from rerec_pipeline.pipelines.stages import versions_behind
 from rerec_pipeline.runner.records import read_json
 from rerec_pipeline.storage.provenance import (
     code_of,
@@ -25,8 +26,8 @@ from rerec_pipeline.storage.provenance import (
 )
 from rerec_pipeline.storage.records import (
     Origin,
-    describe_changes,
     hash_of,
+    outdated,
     problem_of,
     read_record,
     replaced_input,
@@ -72,6 +73,11 @@ class Workplace:
             self._parameters[text] = dict(loader["parameters"])
         return self._parameters[text]
 
+    def labels(self, text: str) -> dict[str, str]:
+        """The labels that ``kedro run --params TEXT`` gets by itself, because of its parameters."""
+        loader = self._loader(read_params(text))
+        return dict(loader.own_labels) if loader["parameters"] else {}
+
     def files(self, text: str) -> dict[str, Path]:
         """Data set -> the file or folder that ``kedro run --params TEXT`` would have for it."""
         if text not in self._files:
@@ -104,19 +110,18 @@ class Workplace:
         return [
             name
             for name in sorted(pipelines["shared_stages"].all_outputs())
-            if (path := files.get(name)) is not None
-            and not self._is_good(path, self._stamp({name}, parameters))
+            if (path := files.get(name)) is not None and not self._is_good(name, path, parameters)
         ]
 
-    @staticmethod
-    def _is_good(path: Path, stamp: Mapping[str, Any]) -> bool:
+    def _is_good(self, name: str, path: Path, parameters: Mapping[str, Any]) -> bool:
         """Whether an output is what its record says, and made from what there is."""
         if problem_of(path) or replaced_input(path) is not None:
             return False
         record = read_record(path)
         if record is None or record.origin is None:
             return False
-        return not describe_changes(record.origin, Origin(stamp, {}, {}), "parameters")
+        versions = versions_behind(pipelines["__default__"], name)
+        return not outdated(record.origin, Origin(self._stamp({name}, parameters), {}, versions))
 
     def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Flat values of the parameters on the way to some outputs."""

@@ -79,6 +79,21 @@ def describe_changes(old: Origin, new: Origin, *parts: str) -> str:
     return "; ".join(reasons)
 
 
+def outdated(made: Origin, now: Origin) -> str:
+    """Why an output has to be made again; empty if it has not.
+
+    Not each change of the code is a reason, but that of a version that ``now.code`` names.
+
+    Args:
+        made: What it was made from.
+        now: What it would be made from now.
+    """
+    if changed := describe_changes(made, now, "parameters"):
+        return f"was made with other {changed.replace(' changed', '', 1)}"
+    others = [stage for stage, version in now.code.items() if made.code.get(stage, "1") != version]
+    return f"was made by another version of {', '.join(others)}" if others else ""
+
+
 #: How many names a reason lists, and what is said of a parameter that is not there.
 _SHOWN, _UNSET = 3, "(unset)"
 

@@ -146,6 +146,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space, which each library words in its own way."""
+    words = ("No space left", "disk is full", "inline_container.cc", "PytorchStreamWriter failed")
+    return any(said in str(error) for said in words)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

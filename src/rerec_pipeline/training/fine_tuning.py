@@ -192,9 +192,10 @@ def _vllm_arguments(generation: GenerationParameters) -> dict[str, Any]:
 def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
     """A trainer's log history as a table, one row an optimizer step.
 
-    The history is part of a checkpoint, so a resumed run gives the whole of it.
+    The history is part of a checkpoint, so a resumed run gives the whole of it: with its names in
+    order, as a checkpoint sorts them.
     """
-    return pd.DataFrame([row for row in history if "loss" in row])
+    return pd.DataFrame([row for row in history if "loss" in row]).sort_index(axis=1)
 
 
 def fine_tune_rl(

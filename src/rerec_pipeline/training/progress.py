@@ -17,7 +17,7 @@ from transformers.trainer_callback import ExportableState, TrainerCallback
 
 from rerec_pipeline.errors import BadInputError, BadParameterError, TrainingInterrupted
 from rerec_pipeline.storage.checkpoints import Checkpoints
-from rerec_pipeline.storage.writing import write_bytes
+from rerec_pipeline.storage.writing import is_full, write_bytes
 from rerec_pipeline.training import ranks
 from rerec_pipeline.training.ranks import StopRequest
 
@@ -174,8 +174,8 @@ def train_or_resume(trainer: Trainer, folder: Path, rank_bound: str | None = Non
         trainer.add_callback(TrustedCheckpoints(checkpoints, stop, launch))
         try:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
-        except (OSError, RuntimeError) as exc:
-            if not _is_full(exc):
+        except Exception as exc:
+            if not is_full(exc):
                 raise
             raise BadInputError(
                 folder,
@@ -191,12 +191,6 @@ def train_or_resume(trainer: Trainer, folder: Path, rank_bound: str | None = Non
     if ranks.is_main():
         checkpoints.finish()
     return watch.seconds
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether a write failed for want of space, which each library words in its own way."""
-    said = str(error)
-    return "No space left" in said or "PytorchStreamWriter failed writing" in said
 
 
 def peak_memory_bytes() -> int:
