@@ -1,9 +1,14 @@
 """The small part of the test bed; the whole is a table: ``make test-faults``."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from rerec_pipeline.storage.checkpoints import Checkpoints
 from tests.faults.bed import Bed, damage_every_range
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_damage_to_a_checkpoint_is_overlooked(tmp_path):
@@ -17,6 +22,13 @@ def test_no_damage_to_a_checkpoint_is_overlooked(tmp_path):
     found = damage_every_range(tmp_path, 16, 0)
     assert found["damaged"] == found["noticed"] == 3 * 16 * 2
     assert checkpoints.newest() == tmp_path / "checkpoint-2"
+
+
+def test_the_tests_that_the_documentation_names_exist():
+    text = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    missing = [n for f, n in named if f"def {n}(" not in (ROOT / f).read_text()]
+    assert len(named) > 40 and not missing
 
 
 @pytest.mark.faults
