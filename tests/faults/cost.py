@@ -25,7 +25,7 @@ TIMED = {
     records: ("hash_content", "hash_of", "look_at", "problem_of", "read_record", "replaced_input",
               "check_replaceable", "seal", "_write"),
     writing: ("swap_in", "flush", "write_bytes", "tidy", "recover", "remove"),
-    provenance: ("code_of", "make_stamp", "parameters_behind"),
+    provenance: ("hash_of_code", "code_of", "make_stamp", "parameters_behind"),
     checkpoints: ("fingerprint",),
 }  # fmt: skip
 

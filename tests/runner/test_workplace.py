@@ -62,7 +62,8 @@ class TestPlan:
         for cells in zip(*pair, strict=True):
             without, told = (place.flat_parameters(cell.settings()) for cell in cells)
             differ = {key for key in without if without[key] != told[key]}
-            places = {key for key in differ if key == "label" or key.endswith("checkpoint_dir")}
+            places = {"label", "data_label", "raw_dir", "rft.backbone.name_or_path"}  # folders
+            places |= {key for key in differ if key.endswith("checkpoint_dir")}
             assert differ - places == {"data.prompt.evidence"}
             assert cells[0].run != cells[1].run
 

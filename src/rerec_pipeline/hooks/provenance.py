@@ -251,11 +251,9 @@ class ProvenanceHooks:
             return origin
         folder = Path(str(self._path(name))).parent
         inputs = {os.path.relpath(p, folder): hash_of(p) for p in self._sources(made) if p.exists()}
-        package = Path(rerec_pipeline.__file__).parent
-        modules = frozenset({self._makers[made].func.__module__})
-        code = provenance.code_of(package, modules)
-        code_hash = {package.name: fingerprint(code)[:16]}  # to be read; what counts is versions
-        return Origin(origin.parameters, inputs, {**origin.code, **code_hash})
+        # The hash is there to be read: what counts is versions.
+        code = provenance.hash_of_code(Path(rerec_pipeline.__file__).parent)
+        return Origin(origin.parameters, inputs, {**origin.code, rerec_pipeline.__name__: code})
 
     def _sources(self, name: str) -> Iterator[Path]:
         """Files that the node of an output reads, or that are behind what it reads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,14 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = plain
     return flat
+
+
+@cache
+def hash_of_code(package: Path) -> str:
+    """One hash of all source files of a package."""
+    files = sorted(package.rglob("*.py"))
+    lines = (f"{file.relative_to(package).as_posix()} {hash_content(file)}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 @cache

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,20 @@ def seen_path(output: Path) -> Path:
 
 def read_record(output: Path) -> Record | None:
     """The record of an output; None if there is none that can be read."""
+    path = record_path(output)
     try:
-        content = json.loads(record_path(output).read_bytes())
-        origin = content.get("origin")
-        return Record(**{**content, "origin": Origin(**origin) if origin else None})
+        stat = path.stat()
+        return _parsed(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
     except (FileNotFoundError, NotADirectoryError, AttributeError, ValueError, TypeError):
         return None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, *_seen: int) -> Record:
+    """A record is read once: each write of it makes another file."""
+    content = json.loads(path.read_bytes())
+    origin = content.get("origin")
+    return Record(**{**content, "origin": Origin(**origin) if origin else None})
 
 
 def check_replaceable(target: Path) -> None:
