@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def make_plan(
         place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
         return place.flat_parameters(write({**place_of, **grid.params}))
 
+    @cache
     def labels(variant: str) -> dict[str, str]:
         place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
         return place.labels(write({**place_of, **grid.params}))
