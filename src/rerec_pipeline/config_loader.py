@@ -79,7 +79,11 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         if set(_LABELS) <= set(asked) or not (local or set(asked) & set(LABELLED)):
             return {}
         now = self.parameters_of_training()
-        wanted = [name for name in _LABELS if name not in asked and not now[name]]
+        wanted = [
+            name
+            for name, blocks in _LABELS.items()
+            if name not in asked and not now[name] and (local or set(asked) & set(blocks))
+        ]
         if not wanted:
             return {}
         chosen: dict[str, Any] = {key: now[key] for key in (*CHOICES, "seed", "split")}
