@@ -160,7 +160,7 @@ class TestStages:
     def test_another_version_of_a_stage_makes_what_follows_out_of_date(self, finished, monkeypatch):
         """Inputs stop the run; a policy, which takes long to make, is not replaced, either."""
         monkeypatch.setattr(stages, "VERSIONS", {"retrieval": 2})
-        with pytest.raises(MissingStageError, match="'ranker' .* by another version of retrieval"):
+        with pytest.raises(MissingStageError, match="by another version of retrieval"):
             run(finished, "evaluation")
         monkeypatch.setattr(stages, "VERSIONS", {"graph_modeling": 2})
         with pytest.raises(BadParameterError, match=r"by another version of graph.* not replaced"):
