@@ -32,8 +32,11 @@ def folder_of_split(split: str) -> str:
 
 
 def folder_of_data(dataset: str, label: str) -> str:
-    """Folder of what is made of a data set; with other parameters, of one beside it."""
-    return f"{dataset}+{label}" if label else dataset
+    """Folder of what is made of a data set; with other parameters, of one beside it.
+
+    Without ``=``: engines take a folder ``size=10`` for a column of the tables in it.
+    """
+    return f"{dataset}+{label.replace('=', '-')}" if label else dataset
 
 
 class SettingError(ValueError):

@@ -90,7 +90,7 @@ class TestCells:
 
     def test_what_all_cells_are_given_names_their_folders(self):
         [cell] = cells(labels={"label": "size=10", "data_label": "size=10"})
-        assert cell.run == "movies+size=10/tiny/rerec/seed-0/size=10"
+        assert cell.run == "movies+size-10/tiny/rerec/seed-0/size=10"
 
 
 class TestNames:

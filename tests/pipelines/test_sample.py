@@ -172,7 +172,7 @@ class TestStages:
         before = read_record(table)
         run(finished, "data_engineering", label="few", data_label="size=10",
             data={"candidates": {"size": 10, "hard": 2, "traps": 1}})  # fmt: skip
-        other = table.parent.with_name("sample_book+size=10") / table.name
+        other = table.parent.with_name("sample_book+size-10") / table.name
         assert len(pd.read_parquet(other)["candidate_ids"][0]) == 10
         assert read_record(table) == before and problem_of(policy) == ""
         assert replaced_input(policy) is None

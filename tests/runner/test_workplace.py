@@ -79,13 +79,13 @@ class TestPlan:
         text = "dataset=sample_movie,data.candidates.size=10"
         usual, files = place.files("dataset=sample_movie"), place.files(text)
         for name in ("items", "splits", "lightgcn_embeddings", "ranker", "policy", "raw_manifest"):
-            other = str(usual[name]).replace("/sample_movie/", "/sample_movie+size=10/")
+            other = str(usual[name]).replace("/sample_movie/", "/sample_movie+size-10/")
             other = other.replace("seed-0/", "seed-0/size=10/")
             assert str(files[name]) == other, name
         named = place.files(f"{text},label=small")
         assert named["splits"] == files["splits"] and named["policy"] != files["policy"]
-        assert place.parameters(text)["raw_dir"].endswith("01_raw/sample_movie+size=10")
-        assert "/sample_movie+size=10/" in place.parameters(text)["lightgcn"].checkpoint_dir
+        assert place.parameters(text)["raw_dir"].endswith("01_raw/sample_movie+size-10")
+        assert "/sample_movie+size-10/" in place.parameters(text)["lightgcn"].checkpoint_dir
         same = place.files("dataset=sample_movie,data.candidates.size=20,rft.reward.k=1")
         assert same["splits"] == usual["splits"] and same["policy"] == usual["policy"]
         made = plan(place, presets, params={"data.candidates.size": 10}, seeds=[0])
