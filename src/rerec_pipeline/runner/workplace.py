@@ -13,6 +13,7 @@ import psutil
 from kedro.framework.project import pipelines, settings
 
 import rerec_pipeline
+from rerec_pipeline.configs import folder_of_data
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.grid import Cell, Changes, read_params
 from rerec_pipeline.pipelines.stages import versions_behind
@@ -221,7 +222,7 @@ def check_shared(workplace: Workplace, texts: Sequence[str]) -> None:
     Raises:
         BadParameterError: Naming the parameters that would change it.
     """
-    first, *others = [workplace.shared_parameters(text) for text in dict.fromkeys(texts)]
+    first, *others = [_apart_from_label(workplace, text) for text in dict.fromkeys(texts)]
     changed = sorted({key for other in others for key in first if other.get(key) != first[key]})
     if changed:
         raise BadParameterError(
@@ -237,3 +238,12 @@ def _filepath(entry: Any) -> str | None:
     inner = entry.get("dataset")
     path = entry.get("filepath") or (inner.get("filepath") if isinstance(inner, Mapping) else None)
     return None if path is None or "{" in path else str(path)
+
+
+def _apart_from_label(workplace: Workplace, text: str) -> dict[str, Any]:
+    """Shared parameters of a cell, without the folder name that follows from the others."""
+    folder = folder_of_data("", workplace.parameters(text)["data_label"])
+    return {
+        key: value.replace(folder, "") if folder and isinstance(value, str) else value
+        for key, value in workplace.shared_parameters(text).items()
+    }
