@@ -157,7 +157,7 @@ class TestConfiguration:
         return [
             entry["connection"]
             for name, entry in loader["catalog"].items()
-            if "connection" in entry
+            if "connection" in entry and not name.startswith("_")
         ]
 
     def test_one_setting_names_the_engine_of_every_table(self, conf):

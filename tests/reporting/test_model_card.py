@@ -14,7 +14,7 @@ METRICS = {
 }
 CHOSEN = {"dataset": "d", "backbone": "b", "variant": "rerec", "seed": 3, "label": ""}
 EVALUATION = EvaluationParameters(
-    batch_size=8, bootstrap_samples=100, confidence=0.95, seed=0, transcripts_per_type=1
+    batch_size=8, bootstrap_samples=100, confidence=0.95, seed=0, transcripts_per_type=1, limit=None
 )
 
 

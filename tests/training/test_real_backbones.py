@@ -45,7 +45,7 @@ def world(tmp_path_factory):
     """(task, reward, examples, texts) of a film world with three candidates a query."""
     data = data_parameters(
         world=small_world(items=30, users=20),
-        candidates={"size": 3, "hard": 1, "traps": 0, "seed": 0},
+        candidates={"size": 3, "hard": 1, "traps": 0, "seed": 0, "source": "drawn"},
     )
     tables = engineer(data, str(tmp_path_factory.mktemp("raw")))
     catalogue = catalogue_from_table(tables["items"])
