@@ -157,18 +157,18 @@ class TestConfiguration:
         return [
             entry["connection"]
             for name, entry in loader["catalog"].items()
-            if "connection" in entry and not name.startswith("_")
+            if "connection" in entry
         ]
 
     def test_one_setting_names_the_engine_of_every_table(self, conf):
         embedded = self.connections(conf)
-        assert [c["backend"] for c in embedded] == ["duckdb"] * 5
+        assert [c["backend"] for c in embedded] == ["duckdb"] * 6
         assert embedded[0]["temp_directory"] == f"{conf.parent}/data/.spill"
         (conf / "local/globals.yml").write_text("engine: spark\n")
-        assert self.connections(conf) == [{"backend": "pyspark"}] * 5
+        assert self.connections(conf) == [{"backend": "pyspark"}] * 6
 
     def test_the_command_line_may_name_it_too(self, conf):
-        assert self.connections(conf, engine="spark") == [{"backend": "pyspark"}] * 5
+        assert self.connections(conf, engine="spark") == [{"backend": "pyspark"}] * 6
 
     def test_a_setting_of_an_engine_can_be_changed_alone(self, conf):
         (conf / "local/globals.yml").write_text("engines: {duckdb: {memory_limit: 9GB}}\n")
