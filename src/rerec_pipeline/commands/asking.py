@@ -198,7 +198,11 @@ def serve(
 
             answer = traced_here(mlflow_config, assistant)
         app = create_app(assistant, token, waiting, seconds, batch, answer)
-    config = uvicorn.Config(app, host, port, log_level="warning", access_log=False)
+    # A client that waits as long as Retry-After says finds its connection still open: uvicorn's 5 s
+    # close some in the moment in which the next request is sent.
+    config = uvicorn.Config(
+        app, host, port, log_level="warning", access_log=False, timeout_keep_alive=75
+    )
     with config.bind_socket() as bound:  # port 0 takes one that is free
         bound.listen()  # so that whoever reads the address can connect at once
         port = bound.getsockname()[1]
