@@ -169,7 +169,8 @@ def results(project: Path, variant: str = "rerec") -> dict[str, Any]:
                 output = record.parents[1] / record.name.removesuffix(".json")
                 name = output.relative_to(project).as_posix()
                 others = "seed-0" in name and f"/{variant}/" not in name
-                if output.name in TIMED or others or "checkpoint" in name:
+                half = ".partial-" in name  # of a record whose writer was killed: never read
+                if output.name in TIMED or others or half or "checkpoint" in name:
                     continue
                 assert problem_of(output) == "", output
                 found = read_record(output)
