@@ -149,7 +149,7 @@ class CandidateDrawer:
 
     def _begin(self, query: Query) -> tuple[np.random.Generator, int]:
         """The query's random numbers, and the right item that they choose."""
-        rng = np.random.default_rng([self.rule.seed, zlib.crc32(query.query_id.encode())])
+        rng = random_numbers(self.rule.seed, query.query_id)
         truths = self.catalogue.indices(query.truth_ids)
         return rng, truths[int(rng.integers(len(truths)))]
 
@@ -187,3 +187,13 @@ def truths_by_need(queries: Sequence[Query], needs: Sequence[Need]) -> dict[Need
     for query, need in zip(queries, needs, strict=True):
         known.setdefault(need, set()).update(query.truth_ids)
     return known
+
+
+def random_numbers(seed: int, query_id: str) -> np.random.Generator:
+    """The random numbers of a query's list, whatever other queries there are.
+
+    Args:
+        seed: ``CandidateConfig.seed``.
+        query_id: Of the query.
+    """
+    return np.random.default_rng([seed, zlib.crc32(query_id.encode())])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -23,6 +21,7 @@ from rerec_pipeline.parameters import (
 from rerec_pipeline.pipelines.data_engineering.nodes import build_prompts
 from rerec_pipeline.pipelines.rft.nodes import within_limit
 from rerec_pipeline.recbench import reading
+from rerec_pipeline.recbench.candidates import random_numbers
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.open_ended import (
     join_titles,
@@ -159,8 +158,7 @@ def _listed(query_id: str, found: list[int], catalogue: ItemIndex, data: DataPar
     able = [item for item in found if catalogue.is_answerable(item)][: data.candidates.size]
     if data.prompt.order == "graph":
         return able
-    rng = np.random.default_rng([data.candidates.seed, zlib.crc32(query_id.encode())])
-    return rng.permutation(able)
+    return random_numbers(data.candidates.seed, query_id).permutation(able)
 
 
 def answer_by_policy(
