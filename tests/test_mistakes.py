@@ -162,7 +162,7 @@ class TestSuggestedCommands:
             {},
             {"seed": 3, "variant": "grpo", "rft": {"budget": {"rollouts": 640}}},
             {"dataset": "recbench_movie", "raw_dir": str(PROJECT), "fixed": {"splits": "my s.csv"}},
-            {"rft": {"backbone": {"lora": None}, "generation": {"at_once": None}}},
+            {"rft": {"backbone": {"lora": None}, "generation": {"batch_size": None}}},
         ],
     )
     def test_pasted_they_give_the_same_parameters(self, asked):

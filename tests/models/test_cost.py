@@ -38,7 +38,7 @@ TRUNK = 2 * (8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16)
 WORK = Work(
     model=SMALL, lora=None, half=False, reference=True, read_again=False, checkpointing=False,
     share_prompts=False, vllm=None, vllm_sleeps=True, rollouts=240, prompts=3, group=4, updates=1,
-    micro_batch=4, at_once=12, prompt=10, completion=5, prompt_limit=10, completion_limit=5,
+    micro_batch=4, batch_size=12, prompt=10, completion=5, prompt_limit=10, completion_limit=5,
 )  # fmt: skip
 CARD = Card(
     memory=1e6, flops32=1e6, flops16=4e6, bandwidth=1e6, training=(0.5, 1.0), decoding=(0.5, 1.0),
@@ -118,8 +118,10 @@ class TestMemory:
 
     def test_the_cache_counts_where_it_is_the_larger(self):
         assert cache(WORK) == 12 * (15 * 2 * 2 * 4 * 4 + 10 * 4)
-        generating = replace(WORK, micro_batch=1, at_once=12, prompt_limit=1000, share_prompts=True)
-        many = replace(generating, at_once=12_000, prompts=3_000)
+        generating = replace(
+            WORK, micro_batch=1, batch_size=12, prompt_limit=1000, share_prompts=True
+        )
+        many = replace(generating, batch_size=12_000, prompts=3_000)
         assert "keys and values" in memory(many, CARD) and "activations" in memory(WORK, CARD)
 
     def test_vllm_takes_its_share_beside_or_in_turn(self):
@@ -141,7 +143,7 @@ class TestMemory:
         model = Architecture.model_validate(PLAN["architectures"][backbone])
         work = replace(
             WORK, model=model, half=True, checkpointing=True, read_again=True, prompts=512, group=5,
-            updates=2, micro_batch=8, at_once=64, prompt_limit=768, completion_limit=768,
+            updates=2, micro_batch=8, batch_size=64, prompt_limit=768, completion_limit=768,
         )  # fmt: skip
         card = Card.model_validate(PLAN["cards"]["h100-80gb"])
         assert sum(memory(work, card).values()) / 1e9 == pytest.approx(told, rel=0.1)
@@ -171,7 +173,7 @@ class TestSeconds:
         assert passes(replace(WORK, lora=3, checkpointing=True, read_again=True)) == 5
 
     def test_decoding_reads_weights_or_computes_whichever_is_slower(self):
-        one = replace(WORK, prompts=1, at_once=1)
+        one = replace(WORK, prompts=1, batch_size=1)
         weights, kept = 4 * (TRUNK + 80), (10 + 2.5) * 16 * 4
         prefill = 2 * TRUNK * 4 * 10 / 1e6
         assert generating(one, FULL) == pytest.approx(4 * 5 * (weights + kept) / 1e6 + prefill)
@@ -179,7 +181,7 @@ class TestSeconds:
         assert generating(one, slow) == pytest.approx(4 * 5 * 2 * (TRUNK + 80) + 1e6 * prefill)
 
     def test_answering_makes_each_answer_once_whatever_the_budget(self):
-        alone = replace(WORK, prompts=7, group=1, at_once=7)
+        alone = replace(WORK, prompts=7, group=1, batch_size=7)
         assert answering(WORK, FULL, 7, 32) == answering(replace(WORK, group=2), FULL, 7, 32)
         assert answering(WORK, FULL, 7, 32) == generating(alone, FULL)
 
@@ -214,12 +216,12 @@ class TestWhatMakesItFit:
         assert what_makes_it_fit(WORK, CARD) == (WORK, {})
 
     def test_smaller_portions_come_first_then_checkpointing_then_an_adapter(self):
-        half = replace(WORK, micro_batch=2, at_once=6)
+        half = replace(WORK, micro_batch=2, batch_size=6)
         room = CARD.model_copy(update={"memory": self.need(half)})
         assert what_makes_it_fit(WORK, room) == (
-            half, {"rft.budget.micro_batch": 2, "rft.generation.at_once": 6},
+            half, {"rft.budget.micro_batch": 2, "rft.generation.batch_size": 6},
         )  # fmt: skip
-        least = self.need(replace(WORK, micro_batch=1, at_once=3))
+        least = self.need(replace(WORK, micro_batch=1, batch_size=3))
         found = what_makes_it_fit(WORK, CARD.model_copy(update={"memory": least - 1}))
         assert found is not None
         assert found[1]["rft.optimizer.gradient_checkpointing"] is True

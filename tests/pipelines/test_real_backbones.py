@@ -86,7 +86,7 @@ class TestRun:
         tokenizer = load_tokenizer(folder)
         declared = load_backbone(folder).model.generation_config.eos_token_id
         cut = [ids[-1] not in {*declared, tokenizer.eos_token_id} for ids in answers["token_ids"]]
-        assert metrics["after"]["cut_short"] == sum(cut) / len(cut) > 0
+        assert metrics["after"]["truncated"] == sum(cut) / len(cut) > 0
         assert all(len(ids) == 8 for ids, c in zip(answers["token_ids"], cut, strict=True) if c)
 
     def test_and_so_are_rollouts_in_the_log_and_in_mlflow(self, finished):
@@ -102,7 +102,7 @@ class TestRun:
         history = client.get_metric_history(found.info.run_id, f"rft/{name}")
         assert [m.value for m in history] == share.tolist()
         assert found.data.metrics["prompts/train/over_limit"] == 0
-        assert 0 <= found.data.metrics["test/after/cut_short"] <= 1
+        assert 0 <= found.data.metrics["test/after/truncated"] <= 1
 
 
 class TestPromptLengths:

@@ -29,9 +29,10 @@ HEALTHY = {
     "clip_ratio/region_mean": 0.01, "raae/penalised_token_share": 0.2,
     "diagnosis/no_spread": 0.1, "diagnosis/none_right": 0.05, "diagnosis/all_right": 0.05,
     "diagnosis/wrong_above_right": 0.0,
-    "diagnosis/paid/ndcg": 0.4, "diagnosis/paid/qas": 0.1,
+    "diagnosis/weighted_term/ndcg": 0.4, "diagnosis/weighted_term/qas": 0.1,
     "diagnosis/variance_share/ndcg": 0.8, "diagnosis/variance_share/qas": 0.2,
-    "diagnosis/push_on_penalised": 0.2, "diagnosis/not_boxed": 0.0, "diagnosis/not_listed": 0.0,
+    "diagnosis/penalised_advantage_share": 0.2, "diagnosis/not_boxed": 0.0,
+    "diagnosis/not_listed": 0.0,
     "diagnosis/largest_advantage": 3.0,
     "diagnosis/reward_of_right": 1.4, "diagnosis/reward_of_wrong": 0.1,
     "diagnosis/returned": 0.25, "diagnosis/forgotten": 0.1,
@@ -68,8 +69,8 @@ SPEAKING = {
     ),
     "wrong_above_right": ({"diagnosis/wrong_above_right": 0.03}, "In 3.0% of groups"),
     "shaping_variance": ({"diagnosis/variance_share/qas": 0.6}, "made 60% of the variance"),
-    "penalty_push": (
-        {"diagnosis/push_on_penalised": 0.9}, "20% of the tokens, had 90% of all absolute",
+    "penalised_advantage_share": (
+        {"diagnosis/penalised_advantage_share": 0.9}, "20% of the tokens, had 90% of all absolute",
     ),
     "largest_advantage": (
         {"diagnosis/largest_advantage": np.repeat([30.0, 150.0], STEPS // 2)},

@@ -39,7 +39,7 @@ def measured(accuracy, facts):
            "interval": [accuracy / 4, min(1, 2 * accuracy - accuracy / 4)]}  # fmt: skip
     return {
         **row, "by_type": {"explicit": row}, "qas": 0.5, "pas": 0.25, "well_formed": 1.0,
-        "cut_short": 0.0, "paragraphs_penalised": 0.25,
+        "truncated": 0.0, "paragraphs_penalised": 0.25,
         "faithfulness": {"facts_confirmed": facts, "verdicts_confirmed": 1.0},
     }  # fmt: skip
 

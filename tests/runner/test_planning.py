@@ -97,7 +97,7 @@ class TestWork:
         work = self.work(dataset="recbench_movie", backbone="qwen2.5-3b")
         assert (work.half, work.reference, work.read_again) == (True, True, True)
         assert (work.steps, work.group, work.micro_batch) == (2000, 5, 8)
-        assert (work.prompt, work.completion_limit, work.at_once) == (400, 768, 64)
+        assert (work.prompt, work.completion_limit, work.batch_size) == (400, 768, 64)
         assert self.work(cards=4, dataset="recbench_movie", backbone="qwen2.5-3b").per_card == 640
 
     def test_only_an_adapters_base_is_16_bits_on_a_cpu(self):

@@ -57,7 +57,7 @@ def generation(material, warm_backbone, tmp_path, monkeypatch):
     def make(algorithm, **optimizer):
         task, reward, examples = material
         rft = baseline_parameters(
-            warm_backbone, tmp_path, algorithm, optimizer=optimizer, generation={"at_once": 5}
+            warm_backbone, tmp_path, algorithm, optimizer=optimizer, generation={"batch_size": 5}
         )
         backbone = load_backbone(warm_backbone)
         with torch.no_grad():  # away from the reference, so that there is a KL

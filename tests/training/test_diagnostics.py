@@ -66,8 +66,8 @@ class TestRollouts:
                 "no_spread": 2 / 3, "all_right": 1 / 3, "none_right": 1 / 3,
                 "wrong_above_right": 0.0, "not_boxed": 1 / 6, "not_listed": 1 / 6,
                 "reward_of_right": 1.5, "reward_of_wrong": (-0.5 + 0.5 + 0.5) / 3,
-                "push_on_penalised": 2 / 8, "largest_advantage": 7.0,
-                "paid/ndcg": 0.5, "paid/format": (5 * 0.5 - 0.5) / 6,
+                "penalised_advantage_share": 2 / 8, "largest_advantage": 7.0,
+                "weighted_term/ndcg": 0.5, "weighted_term/format": (5 * 0.5 - 0.5) / 6,
                 # the one group with a spread: 1.5 and -0.5, of which ndcg and format half each
                 "variance_share/ndcg": 0.5, "variance_share/format": 0.5,
             }
@@ -84,7 +84,7 @@ class TestRollouts:
         assert found["no_spread"] == 1
         for name in ("wrong_above_right", "reward_of_right", "variance_share/qas"):
             assert name not in found
-        assert "push_on_penalised" not in found
+        assert "penalised_advantage_share" not in found
 
     @given(st.integers(0, 1000), st.integers(1, 5), st.integers(2, 4))
     def test_shares_of_variance_sum_to_one(self, seed, groups, terms):

@@ -64,14 +64,14 @@ class TestProcesses:
             sft_config(supervised(tmp_path, 2).supervised, 0, tmp_path, 1, 4)
 
     @pytest.mark.parametrize(
-        ("batch", "processes", "at_once", "accumulation"),
+        ("batch", "processes", "per_device", "accumulation"),
         [(64, 1, 8, 8), (64, 2, 8, 4), (64, 4, 8, 2), (6, 1, 6, 1), (36, 2, 6, 3), (14, 1, 7, 2)],
     )
     def test_supervised_batches_keep_their_size(
-        self, tmp_path, batch, processes, at_once, accumulation
+        self, tmp_path, batch, processes, per_device, accumulation
     ):
         config = sft_config(supervised(tmp_path, batch).supervised, 0, tmp_path, 1, processes)
-        assert config.per_device_train_batch_size == at_once
+        assert config.per_device_train_batch_size == per_device
         assert config.gradient_accumulation_steps == accumulation
 
 
@@ -110,11 +110,11 @@ class TestLimits:
 
 class TestAtOnce:
     @pytest.mark.parametrize(
-        ("at_once", "vllm", "sizes"),
+        ("batch_size", "vllm", "sizes"),
         [(None, False, [7]), (3, False, [3, 3, 1]), (7, False, [7]), (3, True, [7])],
     )
     def test_completions_are_made_in_portions_and_stay_in_order(
-        self, monkeypatch, at_once, vllm, sizes
+        self, monkeypatch, batch_size, vllm, sizes
     ):
         asked, drawn = [], []
 
@@ -124,7 +124,7 @@ class TestAtOnce:
             return [[ids[0] * 10] for ids in prompt_ids], None
 
         monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
-        trainer = self.bare(max_concurrent_completions=at_once)
+        trainer = self.bare(max_concurrent_completions=batch_size)
         trainer.use_vllm = vllm
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)
         assert made == [[10 * n] for n in range(7)] and logprobs is None

@@ -69,7 +69,9 @@ class TestTrainers:
             total = 1.0 * mean["ndcg"] + 0.1 * mean["format"]
             total += 0.01 * mean["length"] + 2.0 * mean["right"]
             assert row["reward"] == pytest.approx(total, abs=1e-5)
-            assert row["diagnosis/paid/length"] == pytest.approx(0.01 * mean["length"], abs=1e-6)
+            assert row["diagnosis/weighted_term/length"] == pytest.approx(
+                0.01 * mean["length"], abs=1e-6
+            )
         assert {query for query, _ in seen} <= {e.query_id for e in material[2]}
         assert all(set(terms) == {"ndcg", "format"} for _, terms in seen)
 

@@ -277,7 +277,7 @@ def parameters(folder, place, lora=None, dtype="float32", **changes):
         backbone={"lora": lora, "dtype": dtype, "template_values": DATE},
         budget={"rollouts": 3 * 8, "prompts": 2, "group_size": 4, "micro_batch": 4},
         optimizer={"gradient_checkpointing": True, "warmup_steps": 0, "schedule": "constant"},
-        generation={"max_completion_tokens": 24, "at_once": 4, "temperature": 1.5},
+        generation={"max_completion_tokens": 24, "batch_size": 4, "temperature": 1.5},
         **changes,
     )
 

@@ -96,7 +96,7 @@ def rft_parameters(name_or_path, tmp_path, **changes):
         },
         "generation": {
             "max_prompt_tokens": 1000, "on_long_prompt": "error", "max_completion_tokens": 12,
-            "temperature": 1.0, "at_once": None, "vllm": False,
+            "temperature": 1.0, "batch_size": None, "vllm": False,
             "vllm_engine": {
                 "mode": "colocate", "gpu_memory": 0.3, "tensor_parallel": 1, "sleep": True,
                 "server": None,

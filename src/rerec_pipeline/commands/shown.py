@@ -73,7 +73,7 @@ def explain_error(error: BaseException) -> str | None:
         if type(exc).__name__ == "OutOfMemoryError":
             return (
                 "the GPU has not enough memory. Lower rft.budget.micro_batch, "
-                "rft.generation.at_once or evaluation.batch_size"
+                "rft.generation.batch_size or evaluation.batch_size"
             )
         if isinstance(exc, MissingConfigException):
             return str(exc).splitlines()[0]

@@ -174,7 +174,7 @@ class Work:
         vllm_sleeps: Whether it gives that back while training goes on.
         rollouts, prompts, group, updates: The budget, over all cards.
         micro_batch: Completions in memory at once.
-        at_once: Completions in the making at once.
+        batch_size: Completions in the making at once.
         prompt, completion: Tokens on average.
         prompt_limit, completion_limit: Tokens at most, which memory must be there for.
         processes: Cards.
@@ -194,7 +194,7 @@ class Work:
     group: int
     updates: int
     micro_batch: int
-    at_once: int
+    batch_size: int
     prompt: float
     completion: float
     prompt_limit: int
@@ -291,8 +291,8 @@ def cache(work: Work) -> float:
     """Bytes of keys and values of the completions in the making, and of their next logits."""
     size = 4 if not work.half else 2
     tokens = work.prompt_limit + work.completion_limit
-    at_once = min(work.at_once, work.per_card)
-    return at_once * (tokens * work.model.kv_per_token * size + work.model.vocabulary * 4)
+    batch_size = min(work.batch_size, work.per_card)
+    return batch_size * (tokens * work.model.kv_per_token * size + work.model.vocabulary * 4)
 
 
 def seconds(work: Work, speed: Speed) -> dict[str, float]:
@@ -347,13 +347,13 @@ def generating(work: Work, speed: Speed) -> float:
     model = work.model
     flops = speed.flops16 if work.half else speed.flops32
     weights = (model.trunk + model.embedding) * (2 if work.half and work.lora is not None else 4)
-    at_once = min(work.at_once, work.per_card)
+    batch_size = min(work.batch_size, work.per_card)
     tokens = work.prompt + work.completion / 2
-    kept = at_once * tokens * model.kv_per_token * (2 if work.half else 4)
+    kept = batch_size * tokens * model.kv_per_token * (2 if work.half else 4)
     step = max(
-        2 * (model.trunk + model.embedding) * at_once / flops, (weights + kept) / speed.bandwidth
+        2 * (model.trunk + model.embedding) * batch_size / flops, (weights + kept) / speed.bandwidth
     ) + (model.layers + AROUND) * (speed.launch if work.vllm is None else 0)
-    portions = work.per_card / at_once
+    portions = work.per_card / batch_size
     prompts = work.per_card / (work.group if work.share_prompts else 1)
     steps = work.completion_limit if work.vllm is None else work.completion
     return portions * steps * step + 2 * model.trunk * prompts * work.prompt / flops
@@ -362,8 +362,9 @@ def generating(work: Work, speed: Speed) -> float:
 def answering(work: Work, speed: Speed, queries: int, batch: int) -> float:
     """Seconds to answer so many queries once, greedily, in one process."""
     alone = replace(
-        work, prompts=queries, group=1, at_once=batch, share_prompts=False, vllm=None, processes=1
-    )
+        work, prompts=queries, group=1, batch_size=batch, share_prompts=False, vllm=None,
+        processes=1,
+    )  # fmt: skip
     return generating(alone, speed)
 
 
@@ -394,16 +395,16 @@ def _smaller(work: Work) -> Iterator[tuple[Work, dict[str, Any]]]:
                 parameters["rft.optimizer.gradient_checkpointing"] = True
             portion = work.micro_batch
             while portion >= 1:
-                at_once = min(
-                    work.at_once, max(portion, work.at_once * portion // work.micro_batch)
+                batch_size = min(
+                    work.batch_size, max(portion, work.batch_size * portion // work.micro_batch)
                 )
                 changed = replace(
                     work, lora=lora, checkpointing=checkpointing, micro_batch=portion,
-                    at_once=at_once,
+                    batch_size=batch_size,
                 )  # fmt: skip
                 sizes = {
                     "rft.budget.micro_batch": (portion, work.micro_batch),
-                    "rft.generation.at_once": (at_once, work.at_once),
+                    "rft.generation.batch_size": (batch_size, work.batch_size),
                 }
                 if per_step % portion == 0:
                     less = {key: n for key, (n, was) in sizes.items() if n != was}

@@ -47,7 +47,7 @@ class DiagnosisLimits(Config):
         wrong_above_right: Share of mixed groups in which a wrong answer gets at least as much
             reward.
         shaping_variance: Share of the variance within groups that the terms beside NDCG make.
-        penalty_push: Share of all advantages (absolute) that is on penalised tokens.
+        penalised_advantage_share: Share of all advantages (absolute) that is on penalised tokens.
         largest_advantage: Largest advantage of a step (absolute), mean over the steps.
         not_boxed: Share of rollouts without an answer, at the end.
         not_listed: Share of rollouts that answer no candidate, at the end.
@@ -66,7 +66,7 @@ class DiagnosisLimits(Config):
     no_spread: float = Field(ge=0, le=1)
     wrong_above_right: float = Field(ge=0, le=1)
     shaping_variance: float = Field(ge=0)
-    penalty_push: float = Field(ge=0, le=1)
+    penalised_advantage_share: float = Field(ge=0, le=1)
     largest_advantage: float = Field(gt=0)
     not_boxed: float = Field(ge=0, le=1)
     not_listed: float = Field(ge=0, le=1)

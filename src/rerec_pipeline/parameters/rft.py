@@ -65,8 +65,8 @@ def portions(samples: int, processes: int, micro_batch: int) -> tuple[int, int]:
             "rft.sft.batch_size, for a cold start rft.cold_start.batch_size)"
         )
     most = min(micro_batch, share)
-    at_once = max(n for n in range(1, most + 1) if share % n == 0)
-    return at_once, share // at_once
+    per_device = max(n for n in range(1, most + 1) if share % n == 0)
+    return per_device, share // per_device
 
 
 class BudgetParameters(Config):
@@ -177,8 +177,8 @@ class GenerationParameters(Config):
         on_long_prompt: ``error`` or ``exclude``.
         max_completion_tokens: A completion is cut there.
         temperature: Of the sampling.
-        at_once: Most completions in the making at once, per process; null: all of a generation.
-        vllm: Whether vLLM generates; it needs a GPU and schedules by itself, without at_once.
+        batch_size: Most completions in the making at once, per process; null: all of a generation.
+        vllm: Whether vLLM generates; it needs a GPU and schedules by itself, without batch_size.
         vllm_engine: How.
     """
 
@@ -186,7 +186,7 @@ class GenerationParameters(Config):
     on_long_prompt: Literal["error", "exclude"]
     max_completion_tokens: int = Field(ge=1)
     temperature: float = Field(gt=0)
-    at_once: int | None = Field(ge=1)
+    batch_size: int | None = Field(ge=1)
     vllm: bool
     vllm_engine: VllmParameters
 

@@ -50,7 +50,7 @@ PANELS: dict[str, Panel] = {
         "A group with equal rewards gives no gradient.",
     ),
     "terms": Panel(
-        "Reward by term", "weighted mean (no unit)", {"diagnosis/paid/*": ""},
+        "Reward by term", "weighted mean (no unit)", {"diagnosis/weighted_term/*": ""},
         "The terms add up to the reward.",
     ),
     "variance": Panel(
@@ -61,7 +61,7 @@ PANELS: dict[str, Panel] = {
     "penalty": Panel(
         "Penalised paragraphs", "% of tokens and of advantages",
         {"raae/penalised_token_share": "of tokens",
-         "diagnosis/push_on_penalised": "of all advantages"},
+         "diagnosis/penalised_advantage_share": "of all advantages"},
         "If the share of advantages is far larger, the penalty dominates the gradient.",
     ),
     "form": Panel(

@@ -199,13 +199,13 @@ def shaping_variance(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     )  # fmt: skip
 
 
-def penalty_push(run: RunRecord, limits: DiagnosisLimits) -> Finding:
+def penalised_advantage_share(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     """Does the penalty drown the rest?"""
-    push = run.mean("diagnosis/push_on_penalised")
+    share = run.mean("diagnosis/penalised_advantage_share")
     tokens = run.mean("raae/penalised_token_share")
     return _above(
-        limits, "penalty_push", push,
-        f"Penalised paragraphs, {tokens:.0%} of the tokens, had {push:.0%} of all absolute "
+        limits, "penalised_advantage_share", share,
+        f"Penalised paragraphs, {tokens:.0%} of the tokens, had {share:.0%} of all absolute "
         "advantages.",
         "In a group of nearly equal rewards a small penalty divided by a tiny spread is large: "
         "see rft.advantage.scale.",
@@ -347,8 +347,8 @@ RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
     ("what rewards differ by", shaping_variance, ("diagnosis/variance_share/ndcg",)),
     (
         "penalised paragraphs",
-        penalty_push,
-        ("diagnosis/push_on_penalised", "raae/penalised_token_share"),
+        penalised_advantage_share,
+        ("diagnosis/penalised_advantage_share", "raae/penalised_token_share"),
     ),
     ("largest advantage", largest_advantage, ("diagnosis/largest_advantage",)),
     ("rollouts without an answer", not_boxed, ("diagnosis/not_boxed",)),

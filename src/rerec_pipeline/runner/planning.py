@@ -109,7 +109,7 @@ def work_of(
     budget, generation, lora = rft.budget, rft.generation, rft.backbone.lora
     limit = generation.max_completion_tokens
     half = rft.backbone.dtype != "float32" and (gpu or lora is not None)
-    at_once = generation.at_once or budget.prompts * budget.group_size
+    batch_size = generation.batch_size or budget.prompts * budget.group_size
     engine = generation.vllm_engine
     return cost.Work(
         model=model,
@@ -126,7 +126,7 @@ def work_of(
         group=budget.group_size,
         updates=budget.updates,
         micro_batch=portions(budget.samples_per_update, cards, budget.micro_batch)[0],
-        at_once=at_once,
+        batch_size=batch_size,
         prompt=min(prompt, longest),
         completion=completion or limit,
         prompt_limit=longest,

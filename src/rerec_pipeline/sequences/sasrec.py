@@ -149,14 +149,14 @@ class Choices:
 
 
 @torch.no_grad()
-def score_candidates(model: SASRec, choices: Choices, at_once: int = 512) -> NDArray[np.float64]:
+def score_candidates(model: SASRec, choices: Choices, batch_size: int = 512) -> NDArray[np.float64]:
     """Scores of all candidates, float64 (N, C), without dropout."""
     model.eval()
     blocks = []
-    for start in range(0, len(choices.histories), at_once):
-        rows = choices.histories[start : start + at_once]
+    for start in range(0, len(choices.histories), batch_size):
+        rows = choices.histories[start : start + batch_size]
         last = model(padded(rows, model.rule.length))[:, -1]
-        candidates = torch.from_numpy(choices.candidates[start : start + at_once])
+        candidates = torch.from_numpy(choices.candidates[start : start + batch_size])
         blocks.append(model.score(last, candidates).double().numpy())
     return np.concatenate(blocks)
 

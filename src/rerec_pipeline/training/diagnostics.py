@@ -34,16 +34,16 @@ def outcomes(scored: ScoredRollouts, advantages: Tensor) -> Tensor:
     n_tokens = torch.from_numpy(scored.completions.n_tokens).to(advantages.device)
     within = torch.arange(width, device=advantages.device) < n_tokens[:, None]
     penalised = torch.from_numpy(scored.penalised_tokens(width)).to(advantages.device)
-    push = advantages.abs().float() * within
+    absolute = advantages.abs().float() * within
     graded = scored.graded
     answered = np.stack([graded.correct, graded.boxed, graded.ranked[:, 0] >= 0], axis=1)
-    flags = torch.from_numpy(answered).to(push)
-    sums = [push.sum(1, True), (push * penalised).sum(1, True)]
-    return torch.cat([flags, *sums, push.amax(1, True)], dim=1)
+    flags = torch.from_numpy(answered).to(absolute)
+    sums = [absolute.sum(1, True), (absolute * penalised).sum(1, True)]
+    return torch.cat([flags, *sums, absolute.amax(1, True)], dim=1)
 
 
 def diagnose_rollouts(
-    rewards: Tensor, paid: Tensor, told: Tensor, terms: Sequence[str], group_size: int
+    rewards: Tensor, weighted: Tensor, per_rollout: Tensor, terms: Sequence[str], group_size: int
 ) -> dict[str, float]:
     r"""Diagnosis of a generation of N rollouts, the G of a group adjacent.
 
@@ -56,21 +56,22 @@ def diagnose_rollouts(
 
     Args:
         rewards: Total rewards, float (N,).
-        paid: Weighted terms that sum to them, float (N, K).
-        told: See ``outcomes``, float (N, 6).
+        weighted: Weighted terms that sum to them, float (N, K).
+        per_rollout: See ``outcomes``, float (N, 6).
         terms: Names of the K terms.
         group_size: G.
 
     Returns:
         Shares of groups ``no_spread``, ``all_right``, ``none_right``; of groups with right and
-        wrong answers, ``wrong_above_right``, where a wrong one is paid no less than a right one;
-        mean ``paid/<term>`` and its ``variance_share/<term>``; shares of rollouts ``not_boxed``
-        and, boxed but no candidate, ``not_listed``; ``reward_of_right``, ``reward_of_wrong``;
-        ``push_on_penalised``, the share of all advantages (absolute) on penalised tokens;
+        wrong answers, ``wrong_above_right``, where a wrong one gets no less than a right one;
+        mean ``weighted_term/<term>`` and its ``variance_share/<term>``; shares of rollouts
+        ``not_boxed`` and, boxed but no candidate, ``not_listed``; ``reward_of_right``,
+        ``reward_of_wrong``;
+        ``penalised_advantage_share``, the share of all advantages (absolute) on penalised tokens;
         ``largest_advantage``, in absolute value.
     """
     groups = rewards.double().view(-1, group_size)
-    right, boxed, listed, push, push_penalised, largest = told.double().unbind(dim=1)
+    right, boxed, listed, absolute, penalised, largest = per_rollout.double().unbind(dim=1)
     found = {
         "no_spread": _mean(groups.amax(1) - groups.amin(1) < _SAME),
         **_by_group(groups, right.view(-1, group_size) > 0),
@@ -78,12 +79,12 @@ def diagnose_rollouts(
         "not_listed": _mean((boxed > 0) & (listed == 0)),
         "reward_of_right": _mean(rewards[right > 0]),
         "reward_of_wrong": _mean(rewards[right == 0]),
-        "push_on_penalised": _share(push_penalised.sum(), push.sum()),
+        "penalised_advantage_share": _share(penalised.sum(), absolute.sum()),
         "largest_advantage": float(largest.max()),
     }
-    shares = _variance_shares(groups, paid.double().view(-1, group_size, len(terms)))
+    shares = _variance_shares(groups, weighted.double().view(-1, group_size, len(terms)))
     for number, term in enumerate(terms):
-        found[f"paid/{term}"] = _mean(paid[:, number])
+        found[f"weighted_term/{term}"] = _mean(weighted[:, number])
         found[f"variance_share/{term}"] = shares[number]
     return {name: value for name, value in found.items() if value is not None}
 
@@ -126,13 +127,13 @@ def _by_group(groups: Tensor, right: Tensor) -> dict[str, float | None]:
     }
 
 
-def _variance_shares(groups: Tensor, paid: Tensor) -> list[float | None]:
+def _variance_shares(groups: Tensor, weighted: Tensor) -> list[float | None]:
     """Share of the variance within groups (Q, G) that each term of (Q, G, K) contributes."""
     total = groups - groups.mean(1, keepdim=True)
-    terms = paid - paid.mean(1, keepdim=True)
+    terms = weighted - weighted.mean(1, keepdim=True)
     variance = (total**2).sum()
     if variance < _SAME**2 * groups.numel():
-        return [None] * paid.shape[2]
+        return [None] * weighted.shape[2]
     return [float(v) for v in torch.einsum("qg,qgk->k", total, terms) / variance]
 
 

@@ -132,7 +132,7 @@ def _task_arguments(rft: RFTParameters) -> dict[str, Any]:
         "review_after": rft.curriculum.review_after,
         "curriculum_seed": rft.curriculum.seed,
         "difficulty": rft.difficulty,
-        "max_concurrent_completions": rft.generation.at_once,
+        "max_concurrent_completions": rft.generation.batch_size,
         "share_prompts": rft.share_prompts,
     }
 
@@ -154,10 +154,10 @@ def _rollout_arguments(rft: RFTParameters, processes: int) -> dict[str, Any]:
     """What all trainers that learn from rollouts are told: budget, sampling and objective."""
     budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
-    at_once, accumulation = portions(budget.samples_per_update, processes, budget.micro_batch)
+    per_device, accumulation = portions(budget.samples_per_update, processes, budget.micro_batch)
     return {
         "max_steps": budget.rollouts // per_generation * budget.updates,
-        "per_device_train_batch_size": at_once,
+        "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": accumulation,
         "steps_per_generation": accumulation * budget.updates,
         "num_generations": budget.group_size,
@@ -392,12 +392,12 @@ def sft_config(
     Raises:
         BadParameterError: If the processes can not have equal shares of a batch.
     """
-    at_once, accumulation = portions(plan.batch_size, processes, plan.micro_batch)
+    per_device, accumulation = portions(plan.batch_size, processes, plan.micro_batch)
     checkpointing: dict[str, Any] = {CHECKPOINTING: plan.gradient_checkpointing}
     return SFTConfig(
         **checkpointing,
         max_steps=steps,
-        per_device_train_batch_size=at_once,
+        per_device_train_batch_size=per_device,
         gradient_accumulation_steps=accumulation,
         learning_rate=plan.lr,
         lr_scheduler_type=plan.schedule,

@@ -67,13 +67,13 @@ class Rollouts:
     Attributes:
         scored: This process's B completions.
         terms: Unweighted rewards, one column for each reward function, (N, F), of all processes.
-        paid: The same, weighted.
+        weighted: The same, weighted.
         rewards: Their sum, (N,).
     """
 
     scored: ScoredRollouts
     terms: torch.Tensor
-    paid: torch.Tensor
+    weighted: torch.Tensor
     rewards: torch.Tensor
 
 
@@ -250,8 +250,8 @@ class RecTaskTrainer(_RolloutTrainer):
         batch = self.curriculum.next_batch()
         rows = self._local_rows(batch, len(inputs))
         output = super()._generate_and_score_completions(rows)
-        paid = rows.terms * self.reward_weights.to(rows.terms.device)
-        rollouts = Rollouts(rows.scored, rows.terms, paid, paid.nansum(dim=1))
+        weighted = rows.terms * self.reward_weights.to(rows.terms.device)
+        rollouts = Rollouts(rows.scored, rows.terms, weighted, weighted.nansum(dim=1))
         output["advantages"] = self._advantages(output, rollouts)
         expected = self.curriculum.difficulty[batch]
         self._record(batch, rollouts)
@@ -287,20 +287,21 @@ class RecTaskTrainer(_RolloutTrainer):
         right, n_tokens = scored.graded.correct, scored.completions.n_tokens
         marked = scored.penalised_tokens(int(n_tokens.max())).sum()
         local = torch.tensor([[right.sum(), len(right), marked, n_tokens.sum()]]).float()
-        told = self.accelerator.gather(local.to(self.accelerator.device)).sum(dim=0)
-        self._metrics[mode]["accuracy"].append((told[0] / told[1]).item())
+        counts = self.accelerator.gather(local.to(self.accelerator.device)).sum(dim=0)
+        self._metrics[mode]["accuracy"].append((counts[0] / counts[1]).item())
         self._metrics[mode]["raae/penalised_token_share"].append(
-            (told[2] / told[3].clamp(min=1)).item()
+            (counts[2] / counts[3].clamp(min=1)).item()
         )
 
     def _diagnose(
-        self, batch: list[int], expected: np.ndarray, rollouts: Rollouts, pushes: torch.Tensor
+        self, batch: list[int], expected: np.ndarray, rollouts: Rollouts, advantages: torch.Tensor
     ) -> None:
         """Logs what tells why a run learns or does not, of all processes' rollouts."""
-        told = self.accelerator.gather(outcomes(rollouts.scored, pushes))
+        per_rollout = self.accelerator.gather(outcomes(rollouts.scored, advantages))
         found = diagnose_rollouts(
-            rollouts.rewards, rollouts.paid, told, self.reward_func_names, self.num_generations
-        )
+            rollouts.rewards, rollouts.weighted, per_rollout, self.reward_func_names,
+            self.num_generations,
+        )  # fmt: skip
         if self.curriculum.rule.enabled:
             now = self.curriculum.difficulty[batch]
             found |= diagnose_curriculum(expected, now, self.curriculum.rule.tau)

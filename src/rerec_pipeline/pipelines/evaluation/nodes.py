@@ -44,7 +44,7 @@ from rerec_pipeline.training.launching import answer_all
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
 
 #: Columns of a table of answers.
-ANSWERS = {"query_id": "str", "completion": "str", "token_ids": "object", "cut_short": "bool"}
+ANSWERS = {"query_id": "str", "completion": "str", "token_ids": "object", "truncated": "bool"}
 
 
 def select_evaluation_prompts(
@@ -176,7 +176,7 @@ def _answer(
             "query_id": prompts["query_id"],
             "completion": [table.read(ids).text for ids in token_ids],
             "token_ids": token_ids,
-            "cut_short": [ids[-1] not in ends for ids in token_ids],
+            "truncated": [ids[-1] not in ends for ids in token_ids],
         }
     )
 
@@ -234,7 +234,7 @@ def report_metrics(
 ) -> dict[str, Any]:
     """The machine-readable report.
 
-    ``cut_short`` is the share of answers that ended at the limit and not by themselves,
+    ``truncated`` is the share of answers that ended at the limit and not by themselves,
     ``right_item_listed`` the share of prompts that can be answered rightly.
     """
     examples = examples_from_table(evaluation_prompts, task.catalogue)
@@ -260,7 +260,7 @@ def report_metrics(
     if started:
         report["baselines"]["cold_start"] |= started
     for name, answers in (("before", answers_before), ("after", answers_after)):
-        report[name]["cut_short"] = float(answers["cut_short"].mean())
+        report[name]["truncated"] = float(answers["truncated"].mean())
     report["right_item_listed"] = float(lists_right_item(evaluation_prompts).mean())
     report["gain"] = report["after"]["accuracy"] - report["before"]["accuracy"]
     report["training"] = training_summary
