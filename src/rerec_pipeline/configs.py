@@ -6,7 +6,7 @@ parameter is reported before anything slow is imported.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,6 +37,14 @@ def folder_of_data(dataset: str, label: str) -> str:
     Without ``=``: engines take a folder ``size=10`` for a column of the tables in it.
     """
     return f"{dataset}+{label.replace('=', '-')}" if label else dataset
+
+
+class Bootstrap(NamedTuple):
+    """How an interval is found by resampling."""
+
+    samples: int
+    confidence: float
+    seed: int
 
 
 class SettingError(ValueError):

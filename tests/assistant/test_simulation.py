@@ -5,6 +5,7 @@ import pytest
 
 from rerec_pipeline.assistant.assistant import Assistant
 from rerec_pipeline.assistant.simulation import TURNS, Goal, converse, draw_goals
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.reporting.conversations import report_conversations
 
 
@@ -50,7 +51,7 @@ class TestConversing:
 
 def test_the_report_counts_by_hand():
     turns = np.array([[1, 2, 3], [0, 1, 1]])
-    report = report_conversations({"graph": turns}, 200, 0.95, 0)
+    report = report_conversations({"graph": turns}, Bootstrap(200, 0.95, 0))
     found = {name: row["mean"] for name, row in report["systems"]["graph"].items()}
     assert found == pytest.approx(
         {"success@1": 0.5, "success@2": 4 / 6, "success@3": 5 / 6, "pass^3": 0.5}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandera.errors import SchemaError
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.schemas import Outcomes
@@ -77,7 +78,9 @@ def example(truth=3, query_type="explicit", conditions=(("Starring", "Robert De 
 class TestAccuracy:
     def test_counts_means_and_types(self):
         correct = np.array([True, False, True, True])
-        report = summarise(correct, ["a", "a", "b", "b"], np.array([4, 4, 4, 6]), 200, 0.95, 0)
+        report = summarise(
+            correct, ["a", "a", "b", "b"], np.array([4, 4, 4, 6]), Bootstrap(200, 0.95, 0)
+        )
         assert (report["accuracy"], report["n"]) == (0.75, 4)
         assert {k: (v["accuracy"], v["n"]) for k, v in report["by_type"].items()} == {
             "a": (0.5, 2),
@@ -87,22 +90,22 @@ class TestAccuracy:
 
     def test_the_interval_is_the_binomial_one(self):
         """Resampled means of 100 zeros and ones, half of each, have a standard error of 0.05."""
-        low, high = bootstrap_interval(np.repeat([0.0, 1.0], 50), 4000, 0.95, 0)
+        low, high = bootstrap_interval(np.repeat([0.0, 1.0], 50), Bootstrap(4000, 0.95, 0))
         assert low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.011)
         assert high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.011)
 
     def test_clusters_that_agree_count_once(self):
         """Ten clusters of ten: the error of a mean of 10 values, not of 100."""
         values, clusters = np.repeat([0.0, 1.0], 50), np.repeat(np.arange(10), 10)
-        low, high = bootstrap_interval(values, 4000, 0.95, 0, clusters)
+        low, high = bootstrap_interval(values, Bootstrap(4000, 0.95, 0), clusters)
         assert (low, high) == pytest.approx((0.2, 0.8))
 
     @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5))
     def test_it_holds_the_mean_and_follows_the_seed(self, values, seed):
         array = np.array(values, dtype=float)
-        low, high = bootstrap_interval(array, 150, 0.99, seed)
+        low, high = bootstrap_interval(array, Bootstrap(150, 0.99, seed))
         assert 0 <= low <= high <= 1
-        assert [low, high] == bootstrap_interval(array, 150, 0.99, seed)
+        assert [low, high] == bootstrap_interval(array, Bootstrap(150, 0.99, seed))
         assert low - 1e-9 <= array.mean() <= high + 1e-9 or len(values) < 10
 
 
@@ -209,7 +212,9 @@ class TestReport:
         # "Brazil (1985): starring Robert De Niro. Fits." states one fact and one verdict.
         counts = ["facts_stated", "facts_confirmed", "verdicts_stated", "verdicts_true"]
         assert rows[counts].to_numpy().tolist() == [[1, 1, 1, 1], [0] * 4, [0] * 4]
-        report = report_policy(answers, examples, statements, np.array([7, 7, 2]), 100, 0.95, 0)
+        report = report_policy(
+            answers, examples, statements, np.array([7, 7, 2]), Bootstrap(100, 0.95, 0)
+        )
         assert (report["n"], report["clusters"]) == (3, 2)
         assert rows["cluster"].tolist() == [7, 7, 2]
         assert rows["correct"].mean() == report["accuracy"]

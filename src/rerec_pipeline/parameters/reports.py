@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from rerec_pipeline.configs import Config
+from rerec_pipeline.configs import Bootstrap, Config
 from rerec_pipeline.recbench.records import QueryType
 
 
@@ -30,9 +30,9 @@ class EvaluationParameters(Config):
     limit: int | None = Field(ge=1)
 
     @property
-    def bootstrap(self) -> tuple[int, float, int]:
-        """Resamples, confidence and seed, in the order in which reports take them."""
-        return self.bootstrap_samples, self.confidence, self.seed
+    def bootstrap(self) -> Bootstrap:
+        """How the intervals of reports are found."""
+        return Bootstrap(self.bootstrap_samples, self.confidence, self.seed)
 
 
 class DiagnosisLimits(Config):

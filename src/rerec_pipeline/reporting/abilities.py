@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.reporting.accuracy import bootstrap_interval
 
@@ -17,7 +18,7 @@ _QUESTION = ["name", "metric", "task", "doc_id"]
 
 
 def changes(
-    before: pd.DataFrame, after: pd.DataFrame, samples: int, confidence: float, seed: int
+    before: pd.DataFrame, after: pd.DataFrame, bootstrap: Bootstrap
 ) -> dict[str, dict[str, Any]]:
     """Means before and after, and the interval of their difference.
 
@@ -28,9 +29,7 @@ def changes(
     Args:
         before: The untrained model's ``score`` in each ``name``, ``metric``, ``task``, ``doc_id``.
         after: The tuned one's.
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         name -> metric -> ``n``, ``before``, ``after``, ``change`` and its ``interval``, in the
@@ -51,7 +50,7 @@ def changes(
             "before": float(was.mean()),
             "after": float(now.mean()),
             "change": float((now - was).mean()),
-            "interval": bootstrap_interval(now - was, samples, confidence, seed),
+            "interval": bootstrap_interval(now - was, bootstrap),
         }
     return report
 

@@ -8,23 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.reporting.statistics import percentile_interval, sum_clusters
 
 
 def bootstrap_interval(
     values: NDArray[np.float64],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
     clusters: NDArray[np.int64] | None = None,
 ) -> list[float]:
     """Percentile bootstrap interval of a mean, resampling queries or clusters of them.
 
     Args:
         values: One value for each query, (N,), N at least 1.
-        samples: Number of resamples.
-        confidence: E.g. 0.95.
-        seed: Of the resampling.
+        bootstrap: Of the intervals.
         clusters: Cluster of each value, (N,), where values hang together; a resample then draws
             clusters, as many as there are.
 
@@ -33,22 +30,31 @@ def bootstrap_interval(
     """
     own = np.arange(len(values)) if clusters is None else clusters
     sums, sizes = sum_clusters(np.stack([values, np.ones_like(values)]), own)
-    rng = np.random.default_rng(seed)
+    samples = bootstrap.samples
+    rng = np.random.default_rng(bootstrap.seed)
     means = np.empty(samples)
     # In portions: samples x N numbers at once would grow with the test set.
     for start in range(0, samples, 100):
         draws = rng.integers(len(sums), size=(min(100, samples - start), len(sums)))
         means[start : start + 100] = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    return list(percentile_interval(means, confidence))
+    return list(percentile_interval(means, bootstrap.confidence))
+
+
+def mean_and_interval(
+    values: NDArray[np.float64],
+    bootstrap: Bootstrap,
+    clusters: NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """The mean under ``mean`` and, under ``interval``, what ``bootstrap_interval`` gives."""
+    interval = bootstrap_interval(values, bootstrap, clusters)
+    return {"mean": float(values.mean()), "interval": interval}
 
 
 def summarise(
     correct: NDArray[np.bool_],
     query_types: Sequence[str],
     clusters: NDArray[np.int64],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Accuracy overall and by query type, each with its count and interval.
 
@@ -56,9 +62,7 @@ def summarise(
         correct: Whether each query was answered rightly, (N,).
         query_types: Type of each query.
         clusters: Cluster of each query, (N,): queries of one are no independent evidence.
-        samples: Bootstrap resamples.
-        confidence: Of the intervals.
-        seed: Of the bootstrap.
+        bootstrap: Of the intervals.
 
     Returns:
         ``accuracy``, ``n``, ``clusters`` (how many), ``interval`` and, per type, the same under
@@ -73,7 +77,7 @@ def summarise(
             "accuracy": float(chosen.mean()),
             "n": len(chosen),
             "clusters": len(set(of)),
-            "interval": bootstrap_interval(chosen, samples, confidence, seed, of),
+            "interval": bootstrap_interval(chosen, bootstrap, of),
         }
 
     everything = row(np.ones(len(values), dtype=bool))

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerec_pipeline.reporting.accuracy import bootstrap_interval
+from rerec_pipeline.configs import Bootstrap
+from rerec_pipeline.reporting.accuracy import mean_and_interval
 
 
 def report_conversations(
-    turns: Mapping[str, NDArray[np.int64]], samples: int, confidence: float, seed: int
+    turns: Mapping[str, NDArray[np.int64]], bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """How often a goal is reached, by turn, and how often in every trial.
 
     Args:
         turns: System -> the turn in which each conversation reached its goal, from 1; 0 where it
             did not; (G, T) of G goals and T trials.
-        samples: Resamples of the bootstrap, which draws goals.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals; goals are drawn.
 
     Returns:
         ``goals``, ``trials``, and per system ``success@1`` .. ``success@3`` (share of
@@ -34,10 +33,6 @@ def report_conversations(
         reached = {f"success@{n}": ((found > 0) & (found <= n)).mean(axis=1) for n in (1, 2, 3)}
         reached[f"pass^{trials}"] = (found > 0).all(axis=1).astype(np.float64)
         report["systems"][system] = {
-            name: {
-                "mean": float(values.mean()),
-                "interval": bootstrap_interval(values, samples, confidence, seed),
-            }
-            for name, values in reached.items()
+            name: mean_and_interval(values, bootstrap) for name, values in reached.items()
         }
     return report

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerec_pipeline.reporting.accuracy import bootstrap_interval
+from rerec_pipeline.configs import Bootstrap
+from rerec_pipeline.reporting.accuracy import mean_and_interval
 from rerec_pipeline.sequences.choices import hits, ndcg
 
 
@@ -15,9 +16,7 @@ def report_ranks(
     places: NDArray[np.int64],
     correct: NDArray[np.bool_],
     clusters: NDArray[np.int64],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """What a box that can hold nothing but a candidate is worth.
 
@@ -25,9 +24,7 @@ def report_ranks(
         places: Place of the right candidate by likelihood, from 1, (N,).
         correct: Whether the answer as it was written is right, (N,).
         clusters: Cluster of each query, (N,).
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         ``n``; ``free`` and ``constrained`` (accuracies), ``change`` (of each query, the latter
@@ -44,8 +41,7 @@ def report_ranks(
     }
     report: dict[str, Any] = {"n": len(places)}
     for name, values in measured.items():
-        interval = bootstrap_interval(values, samples, confidence, seed, clusters)
-        report[name] = {"mean": float(values.mean()), "interval": interval}
+        report[name] = mean_and_interval(values, bootstrap, clusters)
     report["made_right"] = int((constrained > free).sum())
     report["made_wrong"] = int((constrained < free).sum())
     return report

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerec_pipeline.reporting.accuracy import bootstrap_interval
+from rerec_pipeline.configs import Bootstrap
+from rerec_pipeline.reporting.accuracy import mean_and_interval
 from rerec_pipeline.sequences.choices import hits, ndcg
 
 #: Places that count in the lists.
@@ -18,9 +19,7 @@ CUT = 10
 def report_places(
     places: Mapping[str, NDArray[np.int64]],
     single: Collection[str],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Ranking metrics of each model from the ranks of the target items.
 
@@ -28,19 +27,14 @@ def report_places(
         places: Model -> place of the right candidate for each user, from 1, int64 (N,); 0 where it
             is not listed.
         single: Those that recommend one item. They have no list to measure, only a hit@1.
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         Model -> ``hit@1``, ``hit@10`` and ``ndcg@10``, each with ``mean`` and ``interval``.
     """
     return {
         model: {
-            name: {
-                "mean": float(values.mean()),
-                "interval": bootstrap_interval(values, samples, confidence, seed),
-            }
+            name: mean_and_interval(values, bootstrap)
             for name, values in _measures(found).items()
             if name == "hit@1" or model not in single
         }

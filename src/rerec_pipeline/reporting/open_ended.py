@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.reporting.accuracy import bootstrap_interval
 
 MEASURES = ("recall", "precision", "ndcg")
@@ -17,9 +18,7 @@ def report_open_ended(
     scores: pd.DataFrame,
     labels: pd.DataFrame,
     clusters: pd.Series,
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Means and intervals of every system, for each query type.
 
@@ -31,9 +30,7 @@ def report_open_ended(
         scores: query_id, system, cut (0 counts all titles), recall, precision, ndcg, ftr.
         labels: query_id, query_type, label_complete.
         clusters: Cluster of each query, by query id.
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         ``by_type``: for each query type ``n``, ``clusters``, ``labels_complete`` (share),
@@ -55,7 +52,7 @@ def report_open_ended(
             "labels_complete": float(complete.mean()),
             "comparable": bool(complete.all()),
             "systems": {
-                str(system): _summary(table, common, of, (samples, confidence, seed))
+                str(system): _summary(table, common, of, bootstrap)
                 for system, table in shared.groupby("system", sort=False)
             },
         }
@@ -66,13 +63,13 @@ def _summary(
     table: pd.DataFrame,
     queries: pd.Index,
     clusters: NDArray[np.int64],
-    bootstrap: tuple[int, float, int],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     by_cut = {cut: rows.set_index("query_id").loc[queries] for cut, rows in table.groupby("cut")}
     whole = by_cut.pop(0)
     means = {name: float(whole[name].mean()) for name in (*MEASURES, "ftr")}
     intervals = {
-        name: bootstrap_interval(whole[name].to_numpy("float64"), *bootstrap, clusters)
+        name: bootstrap_interval(whole[name].to_numpy("float64"), bootstrap, clusters)
         for name in MEASURES
     }
     cuts = {

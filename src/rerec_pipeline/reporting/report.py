@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.recbench.task import Example, Graded
 from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
@@ -20,9 +21,7 @@ def report_policy(
     examples: Sequence[Example],
     statements: StatementReader,
     clusters: NDArray[np.int64],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Everything measured of one policy on one set of queries.
 
@@ -31,9 +30,7 @@ def report_policy(
         examples: What it was asked.
         statements: Reads and checks reasoning.
         clusters: Cluster of each query, (N,).
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         ``accuracy``, ``n``, ``interval`` and ``by_type`` (see ``summarise``); ``well_formed``
@@ -48,7 +45,7 @@ def report_policy(
     ]
     paragraphs = sum(len(p) for p in scored.paragraphs)
     return {
-        **summarise(scored.graded.correct, types, clusters, samples, confidence, seed),
+        **summarise(scored.graded.correct, types, clusters, bootstrap),
         "well_formed": float(scored.graded.boxed.mean()),
         "qas": float(scored.scored.terms["qas"].mean()),
         "pas": float(scored.scored.terms["pas"].mean()),
@@ -93,9 +90,7 @@ def report_baselines(
     right: Mapping[str, pd.Series],
     policy: NDArray[np.bool_],
     clusters: NDArray[np.int64],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Accuracy of what a policy is held against, and of the policy on the same queries.
 
@@ -105,9 +100,7 @@ def report_baselines(
             policy may be one.
         policy: Whether the fine-tuned policy was right, (N,).
         clusters: Cluster of each query, (N,).
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         ``random``: the expected accuracy, 0 for a list without the right item; for each baseline
@@ -122,9 +115,9 @@ def report_baselines(
         can = outcomes.notna().to_numpy()
         if can.any():
             chosen = outcomes[can].to_numpy(dtype=bool)
-            summary = summarise(chosen, list(types[can]), clusters[can], samples, confidence, seed)
+            summary = summarise(chosen, list(types[can]), clusters[can], bootstrap)
             lead = policy[can].astype(np.float64) - chosen
-            interval = bootstrap_interval(lead, samples, confidence, seed, clusters[can])
+            interval = bootstrap_interval(lead, bootstrap, clusters[can])
             there = {"policy_there": float(policy[can].mean()), "lead": float(lead.mean())}
             report[name] = {**summary, **there, "lead_interval": interval}
     return report

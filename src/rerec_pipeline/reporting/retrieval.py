@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.reporting.accuracy import bootstrap_interval
 
 #: Lengths of the lists in which right items count.
@@ -49,9 +50,7 @@ def report_systems(
     query_types: Sequence[str],
     clusters: NDArray[np.int64],
     times: Mapping[str, float],
-    samples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Means and intervals of every metric of every system.
 
@@ -60,9 +59,7 @@ def report_systems(
         query_types: Type of each query, N.
         clusters: Cluster of each query, (N,).
         times: System -> milliseconds for a query.
-        samples: Resamples of the bootstrap.
-        confidence: Of its intervals.
-        seed: Of its draws.
+        bootstrap: Of the intervals.
 
     Returns:
         ``overall`` and ``by_type`` of ``graph``; for each other system what is ``overall``, and
@@ -79,7 +76,7 @@ def report_systems(
             chosen = {metric: values[mask] for metric, values in found.values.items()}
             means = {metric: float(values.mean()) for metric, values in chosen.items()}
             intervals = {
-                metric: bootstrap_interval(values, samples, confidence, seed, of)
+                metric: bootstrap_interval(values, bootstrap, of)
                 for metric, values in chosen.items()
             }
             counts = {"n": len(of), "clusters": len(set(of))}

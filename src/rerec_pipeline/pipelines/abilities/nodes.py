@@ -92,7 +92,7 @@ def report_abilities(
     return {
         "run": run_choices(parameters),
         "asked": _asked(abilities),
-        "tasks": reporting.changes(abilities_before, abilities_after, *evaluation.bootstrap),
+        "tasks": reporting.changes(abilities_before, abilities_after, evaluation.bootstrap),
     }
 
 

@@ -46,5 +46,5 @@ def report_conversations(
         str(system): rows.pivot(index="goal", columns="trial", values="turn").to_numpy()
         for system, rows in conversations.groupby("system", sort=False)
     }
-    report = reporting.report_conversations(turns, *evaluation.bootstrap)
+    report = reporting.report_conversations(turns, evaluation.bootstrap)
     return {**report, "run": run_choices(parameters)}

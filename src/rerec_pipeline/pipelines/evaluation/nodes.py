@@ -241,7 +241,7 @@ def report_metrics(
     statements = StatementReader(task, graph_from_table(attribute_graph, task.catalogue))
     clusters = evaluation_prompts["cluster"].to_numpy()
     report: dict[str, Any] = {
-        name: report_policy(answers, examples, statements, clusters, *evaluation.bootstrap)
+        name: report_policy(answers, examples, statements, clusters, evaluation.bootstrap)
         for name, answers in scored.items()
     }
     truths = evaluation_prompts["truth_id"].to_numpy()
@@ -255,7 +255,7 @@ def report_metrics(
         right,
         scored["after"].graded.correct,
         clusters,
-        *evaluation.bootstrap,
+        evaluation.bootstrap,
     )
     if started:
         report["baselines"]["cold_start"] |= started

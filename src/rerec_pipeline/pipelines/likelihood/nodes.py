@@ -68,6 +68,6 @@ def report_likelihood(
         candidate_ranks["place"].to_numpy(),
         candidate_ranks["correct"].to_numpy(),
         clusters.to_numpy(),
-        *evaluation.bootstrap,
+        evaluation.bootstrap,
     )
     return {**report, "run": run_choices(parameters)}

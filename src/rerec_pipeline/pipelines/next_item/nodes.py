@@ -296,7 +296,7 @@ def _report(
         "users": len(next(iter(places.values()))),
         "candidates": rule.negatives + 1,
         "data": counts,
-        "models": report_places(places, single, *evaluation.bootstrap),
+        "models": report_places(places, single, evaluation.bootstrap),
     }
 
 

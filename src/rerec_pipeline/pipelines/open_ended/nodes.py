@@ -217,7 +217,7 @@ def report_retrieval_alone(
 ) -> dict[str, Any]:
     """Recall, precision and NDCG of every system by query type, with intervals."""
     clusters = splits.set_index("query_id")["cluster"]
-    report = report_open_ended(scores, labels, clusters, *evaluation.bootstrap)
+    report = report_open_ended(scores, labels, clusters, evaluation.bootstrap)
     return {"split": split, "length": rule.length, **report}
 
 

@@ -258,7 +258,7 @@ def report_retrieval(
         for name, table in retrieved.groupby("system")
     }
     types, clusters = rows["query_type"].tolist(), rows["cluster"].to_numpy()
-    report = report_systems(systems, types, clusters, retrieval_times, *evaluation.bootstrap)
+    report = report_systems(systems, types, clusters, retrieval_times, evaluation.bootstrap)
     return {"split": split, **report}
 
 

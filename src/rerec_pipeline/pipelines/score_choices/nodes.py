@@ -54,7 +54,7 @@ def _report(
     """Accuracy of what is answered, and how much that leaves out."""
     correct = scores["correct"].to_numpy(dtype=np.bool_)
     return {
-        **summarise(correct, scores["query_type"].tolist(), clusters, *evaluation.bootstrap),
+        **summarise(correct, scores["query_type"].tolist(), clusters, evaluation.bootstrap),
         "well_formed": float(scores["boxed"].mean()),
         "unanswered": {
             "n": len(unanswered),
