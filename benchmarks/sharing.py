@@ -30,11 +30,11 @@ from benchmarks.measure import (
     peak_extra_mb,
     speed_row,
 )
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.models.backbone import Backbone, load_backbone
 from rerec_pipeline.recbench.task import Messages, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.layout import fabricate_asks
-from rerec_pipeline.sample.world import WorldSize
 from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
 
 Rows = list[dict[str, Any]]

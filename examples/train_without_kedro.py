@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.rerec.reward import RewardData, unit_rows
 from rerec_pipeline.sample.layout import fabricate_asks
-from rerec_pipeline.sample.world import WorldSize
 from rerec_pipeline.training import ReRecConfig, ReRecTrainer, examples_to_dataset
 
 ROOT = Path(__file__).parents[1]

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.parameters import (
     AttributeParameters,
     DataParameters,
@@ -18,7 +19,6 @@ from rerec_pipeline.parameters import (
     RetrievalParameters,
 )
 from rerec_pipeline.pipelines.data_engineering import nodes as de
-from rerec_pipeline.sample.world import WorldSize
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

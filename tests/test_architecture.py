@@ -85,6 +85,13 @@ class TestImports:
         if room(path) in ALGORITHMS:
             assert not {name[0] for name in imports(path)} & FRAMEWORKS
 
+    def test_real_data_need_no_sample(self, path):
+        """Others than the sample import it where data are fabricated, inside the function."""
+        if room(path) != "sample" and path.parent.name != "base_policy":
+            top = ast.parse(path.read_text(encoding="utf-8")).body
+            names = {str(n.module) for n in top if isinstance(n, ast.ImportFrom)}
+            assert not {name for name in names if name.startswith("rerec_pipeline.sample")}
+
     def test_libraries_stay_in_their_room(self, path):
         for name in imports(path):
             assert room(path) in ONLY_IN.get(name[0], {room(path)}), ".".join(name)

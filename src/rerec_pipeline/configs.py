@@ -1,12 +1,12 @@
-"""Base class of all configs, and the configs of algorithms whose modules import torch.
+"""Base class of all configs, and configs that are apart from what they configure.
 
 Other configs live next to their algorithm. Those here are apart from theirs so that a wrong
-parameter is reported before anything slow is imported.
+parameter is reported before torch is imported, and real data are read without the built-in sample.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,9 @@ Scale = Literal["group", "batch", "none"]
 #: Splits that a policy can be evaluated on. Settings are chosen on validation, never on test.
 EvaluatedSplit = Literal["validation", "test"]
 KLEstimator = Literal["k1", "k2", "k3"]
+#: Kinds of document that the sample's base policy reads.
+DocumentKind = Literal["facts", "need", "judge", "among", "recite", "session", "trace"]
+DOCUMENT_KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 
 class Config(BaseModel):
@@ -122,3 +125,47 @@ class SASRecConfig(Config):
         if self.dim % self.heads:
             raise ValueError(f"dim={self.dim} is not a multiple of heads={self.heads}")
         return self
+
+
+class WorldSize(Config):
+    """How large a world is, and the seed that makes it.
+
+    Attributes:
+        items: Number of items.
+        people: relation -> number of different people in it.
+        users: Number of users.
+        tastes: Number of latent tastes.
+        interactions_per_user: Mean number of items a user has watched or read.
+        queries: query type -> number of queries.
+        seed: Everything random follows from it.
+    """
+
+    items: int = Field(ge=20)
+    people: dict[str, int]
+    users: int = Field(ge=1)
+    tastes: int = Field(ge=1)
+    interactions_per_user: int = Field(ge=5)
+    queries: dict[str, int]
+    seed: int = Field(ge=0)
+
+
+class Habits(Config):
+    """How well the naive reasoner decides.
+
+    Attributes:
+        looks: Mean number of candidates it considers (at least 1, at most 5).
+        spots: Chance that a look goes to the right item rather than to a popular one.
+        follows: How much popularity attracts the other looks (0: not at all).
+        commits: Chance to answer an item it judged to fit; else any it considered.
+        true_verdicts: Share of its verdicts that are true.
+        misled: Chance to believe the false statement of a misinformed query.
+        misreads: Chance to restate another person than an implicit query points at.
+    """
+
+    looks: float = Field(ge=1, le=5)
+    spots: float = Field(ge=0, le=1)
+    follows: float = Field(ge=0)
+    commits: float = Field(ge=0, le=1)
+    true_verdicts: float = Field(ge=0, le=1)
+    misled: float = Field(ge=0, le=1)
+    misreads: float = Field(ge=0, le=1)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from rerec_pipeline.configs import Habits
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.pipelines.rft import nodes
 from rerec_pipeline.recbench.heldout import held_out_pairs
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.sample.layout import fabricate_asks
-from rerec_pipeline.sample.reasoner import Habits
 from rerec_pipeline.training.fine_tuning import fine_tune_sft
 from tests.training.test_trainer import rft_parameters
 

@@ -6,6 +6,7 @@ from collections import Counter
 import networkx as nx
 import pytest
 
+from rerec_pipeline.configs import DOCUMENT_KINDS, Habits
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.parameters import InteractionParameters
@@ -23,9 +24,8 @@ from rerec_pipeline.recbench.tables import (
     queries_to_table,
 )
 from rerec_pipeline.recbench.titles import ItemIndex
-from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
+from rerec_pipeline.sample.corpus import CorpusWriter
 from rerec_pipeline.sample.layout import fabricate_files
-from rerec_pipeline.sample.reasoner import Habits
 from rerec_pipeline.sample.world import DOMAINS, fabricate_world
 from tests.conftest import attribute_parameters, data_parameters, engineer, small_world
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from rerec_pipeline.configs import Habits
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.sample.corpus import DESCRIBE, JUDGE, CorpusWriter
 from rerec_pipeline.sample.questions import QuestionWriter, followed
-from rerec_pipeline.sample.reasoner import Habits, Reasoner
+from rerec_pipeline.sample.reasoner import Reasoner
 from rerec_pipeline.sample.world import DOMAINS, Need, fabricate_world
 from tests.conftest import small_world
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from rerec_pipeline.configs import Config
+from rerec_pipeline.configs import DOCUMENT_KINDS, Config, Habits
 from rerec_pipeline.parameters.data import DataParameters
 from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
 from rerec_pipeline.recbench.splits import Split
-from rerec_pipeline.sample.corpus import DOCUMENT_KINDS
-from rerec_pipeline.sample.reasoner import Habits
 
 
 class BasePolicyStageParameters(StageParameters):

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rerec_pipeline.configs import Config, LightGCNConfig
+from rerec_pipeline.configs import Config, LightGCNConfig, WorldSize
 from rerec_pipeline.recbench.candidates import CandidateConfig
 from rerec_pipeline.recbench.relations import spellings
 from rerec_pipeline.recbench.task import PromptWording
-from rerec_pipeline.sample.world import WorldSize, check_world
 
 
 class SplitConfig(Config):
@@ -63,6 +62,9 @@ class DataParameters(Config):
         if self.source == "fabricated" and self.world is None:
             raise ValueError("world must be given when source is 'fabricated'")
         if self.world is not None:
+            # Only where a world is fabricated: real data have nothing to do with the sample.
+            from rerec_pipeline.sample.world import check_world
+
             check_world(self.domain, self.world)
         return self
 

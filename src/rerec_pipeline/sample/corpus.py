@@ -8,24 +8,17 @@ copying from a list, and which item of a list fits. No document tells a held-out
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 
+from rerec_pipeline.configs import DocumentKind, Habits
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS, Document
 from rerec_pipeline.sample.asks import Ask, Asker
-from rerec_pipeline.sample.reasoner import (
-    Habits,
-    Reasoner,
-    naive_trace,
-)
+from rerec_pipeline.sample.reasoner import Reasoner, naive_trace
 from rerec_pipeline.sample.world import Item, Need, World
 
 HeldOut = Collection[tuple[Hashable, int]]
 """(need key, item id) pairs that must not be told."""
-
-DocumentKind = Literal["facts", "need", "judge", "among", "recite", "session", "trace"]
-DOCUMENT_KINDS: tuple[DocumentKind, ...] = get_args(DocumentKind)
 
 #: Questions that the task never asks; they tell the skills from the task.
 DESCRIBE, NEED, JUDGE = "Describe it.", "What is wanted?", "Does it fit?"

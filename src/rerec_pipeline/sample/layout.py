@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.recbench.reading import SEPARATOR
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.sample.asks import Ask
 from rerec_pipeline.sample.queries import QueryMaker, Record
-from rerec_pipeline.sample.world import DOMAINS, World, WorldSize, fabricate_world
+from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
 
 
 def fabricate_files(domain: str, size: WorldSize) -> dict[str, str]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from pydantic import Field
 
-from rerec_pipeline.configs import Config
+from rerec_pipeline.configs import Habits
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.titles import natural_order
@@ -93,28 +92,6 @@ def phrases_of(world: World) -> list[str]:
         *stock,
         *("; ", " and ", ", ", ": ", ". "),
     ]
-
-
-class Habits(Config):
-    """How well the naive reasoner decides.
-
-    Attributes:
-        looks: Mean number of candidates it considers (at least 1, at most 5).
-        spots: Chance that a look goes to the right item rather than to a popular one.
-        follows: How much popularity attracts the other looks (0: not at all).
-        commits: Chance to answer an item it judged to fit; else any it considered.
-        true_verdicts: Share of its verdicts that are true.
-        misled: Chance to believe the false statement of a misinformed query.
-        misreads: Chance to restate another person than an implicit query points at.
-    """
-
-    looks: float = Field(ge=1, le=5)
-    spots: float = Field(ge=0, le=1)
-    follows: float = Field(ge=0)
-    commits: float = Field(ge=0, le=1)
-    true_verdicts: float = Field(ge=0, le=1)
-    misled: float = Field(ge=0, le=1)
-    misreads: float = Field(ge=0, le=1)
 
 
 def naive_trace(

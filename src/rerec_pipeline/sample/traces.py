@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rerec_pipeline.configs import Habits
 from rerec_pipeline.recbench.answers import read_answer
 from rerec_pipeline.sample.asks import Ask
 from rerec_pipeline.sample.corpus import HeldOut
-from rerec_pipeline.sample.reasoner import Habits, Reasoner, naive_trace
+from rerec_pipeline.sample.reasoner import Reasoner, naive_trace
 from rerec_pipeline.sample.world import Item, World
 
 #: Tries for one query. Most succeed within a few; some queries' right item may not be told.

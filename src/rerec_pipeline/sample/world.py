@@ -11,9 +11,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
 
-from rerec_pipeline.configs import Config
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.sample import lexicon
 
@@ -69,28 +68,6 @@ DOMAINS = {
         shouting=True,
     ),
 }
-
-
-class WorldSize(Config):
-    """How large a world is, and the seed that makes it.
-
-    Attributes:
-        items: Number of items.
-        people: relation -> number of different people in it.
-        users: Number of users.
-        tastes: Number of latent tastes.
-        interactions_per_user: Mean number of items a user has watched or read.
-        queries: query type -> number of queries.
-        seed: Everything random follows from it.
-    """
-
-    items: int = Field(ge=20)
-    people: dict[str, int]
-    users: int = Field(ge=1)
-    tastes: int = Field(ge=1)
-    interactions_per_user: int = Field(ge=5)
-    queries: dict[str, int]
-    seed: int = Field(ge=0)
 
 
 def check_world(domain: str, size: WorldSize) -> None:

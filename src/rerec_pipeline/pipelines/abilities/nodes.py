@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -20,10 +20,11 @@ from rerec_pipeline.parameters import (
 from rerec_pipeline.recbench.heldout import held_out_pairs
 from rerec_pipeline.reporting import abilities as reporting
 from rerec_pipeline.reporting import plots
-from rerec_pipeline.sample.questions import Question, QuestionWriter
-from rerec_pipeline.sample.world import DOMAINS, fabricate_world
 
-Questions = dict[str, list[Question]]
+if TYPE_CHECKING:
+    from rerec_pipeline.sample.questions import Question
+
+Questions = dict[str, list["Question"]]
 
 
 def write_questions(
@@ -39,6 +40,9 @@ def write_questions(
     """
     if data.world is None:
         return {}
+    from rerec_pipeline.sample.questions import QuestionWriter
+    from rerec_pipeline.sample.world import DOMAINS, fabricate_world
+
     world = fabricate_world(DOMAINS[data.domain], data.world)
     asked = held_out_pairs(prompts, queries, items, ["test"])
     return QuestionWriter(world, asked, questions.size, questions.seed).write()

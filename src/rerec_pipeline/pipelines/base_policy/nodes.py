@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from transformers import Qwen2Tokenizer
 
+from rerec_pipeline.configs import DOCUMENT_KINDS
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.generation import answer
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
@@ -22,7 +23,7 @@ from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
-from rerec_pipeline.sample.corpus import DOCUMENT_KINDS, CorpusWriter
+from rerec_pipeline.sample.corpus import CorpusWriter
 from rerec_pipeline.sample.reasoner import phrases_of
 from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
 from rerec_pipeline.storage.checkpoints import fingerprint

@@ -72,7 +72,6 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import Evidence, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
-from rerec_pipeline.sample.layout import fabricate_files
 
 _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 
@@ -83,6 +82,8 @@ def prepare_raw_files(data: DataParameters, raw_dir: str) -> Manifest:
     """Writes the fabricated sample, or finds the published files; fingerprints either."""
     folder = data_folder(raw_dir, data.domain)
     if data.source == "fabricated" and data.world is not None:
+        from rerec_pipeline.sample.layout import fabricate_files
+
         write_raw_files(folder, fabricate_files(data.domain, data.world))
     return find_raw_files(folder, data.domain)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from rerec_pipeline.configs import Habits
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
@@ -55,11 +56,6 @@ from rerec_pipeline.recbench.tables import (
 from rerec_pipeline.recbench.task import Example, RecTask
 from rerec_pipeline.recbench.warmup import WarmupWriter, read_lessons
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
-from rerec_pipeline.sample.asks import Ask
-from rerec_pipeline.sample.layout import fabricate_asks
-from rerec_pipeline.sample.reasoner import Habits
-from rerec_pipeline.sample.traces import right_traces
-from rerec_pipeline.sample.world import World
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import hash_of
 from rerec_pipeline.tracking import MlflowStepLogger
@@ -274,9 +270,7 @@ def collect_traces(
         else:
             heldout = held_out_pairs(prompts, queries, items, ["validation", "test"])
             texts = dict(zip(queries["query_id"], queries["text"], strict=True))
-            world, asked = _asked_of_world(examples, texts, task, data)
-            made = right_traces(world, asked, heldout, habits, seed)
-            traces = list(made.items())
+            traces = _traces_of_world(examples, texts, task, data, heldout, habits, seed)
         taught = len({query for query, _ in traces})
         logger.info("%d traces, of %d of %d training queries", len(traces), taught, len(examples))
     return pd.DataFrame(traces, columns=["query_id", "response"]).astype("str")
@@ -291,17 +285,27 @@ def _traces_from_file(
     return recorded_traces(records, splits, by_id, task, file)
 
 
-def _asked_of_world(
-    examples: Sequence[Example], texts: dict[str, str], task: RecTask, data: DataParameters
-) -> tuple[World, dict[str, tuple[Ask, int, list[int]]]]:
-    """The fabricated world, and what each of its training queries means and has to choose from."""
+def _traces_of_world(
+    examples: Sequence[Example],
+    texts: dict[str, str],
+    task: RecTask,
+    data: DataParameters,
+    heldout: set[tuple[Hashable, int]],
+    habits: Habits,
+    seed: int,
+) -> list[tuple[str, str]]:
+    """Traces of the naive reasoner that end in the right item of a fabricated world's query."""
+    from rerec_pipeline.sample.layout import fabricate_asks
+    from rerec_pipeline.sample.traces import right_traces
+
     assert data.world is not None  # checked with the parameters: only a fabricated one needs none
     world, asks = fabricate_asks(data.domain, data.world)
     ids = task.catalogue.item_ids
-    return world, {
+    asked = {
         e.query_id: (asks[texts[e.query_id]], ids[e.truth], [ids[c] for c in e.candidates])
         for e in examples
     }
+    return list(right_traces(world, asked, heldout, habits, seed).items())
 
 
 def fine_tune(
