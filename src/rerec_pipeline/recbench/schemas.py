@@ -19,7 +19,14 @@ from rerec_pipeline.recbench.records import QUERY_TYPES
 from rerec_pipeline.recbench.splits import SPLITS
 
 
-class Items(pa.DataFrameModel):
+class Table(pa.DataFrameModel):
+    """A table that has its columns and no others."""
+
+    class Config:
+        strict = True
+
+
+class Items(Table):
     """One row an item."""
 
     item_id: Series[int] = pa.Field(unique=True, coerce=True)
@@ -27,11 +34,8 @@ class Items(pa.DataFrameModel):
     title: Series[str] = pa.Field(str_length={"min_value": 1})
     year: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
 
-    class Config:
-        strict = True
 
-
-class Users(pa.DataFrameModel):
+class Users(Table):
     """One row a user with a profile; empty where a data set has no profiles."""
 
     user_id: Series[str] = pa.Field(unique=True)
@@ -39,11 +43,8 @@ class Users(pa.DataFrameModel):
     age: Series[int] = pa.Field(ge=0, coerce=True)
     occupation: Series[int] = pa.Field(ge=0, coerce=True)
 
-    class Config:
-        strict = True
 
-
-class Attributes(pa.DataFrameModel):
+class Attributes(Table):
     """One row a fact, with the file it is from."""
 
     item_id: Series[int] = pa.Field(coerce=True)
@@ -51,11 +52,8 @@ class Attributes(pa.DataFrameModel):
     value: Series[str] = pa.Field(str_length={"min_value": 1})
     source: Series[str]
 
-    class Config:
-        strict = True
 
-
-class Queries(pa.DataFrameModel):
+class Queries(Table):
     """One row a query."""
 
     query_id: Series[str] = pa.Field(unique=True)
@@ -71,36 +69,27 @@ class Queries(pa.DataFrameModel):
     history: Series[object]
     condition_num: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
 
-    class Config:
-        strict = True
-
     @pa.check("truth_ids", name="at_least_one_right_item")
     @classmethod
     def _has_truth(cls, column: Series[object]) -> Series[bool]:
         return column.map(len) > 0
 
 
-class Mentions(pa.DataFrameModel):
+class Mentions(Table):
     """One row a query: the items its text names."""
 
     query_id: Series[str] = pa.Field(unique=True)
     mentioned_ids: Series[object]
 
-    class Config:
-        strict = True
 
-
-class Histories(pa.DataFrameModel):
+class Histories(Table):
     """One row a query whose prompt tells a history; empty where prompts do not."""
 
     query_id: Series[str] = pa.Field(unique=True)
     history_ids: Series[object]
 
-    class Config:
-        strict = True
 
-
-class Splits(pa.DataFrameModel):
+class Splits(Table):
     """One row a query: the split it is in, what it asks for, and with which it is connected."""
 
     query_id: Series[str] = pa.Field(unique=True)
@@ -108,21 +97,15 @@ class Splits(pa.DataFrameModel):
     stratum: Series[str]
     cluster: Series[int] = pa.Field(ge=0)
 
-    class Config:
-        strict = True
 
-
-class CandidatePools(pa.DataFrameModel):
+class CandidatePools(Table):
     """One row a query whose candidates are retrieved: what was found, best first."""
 
     query_id: Series[str] = pa.Field(unique=True)
     item_ids: Series[object]
 
-    class Config:
-        strict = True
 
-
-class Candidates(pa.DataFrameModel):
+class Candidates(Table):
     """One row a query: the right item and all candidates in prompt order.
 
     The right item is one of them, unless they were retrieved and it was not found.
@@ -132,16 +115,13 @@ class Candidates(pa.DataFrameModel):
     truth_id: Series[int] = pa.Field(coerce=True)
     candidate_ids: Series[object]
 
-    class Config:
-        strict = True
-
     @pa.check("candidate_ids", name="no_candidate_twice")
     @classmethod
     def _distinct(cls, column: Series[object]) -> Series[bool]:
         return column.map(lambda ids: len(set(ids)) == len(ids))
 
 
-class AttributeEdges(pa.DataFrameModel):
+class AttributeEdges(Table):
     """The attribute graph: one row an edge, with the sources that state it."""
 
     item_id: Series[int] = pa.Field(coerce=True)
@@ -149,12 +129,11 @@ class AttributeEdges(pa.DataFrameModel):
     value: Series[str]
     sources: Series[str] = pa.Field(str_length={"min_value": 1})
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["item_id", "relation", "value"]
 
 
-class Prompts(pa.DataFrameModel):
+class Prompts(Table):
     """One row a prompt, with everything training and evaluation need."""
 
     query_id: Series[str] = pa.Field(unique=True)
@@ -171,11 +150,8 @@ class Prompts(pa.DataFrameModel):
     conditions: Series[object]
     mentioned_ids: Series[object]
 
-    class Config:
-        strict = True
 
-
-class Outcomes(pa.DataFrameModel):
+class Outcomes(Table):
     """One row a query and stage: what came of the answer, and of what its reasoning says."""
 
     query_id: Series[str]
@@ -189,8 +165,7 @@ class Outcomes(pa.DataFrameModel):
     verdicts_stated: Series[int] = pa.Field(ge=0)
     verdicts_true: Series[int] = pa.Field(ge=0)
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["query_id", "stage"]
 
     @pa.dataframe_check(name="no_more_true_than_stated")
@@ -200,7 +175,7 @@ class Outcomes(pa.DataFrameModel):
         return facts & (table["verdicts_true"] <= table["verdicts_stated"])
 
 
-class Comparison(pa.DataFrameModel):
+class Comparison(Table):
     """One row a variant (and label) and query type: how it did, and beside the reference."""
 
     variant: Series[str]
@@ -226,22 +201,18 @@ class Comparison(pa.DataFrameModel):
     verdicts_true_low: Series[float] = pa.Field(nullable=True)
     verdicts_true_high: Series[float] = pa.Field(nullable=True)
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["variant", "label", "query_type"]
 
 
-class ItemPopularity(pa.DataFrameModel):
+class ItemPopularity(Table):
     """One row an item: interactions that may be learned from."""
 
     item_id: Series[int] = pa.Field(unique=True, coerce=True)
     interactions: Series[int] = pa.Field(ge=0, coerce=True)
 
-    class Config:
-        strict = True
 
-
-class GroupPopularity(pa.DataFrameModel):
+class GroupPopularity(Table):
     """One row a group of users and item; without an item, the size of the group."""
 
     gender: Series[str] = pa.Field(isin=["F", "M"])
@@ -250,12 +221,11 @@ class GroupPopularity(pa.DataFrameModel):
     interactions: Series[int] = pa.Field(ge=0, coerce=True)
     item_id: Series[pa.Int64] = pa.Field(nullable=True, coerce=True)
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["gender", "age", "occupation", "item_id"]
 
 
-class Retrieved(pa.DataFrameModel):
+class Retrieved(Table):
     """One row a query and system: the first items of the catalogue, and the choice of a prompt."""
 
     query_id: Series[str]
@@ -263,12 +233,11 @@ class Retrieved(pa.DataFrameModel):
     item_ids: Series[object]
     chosen_id: Series[int] = pa.Field(coerce=True)
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["query_id", "system"]
 
 
-class PublishedLabels(pa.DataFrameModel):
+class PublishedLabels(Table):
     """One row a query: its right titles as they are published."""
 
     query_id: Series[str] = pa.Field(unique=True)
@@ -277,11 +246,8 @@ class PublishedLabels(pa.DataFrameModel):
     titles: Series[object]
     label_complete: Series[bool]
 
-    class Config:
-        strict = True
 
-
-class OpenEndedScores(pa.DataFrameModel):
+class OpenEndedScores(Table):
     """One row an answer and cut (0: all titles): the authors' measures."""
 
     query_id: Series[str]
@@ -292,22 +258,18 @@ class OpenEndedScores(pa.DataFrameModel):
     ndcg: Series[float] = pa.Field(ge=0)
     ftr: Series[float] = pa.Field(isin=[0.0, 1.0])
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["query_id", "system", "cut"]
 
 
-class Sequences(pa.DataFrameModel):
+class Sequences(Table):
     """One row a user: items from the oldest to the newest."""
 
     user_id: Series[str] = pa.Field(unique=True)
     item_ids: Series[object]
 
-    class Config:
-        strict = True
 
-
-class NextItemChoices(pa.DataFrameModel):
+class NextItemChoices(Table):
     """One row a user and split: the item that came next, among candidates in prompt order."""
 
     user_id: Series[str]
@@ -315,8 +277,7 @@ class NextItemChoices(pa.DataFrameModel):
     truth_id: Series[int] = pa.Field(coerce=True)
     candidate_ids: Series[object]
 
-    class Config:
-        strict = True
+    class Config(Table.Config):
         unique = ["user_id", "split"]
 
     @pa.dataframe_check(name="the_right_item_is_a_candidate")
