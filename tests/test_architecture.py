@@ -109,7 +109,6 @@ BESIDE = {"replacing", "TemporaryDirectory"}
 #: What else writes, and why it may.
 JUSTIFIED = {
     ("weights.py", "download"): "into the temporary folder of its only caller",
-    ("fetching.py", "begin"): "cuts the transfer that storage has opened to 0 bytes",
     ("runner/launch.py", "hold_lock"): "what its own lock file says of its holder",
 }
 

@@ -1,10 +1,11 @@
-"""Fetching over real sockets: whole, resumed, verified, and never half a file."""
+"""Fetching over real sockets: whole, verified, and never half a file."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import os
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,6 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from kedro.framework.startup import bootstrap_project
 
 from rerec_pipeline import cli, fetching
@@ -24,6 +23,7 @@ from rerec_pipeline.recbench.raw import find_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES
 from rerec_pipeline.runner.workplace import Workplace
 from rerec_pipeline.sample.layout import fabricate_files
+from rerec_pipeline.storage.writing import temporary
 from tests.conftest import data_parameters, engineer, small_world
 
 PROJECT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ REAL = PROJECT.parent / "shared/recbench_plus/dataset"
 NAME = "ExplicitQuery.json"
 PATH = f"dataset/movie/{NAME}"
 CONTENT = bytes(range(256)) * 1000
-BREAK = 131_072  # of 256,000 bytes; what has not filled a block of 64 KiB when it breaks is lost
+BREAK = 131_072  # of 256,000 bytes
 
 
 @dataclass
@@ -40,49 +40,39 @@ class Server:
 
     Attributes:
         files: Path -> content.
-        ranges: Whether it answers Range; if not, it sends the whole file.
-        names_versions: Whether it sends an ETag.
         stop_after: Bytes of a body after which it hangs up; None sends all.
         announced: Added to the Content-Length; None leaves the header out.
         changes: Headers that replace its own.
         status: Answered instead of the file.
-        asked: (path, Range) of every request, in order.
+        asked: The path of every request, in order.
         authorised: The header Authorization of every request.
     """
 
     files: dict[str, bytes]
-    ranges: bool = True
-    names_versions: bool = True
     stop_after: int | None = None
     announced: int | None = 0
     changes: dict[str, str] = field(default_factory=dict)
     status: int | None = None
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     authorised: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        path, asked = request.path.lstrip("/"), request.headers.get("Range")
+        path = request.path.lstrip("/")
         self.authorised.append(request.headers.get("Authorization"))
-        self.asked.append((path, asked))
+        self.asked.append(path)
         content = self.files.get(path)
         if content is None or self.status is not None:
             request.send_error(self.status or 404)
             return
-        etag = f'"{hashlib.md5(content).hexdigest()}"'
-        whole = not self.ranges or asked is None or request.headers.get("If-Range") != etag
-        start = 0 if whole else int(str(asked).removeprefix("bytes=").removesuffix("-"))
-        headers = {"Content-Length": str(len(content) - start + (self.announced or 0))}
-        headers |= {"ETag": etag} if self.names_versions else {}
-        if not whole:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        headers = {"Content-Length": str(len(content) + (self.announced or 0))}
         if self.announced is None:
             headers.pop("Content-Length")
-        request.send_response(200 if whole else 206)
+        request.send_response(200)
         for name, value in (headers | self.changes).items():
             request.send_header(name, value)
         request.end_headers()
-        request.wfile.write(content[start:][: self.stop_after])
+        request.wfile.write(content[: self.stop_after])
 
 
 @pytest.fixture
@@ -137,7 +127,6 @@ def checksums(dest):
 
 
 FINISHED = [NAME, "checksums.json"]
-BROKEN = [f"{NAME}.partial", f"{NAME}.partial.json"]
 
 
 class TestWhole:
@@ -184,95 +173,35 @@ class TestWhole:
         outcome = fetch(server, tmp_path, files=files)
         assert outcome.state == "fetched" and outcome.detail.endswith(older)
         assert (tmp_path / outcome.file).read_bytes() == CONTENT
-        assert [path for path, _ in server.asked] == entry["paths"]
+        assert server.asked == entry["paths"]
 
 
 class TestBroken:
-    def test_a_broken_transfer_says_so_and_keeps_what_arrived(self, serve, tmp_path):
-        outcome = fetch(serve({PATH: CONTENT}, stop_after=BREAK), tmp_path)
+    def test_a_broken_transfer_says_so_and_leaves_nothing(self, serve, tmp_path):
+        server = serve({PATH: CONTENT}, stop_after=BREAK)
+        outcome = fetch(server, tmp_path)
         assert outcome.state == "failed"
         assert "could not be fetched" in outcome.detail
-        assert "it goes on after 131072 bytes" in outcome.detail
-        assert names(tmp_path) == BROKEN
-        assert (tmp_path / f"{PATH}.partial").read_bytes() == CONTENT[:BREAK]
-
-    def test_the_next_run_asks_for_the_rest_only(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
+        assert outcome.detail.endswith("Run the command again")
+        assert names(tmp_path) == []
         server.stop_after = None
         assert fetch(server, tmp_path).state == "fetched"
-        assert server.asked == [(PATH, None), (PATH, "bytes=131072-")]
         assert (tmp_path / PATH).read_bytes() == CONTENT
         assert names(tmp_path) == FINISHED
 
-    def test_a_server_that_ignores_range_starts_the_file_from_zero(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK, ranges=False)
-        fetch(server, tmp_path)
-        server.stop_after = None
-        assert fetch(server, tmp_path).state == "fetched"
-        assert server.asked[-1] == (PATH, "bytes=131072-")
-        assert (tmp_path / PATH).read_bytes() == CONTENT
+    @pytest.mark.parametrize("length", [0, 1, 65_536, 65_537])
+    def test_wherever_it_breaks_there_is_no_file(self, serve, tmp_path, length):
+        server = serve({PATH: CONTENT}, stop_after=length)
+        assert fetch(server, tmp_path).state == "failed"
+        assert names(tmp_path) == []
 
-    def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_beginning(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        server.stop_after, server.files[PATH] = None, CONTENT[::-1]
-        assert fetch(server, tmp_path).state == "fetched"
-        assert (tmp_path / PATH).read_bytes() == CONTENT[::-1]
-
-    @pytest.mark.parametrize("etag", [{}, {"ETag": 'W/"weak"'}])
-    def test_without_a_named_version_a_beginning_is_not_trusted(self, serve, tmp_path, etag):
-        server = serve({PATH: CONTENT}, stop_after=BREAK, names_versions=False, changes=etag)
-        assert "it starts from zero" in fetch(server, tmp_path).detail
-        server.stop_after = None
-        assert fetch(server, tmp_path).state == "fetched"
-        assert server.asked == [(PATH, None)] * 2
-        assert (tmp_path / PATH).read_bytes() == CONTENT
-
-    def test_a_beginning_from_another_server_is_not_trusted(self, serve, tmp_path):
-        fetch(serve({PATH: CONTENT}, stop_after=BREAK), tmp_path)
-        other = serve({PATH: CONTENT})
-        assert fetch(other, tmp_path).state == "fetched"
-        assert other.asked == [(PATH, None)]
-
-    def test_a_partial_of_which_nothing_is_known_is_not_trusted(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        (tmp_path / f"{PATH}.partial.json").write_text("{")
-        server.stop_after = None
-        fetch(server, tmp_path)
-        assert server.asked[-1] == (PATH, None)
-        assert (tmp_path / PATH).read_bytes() == CONTENT
-
-    def test_one_that_lacks_only_its_name_is_finished_without_the_server(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        (tmp_path / f"{PATH}.partial").write_bytes(CONTENT)
-        assert fetch(server, tmp_path).state == "fetched"
-        assert len(server.asked) == 1
+    def test_what_a_killed_transfer_left_is_removed(self, serve, tmp_path):
+        left = temporary(tmp_path / PATH)
+        left = left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-"))
+        left.parent.mkdir(parents=True)
+        left.write_bytes(CONTENT[:BREAK])
+        assert fetch(serve({PATH: CONTENT}), tmp_path).state == "fetched"
         assert names(tmp_path) == FINISHED
-
-    @given(cuts=st.lists(st.integers(0, 700), max_size=6), length=st.integers(0, 700))
-    @settings(
-        max_examples=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    def test_wherever_it_breaks_the_file_ends_up_the_same(
-        self, serve, tmp_path_factory, monkeypatch, cuts, length
-    ):
-        monkeypatch.setattr(fetching, "_BLOCK", 16)
-        dest = tmp_path_factory.mktemp("dest")
-        server = serve({PATH: CONTENT[:length]})
-        for cut in cuts:
-            server.stop_after = cut
-            fetch(server, dest)
-        server.stop_after = None
-        assert fetch(server, dest).state in ("fetched", "there")
-        assert (dest / PATH).read_bytes() == CONTENT[:length]
-        assert names(dest) == FINISHED
-        resumed = [asked for _, asked in server.asked if asked is not None]
-        assert all(int(asked[6:-1]) % 16 == 0 for asked in resumed)
 
 
 class TestWrong:
@@ -292,48 +221,6 @@ class TestWrong:
         assert outcome.state == "failed" and problem in outcome.detail
         assert not (tmp_path / PATH).exists()
         assert not (tmp_path / "dataset/movie/checksums.json").exists()
-
-    @pytest.mark.parametrize(
-        "answered",
-        [
-            {"Content-Range": "bytes 5-255999/256000"},
-            {"Content-Range": "bytes 131072-255999/300000"},
-            {"Content-Range": "131072-255999"},
-            {"Content-Range": ""},
-            {"ETag": '"another version"'},
-        ],
-    )
-    def test_an_answer_to_another_range_is_refused(self, serve, tmp_path, answered):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        server.stop_after, server.changes = None, answered
-        outcome = fetch(server, tmp_path)
-        assert outcome.state == "failed" and "is not what was asked for" in outcome.detail
-        assert names(tmp_path) == []
-        server.changes = {}
-        assert fetch(server, tmp_path).state == "fetched"
-        assert (tmp_path / PATH).read_bytes() == CONTENT
-
-    def test_a_server_that_has_nothing_from_there_on_is_asked_from_zero(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        server.stop_after, server.status = None, 416
-        outcome = fetch(server, tmp_path)
-        assert "416" in outcome.detail and "it starts from zero" in outcome.detail
-        server.status = None
-        assert fetch(server, tmp_path).state == "fetched"
-        assert [asked for _, asked in server.asked] == [None, "bytes=131072-", None]
-
-    def test_a_part_of_the_rest_is_not_the_rest(self, serve, tmp_path):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        server.changes = {"Content-Length": "1000"}
-        server.stop_after = 1000
-        outcome = fetch(server, tmp_path)
-        assert "132072 bytes arrived, announced were 256000" in outcome.detail
-        server.stop_after, server.changes = None, {}
-        assert fetch(server, tmp_path).state == "fetched"
-        assert (tmp_path / PATH).read_bytes() == CONTENT
 
     def test_a_server_that_is_not_there(self, tmp_path):
         outcome = fetch(SimpleNamespace(url="http://127.0.0.1:9"), tmp_path)
@@ -360,21 +247,14 @@ class TestHostile:
         assert outcome.state == "failed" and "MB, allowed are 1. If that is right" in outcome.detail
         assert not (tmp_path / "dataset").exists()
 
-    @pytest.mark.parametrize("known", [True, False])
-    def test_nothing_is_written_through_a_link(self, serve, tmp_path, known):
-        server = serve({PATH: CONTENT}, stop_after=BREAK)
-        fetch(server, tmp_path)
-        partial, precious = tmp_path / f"{PATH}.partial", tmp_path / "precious"
-        precious.write_bytes(CONTENT[:BREAK])
-        partial.unlink()
-        partial.symlink_to(precious)
-        if not known:
-            (tmp_path / f"{PATH}.partial.json").unlink()
-        server.stop_after = None
+    def test_nothing_is_written_through_a_link(self, serve, tmp_path):
+        (tmp_path / PATH).parent.mkdir(parents=True)
+        (tmp_path / PATH).symlink_to(tmp_path / "precious")
+        server = serve({PATH: CONTENT})
         outcome = fetch(server, tmp_path)
-        assert outcome.state == "failed" and f"{partial}: it is a link" in outcome.detail
-        assert precious.read_bytes() == CONTENT[:BREAK]
-        partial.unlink()
+        assert outcome.state == "failed" and f"{tmp_path / PATH}: it is a link" in outcome.detail
+        assert not (tmp_path / "precious").exists() and not server.asked
+        (tmp_path / PATH).unlink()
         assert fetch(server, tmp_path).state == "fetched"
         assert not (tmp_path / PATH).is_symlink()
 
@@ -383,13 +263,12 @@ class TestHostile:
         server = serve({PATH: CONTENT}, stop_after=BREAK)
         given = rule(server.url.replace("//", "//ann:s3cret%21@"))
         (broken,) = fetching.fetch_files(given, tmp_path, ["movie"])
-        noted = (tmp_path / f"{PATH}.partial.json").read_text()
         server.stop_after = None
         (done,) = fetching.fetch_files(given, tmp_path, ["movie"])
         assert (broken.state, done.state) == ("failed", "fetched")
         assert server.authorised == ["Basic " + base64.b64encode(b"ann:s3cret!").decode()] * 2
         written = (tmp_path / "dataset/movie/checksums.json").read_text()
-        told = [broken.detail, done.detail, noted, written, fetching.notice(given), caplog.text]
+        told = [broken.detail, done.detail, written, fetching.notice(given), caplog.text]
         assert all("s3cret" not in text and "ann:" not in text for text in told)
 
     def test_without_a_password_none_is_sent(self, serve, tmp_path):

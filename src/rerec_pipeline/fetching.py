@@ -1,14 +1,13 @@
-"""Fetching what is public of RecBench+: broken transfers go on, and what arrives is verified.
+"""Fetching what is public of RecBench+: a file is whole and verified, or it is not there.
 
-A file arrives under ``<name>.partial`` and gets its name when it is whole and is what it should
-be. ``checksums.json`` beside the files holds the SHA-256 of each at its first sight (trust on
-first use); from then on the file has to match it, on the disk and when it is fetched again.
+A file gets its name when all of it has arrived and it is what it should be. ``checksums.json``
+beside the files holds the SHA-256 of each at its first sight (trust on first use); from then on
+the file has to match it, on the disk and when it is fetched again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +26,20 @@ from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.parameters import explain
 from rerec_pipeline.recbench.raw import INTERACTION_FILES, data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.storage.writing import open_to_append, remove, swap_in, write_bytes
+from rerec_pipeline.storage.writing import (
+    open_to_append,
+    remove,
+    swap_in,
+    temporary,
+    tidy,
+    write_bytes,
+)
 
 Domain = Literal["movie", "book"]
 State = Literal["there", "fetched", "failed", "by hand", "optional"]
 
 CHECKSUMS = "checksums.json"
 _BLOCK = 1 << 16
-_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
 class FileConfig(Config):
@@ -292,179 +297,76 @@ def _record(target: Path, checksum: _Checksum) -> None:
 # -- transfers ----------------------------------------------------------------------------
 
 
-class _Begun(Config):
-    """What stands beside a ``.partial``: which version of which file it is the beginning of.
-
-    Attributes:
-        url: Where it came from.
-        validator: Names the version on the server (ETag or Last-Modified); null if the server
-            does not name versions.
-        bytes: Length of the whole file.
-    """
-
-    url: str
-    validator: str | None
-    bytes: int
-
-
-class _Partial:
-    """A file on its way: ``<name>.partial``, and ``<name>.partial.json`` that says of what."""
-
-    def __init__(self, target: Path):
-        self.path = target.with_name(f"{target.name}.partial")
-        self._note = target.with_name(f"{target.name}.partial.json")
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def begun(self, url: str) -> _Begun | None:
-        """What can be gone on with; None if there is nothing, or it is not known of what.
-
-        Without a validator, the rest could be of another version than the beginning (RFC 9110,
-        15.3.7.3): such a beginning counts only when it is already the whole.
-        """
-        try:
-            begun = _Begun.model_validate_json(self._note.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
-        fits = begun.url == url and not self.path.is_symlink() and 0 < self.size <= begun.bytes
-        return begun if fits and (begun.validator or self.size == begun.bytes) else None
-
-    def how_to_go_on(self, url: str) -> str:
-        """What a user can do after a transfer that broke."""
-        where = f"goes on after {self.size} bytes" if self.begun(url) else "starts from zero"
-        return f"Run the command again: it {where}"
-
-    def begin(self, begun: _Begun) -> None:
-        """Starts from zero."""
-        with open_to_append(self.path) as file:
-            file.truncate(0)
-        write_bytes(self._note, begun.model_dump_json().encode())
-
-    def discard(self) -> None:
-        """Forgets what has arrived."""
-        remove(self.path)
-        remove(self._note)
-
-    def finish(self, target: Path) -> None:
-        """Gives the file its name once it is on the disk."""
-        swap_in(self.path, target)
-        remove(self._note)
-
-
 def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path) -> str:
     """Fetches, verifies and records one file; says from where.
 
     Raises:
         BadInputError: If the server has not got it, the transfer breaks, or it is another file.
     """
+    if target.is_symlink():
+        problem = "it is a link, and nothing is written through one"
+        raise BadInputError(target, problem, remedy="Delete it")
     known = _read_checksums(target.parent).get(target.name)
     urls = [f"{rule.address}/{quote(path)}" for path in file.paths]
-    partial = _Partial(target)
-    url = next((u for u in urls if _transfer(session, rule, u, partial)), None)
-    if url is None:
-        raise BadInputError(
-            ", ".join(urls),
-            "the server has no such file (404)",
-            remedy=f"Get it by hand and put it at {target}, or name another server by --base-url",
-        )
+    tidy(target)
+    beside = temporary(target)
     try:
-        sha256 = _verify(partial.path, url, file, known, "What arrived was deleted")
-    except BadInputError:
-        partial.discard()
-        raise
-    size = partial.size
-    partial.finish(target)
+        url = next((u for u in urls if _transfer(session, rule, u, beside)), None)
+        if url is None:
+            raise BadInputError(
+                ", ".join(urls),
+                "the server has no such file (404)",
+                remedy=f"Get it by hand and put it at {target}, or name another server by "
+                "--base-url",
+            )
+        sha256 = _verify(beside, url, file, known, "What arrived was deleted")
+        size = beside.stat().st_size
+        swap_in(beside, target)
+    finally:
+        remove(beside)
     _record(target, _Checksum(sha256=sha256, bytes=size, url=url))
     return f"from {url}"
 
 
-def _transfer(session: requests.Session, rule: FetchConfig, url: str, partial: _Partial) -> bool:
-    """Brings a ``.partial`` to its full length; False if the server has no such file."""
-    begun = partial.begun(url)
-    if begun is not None and partial.size == begun.bytes:
-        return True  # all had arrived, only the renaming had not
-    headers = {"Accept-Encoding": "identity"}  # of a compressed body, lengths would not be ours
-    if begun is not None and begun.validator is not None:
-        headers |= {"Range": f"bytes={partial.size}-", "If-Range": begun.validator}
+def _transfer(session: requests.Session, rule: FetchConfig, url: str, beside: Path) -> bool:
+    """Writes what the server has to a file of its own; False if it has no such file."""
+    headers = {"Accept-Encoding": "identity"}  # of a compressed body, the length says nothing
     try:
         with session.get(
             url, headers=headers, stream=True, timeout=rule.timeout_seconds
         ) as response:
             if response.status_code == requests.codes.not_found:
                 return False
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                partial.discard()  # it is longer now than what the server has
             response.raise_for_status()
-            _receive(response, url, partial, rule.max_megabytes)
+            total = _length(response, url, rule.max_megabytes)
+            bar = tqdm(desc=url.rsplit("/", 1)[-1], total=total, unit="B", unit_scale=True)
+            with bar, open_to_append(beside) as stream:
+                for block in response.iter_content(_BLOCK):
+                    stream.write(block)
+                    bar.update(len(block))
     except requests.RequestException as exc:
         why = exc.args[0] if exc.args else type(exc).__name__
         problem = f"could not be fetched: {getattr(why, 'reason', why)}"
-        raise BadInputError(url, problem, remedy=partial.how_to_go_on(url)) from exc
+        raise BadInputError(url, problem, remedy="Run the command again") from exc
     return True
 
 
-def _receive(
-    response: requests.Response, url: str, partial: _Partial, max_megabytes: float
-) -> None:
-    """Writes a body to its ``.partial``, from zero or where that ends.
+def _length(response: requests.Response, url: str, max_megabytes: float) -> int:
+    """The announced length, at which a body ends; a shorter one is an error of ``requests``.
 
     Raises:
-        BadInputError: If the length cannot be verified, is another than announced or above the
-            limit.
+        BadInputError: If there is none that can be relied on, or it is above the limit.
     """
-    start, total = _span(response, url, partial)
+    headers, again = response.headers, "Name another server by --base-url"
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise BadInputError(url, "the server sends it compressed, unasked", remedy=again)
+    if not headers.get("Content-Length", "").isdecimal():
+        raise BadInputError(url, "the server announces no length", remedy=again)
+    total = int(headers["Content-Length"])
     if total > max_megabytes * 1e6:
         raise BadInputError(
             url,
             f"the server announces {total / 1e6:,.0f} MB, allowed are {max_megabytes:g}",
             remedy="If that is right, raise max_megabytes in conf/local/fetch.yml",
         )
-    if start == 0:
-        partial.begin(_Begun(url=url, validator=_validator(response.headers), bytes=total))
-    bar = tqdm(desc=partial.path.stem, initial=start, total=total, unit="B", unit_scale=True)
-    with bar, open_to_append(partial.path) as file:
-        for block in response.iter_content(_BLOCK):
-            if file.tell() > total:
-                break  # a server that sends more than it announced is not listened to
-            file.write(block)
-            bar.update(len(block))
-    if partial.size != total:
-        problem = f"{partial.size} bytes arrived, announced were {total}"
-        if partial.size > total:
-            partial.discard()
-        raise BadInputError(url, problem, remedy=partial.how_to_go_on(url))
-
-
-def _span(response: requests.Response, url: str, partial: _Partial) -> tuple[int, int]:
-    """First byte that a body begins with, and the length of the whole file.
-
-    Raises:
-        BadInputError: If the answer does not say, or begins elsewhere than was asked for.
-    """
-    headers, again = response.headers, "Name another server by --base-url"
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise BadInputError(url, "the server sends it compressed, unasked", remedy=again)
-    if response.status_code == requests.codes.ok:
-        if not headers.get("Content-Length", "").isdecimal():
-            raise BadInputError(url, "the server announces no length", remedy=again)
-        return 0, int(headers["Content-Length"])
-    begun = partial.begun(url)
-    found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    if (
-        begun is None
-        or found is None
-        or (int(found["start"]), int(found["total"])) != (partial.size, begun.bytes)
-        or _validator(headers) not in (begun.validator, None)
-    ):
-        partial.discard()
-        problem = f"the answer ({response.status_code}) is not what was asked for"
-        raise BadInputError(url, problem, remedy=partial.how_to_go_on(url))
-    return partial.size, begun.bytes
-
-
-def _validator(headers: Mapping[str, str]) -> str | None:
-    """What names the version of a file; a weak ETag may name several (RFC 9110, 8.8.1)."""
-    etag = headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    return total
