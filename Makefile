@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PARAMS ?=
 ARGS ?=
-SEEDS ?= 0,1,2
 WORKERS ?= 2
 CARD ?= cpu
 KIT ?= offline-kit
@@ -17,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment evidence base-policy ask serve viz ui pictures lint format lock clean site
+.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment base-policy ask serve viz ui pictures lint format lock clean site
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,9 +70,6 @@ bench-scale: setup ## seconds and memory at 1, 10 and 100 times MovieLens-1M (up
 
 experiment: setup ## all variants, three seeds each, compared (ARGS="--preset w_qas", "--jobs 2", ...)
 	$(BIN)/kedro experiment $(ARGS)
-
-evidence: setup ## three seeds of rerec, grpo and equal-compute sft -> docs/results.md
-	$(BIN)/kedro evidence --seeds $(SEEDS)
 
 base-policy: setup ## make the shipped base policy again (up to 30 minutes)
 	$(BIN)/kedro run --pipelines base_policy

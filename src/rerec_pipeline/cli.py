@@ -1,4 +1,4 @@
-"""The project's own commands: ``kedro experiment``, ``evidence``, ``fetch-recbench``, ...
+"""The project's own commands: ``kedro experiment``, ``fetch-recbench``, ...
 
 Kedro imports this module for every command, ``kedro --help`` included: each command imports what
 it needs when it is called.
@@ -21,9 +21,7 @@ from rerec_pipeline.commands.shown import errors_shown
 
 if TYPE_CHECKING:
     from rerec_pipeline import fetching
-    from rerec_pipeline.experiments.grid import Cell
     from rerec_pipeline.runner.experiment import Plan
-    from rerec_pipeline.runner.grid_run import Outcome
     from rerec_pipeline.runner.workplace import Workplace
 
 #: What ``--domain`` takes.
@@ -102,47 +100,10 @@ def experiment(
         place = Workplace(Path(metadata.project_path))
         grid = read_grid(place.read("experiments"), preset or "ablation", options)
         plan = make_plan(place, name or preset or "experiment", grid, dataset, backbone)
-        _run(plan, place, jobs, fresh, "kedro experiment")
+        _run(plan, place, jobs, fresh)
 
 
-@cli.command()
-@click.option("--seeds", help="Seeds, separated by commas; in place of the preset's.")
-@click.option("--dataset", help="In place of the default of conf/base/globals.yml.")
-@click.option("--backbone", help="In place of the default of conf/base/globals.yml.")
-@click.option("--write/--no-write", default=True, show_default=True, help="Into docs/results.md.")
-@click.pass_obj
-def evidence(
-    metadata: ProjectMetadata,
-    seeds: str | None,
-    dataset: str | None,
-    backbone: str | None,
-    write: bool,
-) -> None:
-    """Shows that fine-tuning learns: the experiment of that preset, held against its bars."""
-    from rerec_pipeline.reporting.evidence import put_into, table, verdict
-    from rerec_pipeline.runner.experiment import evidence_cells, make_plan, read_grid, say_where
-    from rerec_pipeline.runner.workplace import Workplace
-    from rerec_pipeline.storage.writing import write_bytes
-
-    with errors_shown():
-        options = {} if seeds is None else {"seeds": _numbers(seeds)}
-        project = Path(metadata.project_path)
-        place = Workplace(project)
-        grid = read_grid(place.read("experiments"), "evidence", options)
-        plan = make_plan(place, "evidence", grid, dataset, backbone)
-        outcomes = _run(plan, place, 1, False, "make evidence")
-        cells = evidence_cells(outcomes)
-        head = say_where("make evidence", plan, project)
-        lines = "\n".join(f"- {line}" for line in verdict(cells))
-        click.echo(f"\n{lines}")
-        if write:
-            target = project / "docs" / "results.md"
-            section = "\n\n".join([head, table(cells), lines])
-            write_bytes(target, put_into(target.read_text(), section).encode())
-            click.echo(f"\nWritten into {target.relative_to(project)}")
-
-
-def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> dict[Cell, Outcome]:
+def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool) -> None:
     """Runs a plan and says what came of it; cells that failed are an error."""
     from rerec_pipeline.runner.experiment import run_plan, say_failures, say_results, say_where
 
@@ -151,13 +112,12 @@ def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool, command: str) -> 
         outcomes = run_plan(plan, place, jobs, fresh, click.echo)
     except KeyboardInterrupt:
         raise ClickException("interrupted; the same command goes on with it") from None
-    click.echo(f"\n{say_where(command, plan, place.root)}")
+    click.echo(f"\n{say_where('kedro experiment', plan, place.root)}")
     for part in say_results(plan, outcomes, place):
         click.echo(f"\n{part}")
     if failures := [*say_failures(outcomes)]:
         said = "\n\n".join(failures)
         raise ClickException(f"{len(failures)} of {len(outcomes)} cells have failed:\n\n{said}")
-    return outcomes
 
 
 def _words(text: str) -> list[str]:
@@ -191,7 +151,7 @@ def fetch_recbench(
 ) -> None:
     """Fetches what is public of RecBench+, and lists what has to be got by hand.
 
-    A broken fetch is gone on with by the same command. Which files, and from where, stands in
+    Which files, and from where, stands in
     conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
     """
     from rerec_pipeline import fetching

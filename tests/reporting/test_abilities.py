@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.reporting import plots
 from rerec_pipeline.reporting.abilities import changes, side_by_side
@@ -16,7 +17,7 @@ def scores(values, task="t", name="g", metric="acc"):
 class TestChanges:
     def test_by_hand(self):
         before, after = scores([1.0, 1.0, 0.0, 1.0]), scores([1.0, 0.0, 0.0, 0.0])
-        row = changes(before, after, 2000, 0.95, 0)["g"]["acc"]
+        row = changes(before, after, Bootstrap(2000, 0.95, 0))["g"]["acc"]
         assert (row["n"], row["before"], row["after"], row["change"]) == (4, 0.75, 0.25, -0.5)
         # Of 4 draws from (0, -1, 0, -1), 1 in 16 is all 0, 1 in 16 all -1: beyond the 2.5 %.
         assert row["interval"] == [-1.0, 0.0]
@@ -25,23 +26,27 @@ class TestChanges:
         """Hard and easy questions, each a little better: a change that is certain."""
         before = scores([0.0, 0.25, 0.5, 0.75])
         after = before.assign(score=before["score"] + 0.25)
-        row = changes(before, after, 200, 0.95, 0)["g"]["acc"]
+        row = changes(before, after, Bootstrap(200, 0.95, 0))["g"]["acc"]
         assert row["change"] == 0.25 and row["interval"] == [0.25, 0.25]
 
     def test_members_of_a_group_are_pooled_by_question(self):
         before = pd.concat([scores([0.0, 0.0, 0.0], "a"), scores([0.0], "b")])
         after = pd.concat([scores([1.0], "b"), scores([0.0, 0.0, 1.0], "a")])
-        row = changes(before, after, 200, 0.95, 0)["g"]["acc"]
+        row = changes(before, after, Bootstrap(200, 0.95, 0))["g"]["acc"]
         assert (row["n"], row["change"]) == (4, 0.5)
 
     def test_metrics_keep_the_order_of_the_harness(self):
         before = pd.concat([scores([1.0], metric=m) for m in ("strict", "loose", "acc")])
-        assert list(changes(before, before, 200, 0.95, 0)["g"]) == ["strict", "loose", "acc"]
+        assert list(changes(before, before, Bootstrap(200, 0.95, 0))["g"]) == [
+            "strict",
+            "loose",
+            "acc",
+        ]
 
     @pytest.mark.parametrize("other", [scores([1.0]), scores([1.0, 1.0], task="u")])
     def test_other_questions_are_refused(self, other):
         with pytest.raises(BadInputError, match="not the questions of abilities_before"):
-            changes(scores([1.0, 0.0]), other, 200, 0.95, 0)
+            changes(scores([1.0, 0.0]), other, Bootstrap(200, 0.95, 0))
 
 
 def report(variant, change, asked=None):

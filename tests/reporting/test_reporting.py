@@ -1,4 +1,4 @@
-"""What a person reads: accuracies with intervals, faithfulness, transcripts, the evidence."""
+"""What a person reads: accuracies with intervals, faithfulness, transcripts, runs by seed."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from rerec_pipeline.recbench.task import Example, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import pages, plots, transcripts
 from rerec_pipeline.reporting.accuracy import bootstrap_interval, summarise
-from rerec_pipeline.reporting.evidence import BEGIN, END, Cell, put_into, table, verdict
+from rerec_pipeline.reporting.by_seed import Run, table
 from rerec_pipeline.reporting.faithfulness import StatementReader, shares_confirmed
 from rerec_pipeline.reporting.outcomes import outcome_table
 from rerec_pipeline.reporting.report import report_policy
@@ -186,7 +186,7 @@ class TestReport:
     def test_numbers(self, task, graph, scored):
         answers, examples = scored
         report = report_policy(
-            answers, examples, StatementReader(task, graph), np.arange(3), 100, 0.95, 0
+            answers, examples, StatementReader(task, graph), np.arange(3), Bootstrap(100, 0.95, 0)
         )
         assert report["accuracy"] == pytest.approx(1 / 3)
         assert report["well_formed"] == pytest.approx(2 / 3)
@@ -303,26 +303,15 @@ class TestPlots:
         assert "no curriculum" in plots.curriculum_by_epoch(empty).layout.annotations[0].text
 
 
-class TestEvidence:
-    cells = (
-        Cell("rerec", 0, 0.25, 0.65, 6_000_000, 150),
-        Cell("rerec", 1, 0.25, 0.75, 8_000_000, 170),
-        Cell("grpo", 0, 0.25, 0.60, 6_000_000, 150),
+class TestBySeed:
+    runs = (
+        Run("rerec", 0, 0.25, 0.65, 6_000_000, 150),
+        Run("rerec", 1, 0.25, 0.75, 8_000_000, 170),
+        Run("grpo", 0, 0.25, 0.60, 6_000_000, 150),
     )
 
     def test_table(self):
-        lines = table(self.cells).splitlines()
+        lines = table(self.runs).splitlines()
         assert lines[2] == "| rerec | 0 | 0.250 | 0.650 | +0.400 | 6.00 M | 150 |"
         assert lines[4] == "| **rerec** | **mean** | 0.250 | 0.700 | +0.450 | 7.00 M | 160 |"
         assert len(lines) == 2 + 3 + 2
-
-    def test_verdict_says_what_is_not_met(self):
-        assert all(line.startswith("met") for line in verdict(self.cells))
-        weak = (Cell("rerec", 0, 0.25, 0.30, 1, 1), Cell("rerec", 1, 0.25, 0.95, 1, 1))
-        assert [line.startswith("met") for line in verdict(weak)] == [True, False, True, True]
-
-    def test_it_replaces_only_its_own_place(self):
-        document = f"head\n{BEGIN}\nold\n{END}\ntail"
-        assert put_into(document, "new") == f"head\n{BEGIN}\nnew\n{END}\ntail"
-        with pytest.raises(ValueError, match="the document has no"):
-            put_into("nothing here", "new")

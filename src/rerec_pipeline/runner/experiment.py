@@ -21,7 +21,7 @@ from rerec_pipeline.experiments.grid import Cell, Grid, make_cells, write
 from rerec_pipeline.experiments.schedule import match_compute, too_large
 from rerec_pipeline.parameters import EXPERIMENT, explain, overlay
 from rerec_pipeline.processes import read_tail, start, stop, thread_settings
-from rerec_pipeline.reporting import evidence
+from rerec_pipeline.reporting import by_seed
 from rerec_pipeline.runner.grid_run import GridRun, Outcome
 from rerec_pipeline.runner.launch import (
     hold_lock,
@@ -184,10 +184,10 @@ def compare(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> 
     run_once(command, folder / "logs" / "comparison.log", place, lock)
 
 
-def evidence_cells(outcomes: Mapping[Cell, Outcome]) -> list[evidence.Cell]:
+def finished_runs(outcomes: Mapping[Cell, Outcome]) -> list[by_seed.Run]:
     """Finished cells as rows of the table of mean and per-seed accuracy."""
     return [
-        evidence.Cell(
+        by_seed.Run(
             cell.kind,
             cell.seed,
             report["before"]["accuracy"],
@@ -221,9 +221,8 @@ def say_failures(outcomes: Mapping[Cell, Outcome]) -> Iterable[str]:
 
 def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], place: Workplace) -> Iterable[str]:
     """The table, the page that compares more, and where MLflow compares the runs."""
-    cells = evidence_cells(outcomes)
-    if cells:
-        yield evidence.table(cells)
+    if runs := finished_runs(outcomes):
+        yield by_seed.table(runs)
     page = FOLDER / plan.name / "comparison.html"
     if (place.root / page).is_file():
         yield f"Comparison: {page}"
