@@ -474,7 +474,7 @@ class TestCommand:
         assert done.exit_code == 1
         assert "no licence" in done.output and "not to be redistributed" in done.output
         assert "not verified against the live server" in " ".join(done.output.split())
-        assert "Nothing was fetched. To accept unasked: --accept-licences" in done.output
+        assert "Nothing was fetched. To accept beforehand: --accept-licences" in done.output
         assert not server.asked and not (tmp_path / "new").exists()
 
     def test_with_consent_it_is(self, command, serve, tmp_path):

@@ -136,11 +136,11 @@ def _numbers(text: str) -> list[int]:
     "--dest",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Gets dataset/{movie,book}/...; the raw_dir of later runs.",
+    help="Gets dataset/{movie,book}/...; give it as raw_dir to later runs.",
 )
 @click.option("--base-url", help="Another server than that of conf/base/fetch.yml.")
 @click.option("--domain", type=click.Choice([*DOMAINS]), default="both", show_default=True)
-@click.option("--accept-licences", is_flag=True, help="Accept what is said of licences, unasked.")
+@click.option("--accept-licences", is_flag=True, help="Accept the licences without being asked.")
 @click.pass_obj
 def fetch_recbench(
     metadata: ProjectMetadata,
@@ -149,10 +149,10 @@ def fetch_recbench(
     domain: str,
     accept_licences: bool,
 ) -> None:
-    """Fetches what is public of RecBench+, and lists what has to be got by hand.
+    """Fetches what is public of RecBench+, and lists what you must download yourself.
 
-    Which files, and from where, stands in
-    conf/base/fetch.yml; the addresses are not verified against the live server by the tests.
+    Files and addresses are in conf/base/fetch.yml; the tests do not verify the
+    addresses against the live server.
     """
     from rerec_pipeline import fetching
     from rerec_pipeline.runner.workplace import Workplace
@@ -161,7 +161,7 @@ def fetch_recbench(
         rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
     click.echo(fetching.notice(rule))
     if not accept_licences and not _agreed():
-        raise ClickException("Nothing was fetched. To accept unasked: --accept-licences")
+        raise ClickException("Nothing was fetched. To accept beforehand: --accept-licences")
     outcomes = fetching.fetch_files(rule, dest, DOMAINS[domain])
     click.echo(f"\n{fetching.table(outcomes + fetching.list_by_hand(rule, dest, DOMAINS[domain]))}")
     if failed := sum(outcome.state == "failed" for outcome in outcomes):

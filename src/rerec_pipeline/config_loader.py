@@ -13,7 +13,7 @@ from rerec_pipeline.experiments.grid import DATA, LABELLED, label_of_changes
 from rerec_pipeline.parameters import CHOICES, compose, folder_of_split
 from rerec_pipeline.storage.provenance import flatten
 
-#: What names a folder -> the blocks of parameters that give a run another one.
+#: Label, which is part of folder names -> the blocks of parameters that change it.
 _LABELS: dict[str, tuple[str, ...]] = {"label": LABELLED, "data_label": DATA}
 
 
@@ -31,7 +31,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, *args: Any, **kwargs: Any):
         self.project_root = Path(conf_source).resolve().parent
         self._defaults: dict[str, Any] = {}
-        #: Blocks of choices that this configuration takes from another one where it has none.
+        #: Blocks that another configuration has in addition, e.g. a variant of conf/local.
         self._further_blocks: dict[str, Any] = {}
         self._arguments = {k: v for k, v in kwargs.items() if k not in ("env", "runtime_params")}
         #: The labels (``label``, ``data_label``) that this run was given because of its parameters.
@@ -54,7 +54,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         if self.own_labels:
             self.runtime_params = {**(self.runtime_params or {}), **self.own_labels}
             del self[key]
-            self[key] = self._composed()  # its folder is in them, too
+            self[key] = self._composed()  # parameters contain paths, and paths the labels
         return super().__getitem__(key)
 
     def _composed(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         return compose(self._defaults, self.runtime_params or {}, self.project_root)
 
     def _labels_of_changes(self) -> dict[str, str]:
-        """Folders of their own for a run with other parameters than its choices name.
+        """Names of folders for a run whose parameters differ from those of its choices.
 
         Without them, ``--params rft.budget.rollouts=64`` would replace the policy of the variant,
         and ``--params data.candidates.size=10`` the tables that other runs stand on.

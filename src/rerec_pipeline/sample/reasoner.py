@@ -107,12 +107,12 @@ def naive_trace(
 
     Args:
         reasoner: Writer of the sentences.
-        need: The need as the reasoner understood it (which may be wrong).
+        need: The need as the reasoner understood it; it may have understood another one.
         truth: The right item of the query.
         candidates: The list it chooses from.
         habits: How well it decides.
-        allowed: Whether a (need, fitting item) pair may be told: held-out pairs may not.
-        rng: Source of its moods.
+        allowed: Whether a trace may state that an item fits a need; of held-out pairs it may not.
+        rng: Random numbers of its choices.
     """
     considered = _look(need, truth, candidates, habits, allowed, rng)
     verdicts = [need.fits(c) == (rng.random() < habits.true_verdicts) for c in considered]

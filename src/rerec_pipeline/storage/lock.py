@@ -22,17 +22,17 @@ from filelock import FileLock, Timeout
 from rerec_pipeline.errors import BadInputError, ReRecError
 from rerec_pipeline.storage.writing import write_bytes
 
-#: What stands for a folder that is only read, so that all who read it get on.
+#: Claim on a folder that is only read: any number of runs may read it at once.
 READ = "read"
 
 
 def exclusive() -> str:
-    """What stands for a folder that is shared with nobody."""
+    """A claim on a folder that no other run may use."""
     return secrets.token_hex(8)
 
 
 class Claims:
-    """What this process works on, for other processes of the project to see.
+    """The folders that this process works in, for other processes of the project to see.
 
     Args:
         folder: Where all of them leave their claims.
@@ -47,10 +47,10 @@ class Claims:
         """Claims folders, all or none.
 
         Args:
-            places: Folder -> what is made there. Two runs get on where both say the same.
+            places: Folder -> what is made there. Two runs may share it if both make the same.
 
         Raises:
-            BadInputError: If nothing can be written there.
+            BadInputError: If the folder of claims cannot be written.
             ReRecError: If a running process has claimed one of them for something else.
         """
         try:

@@ -1,6 +1,6 @@
-"""The ranks of a launched job: which one this is, and what they tell each other.
+"""The ranks of a launched job: which one this is, and the messages between them.
 
-Alone, without a launcher, this process is rank 0 of 1 and every function returns at once.
+Without a launcher this process is rank 0 of 1, and every function returns at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 #: Longest wait for rank 0, which alone hashes checkpoints of gigabytes. A rank that fails is not
 #: waited for: launchers then end the others.
-_PATIENCE = timedelta(hours=6)
+_TIMEOUT = timedelta(hours=6)
 
 
 def join() -> None:
     """Connects the ranks that a launcher has started: NCCL on GPUs, gloo without."""
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    PartialState(cpu=not torch.cuda.is_available(), timeout=_TIMEOUT)
 
 
 def count() -> int:
@@ -70,14 +70,14 @@ def gather(value: Any) -> list[Any]:
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request to stop at the next good place.
+    """Turns Ctrl-C and SIGTERM into a request to stop where training can be resumed.
 
     A second signal stops at once. Outside of the main thread, where Python takes no signals,
     nothing is changed.
 
     Args:
-        says: What is done before stopping, in words.
-        file: A file that is such a request, too, by being there.
+        says: What the log says will happen before the stop.
+        file: A file whose existence is such a request, too.
     """
 
     def __init__(self, says: str, file: Path | None = None):

@@ -11,9 +11,9 @@ nodes = LazyModule("rerec_pipeline.pipelines.diagnosis.nodes")
 
 #: Plots of the page, by the names of ``reporting.diagnosis_plots.PANELS``.
 PANELS = (
-    *("reward", "groups", "terms", "variance", "penalty", "form", "entropy", "kl", "clipping"),
-    *("gradient", "length", "difficulty", "visits", "supervised", "token_accuracy"),
-)
+    "reward", "groups", "terms", "variance", "penalty", "form", "entropy", "kl", "clipping",
+    "gradient", "length", "difficulty", "visits", "supervised", "token_accuracy",
+)  # fmt: skip
 
 #: Answers are scored again, by the very nodes of the evaluation: scores are not kept in files.
 SCORING = ("build_task", "build_reward", "score_answers")
@@ -26,10 +26,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.examine_run,
-                [
-                    *("training_log", "scored_answers", "evaluation_prompts"),
-                    *("params:rft", "params:diagnosis"),
-                ],
+                ["training_log", "scored_answers", "evaluation_prompts", "params:rft",
+                 "params:diagnosis"],
                 "found",
                 name="examine_run",
             ),
@@ -62,4 +60,4 @@ def create_pipeline() -> Pipeline:
                 name="write_diagnosis",
             ),
         ]
-    )
+    )  # fmt: skip

@@ -77,7 +77,7 @@ def choose_by_baselines(
     item_popularity: pd.DataFrame,
     lightgcn_embeddings: dict[str, torch.Tensor],
 ) -> pd.DataFrame:
-    """What needs no language model chooses among the same candidates; no id where it cannot."""
+    """Choices of the baselines among the same candidates; null where one cannot choose."""
     catalogue = task.catalogue
     examples = examples_from_table(evaluation_prompts, catalogue)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
@@ -271,7 +271,7 @@ def report_metrics(
 
 
 def keep_latest(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The same report once more, where the latest is found whatever was chosen."""
+    """Writes the report to a fixed path, too: that of the latest run, whatever its choices."""
     return metrics
 
 

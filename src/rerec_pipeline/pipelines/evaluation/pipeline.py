@@ -25,10 +25,8 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.choose_by_baselines,
-                [
-                    *("evaluation_prompts", "task", "queries", "retriever", "ranker"),
-                    *("interaction_graph", "item_popularity", "lightgcn_embeddings"),
-                ],
+                ["evaluation_prompts", "task", "queries", "retriever", "ranker",
+                 "interaction_graph", "item_popularity", "lightgcn_embeddings"],
                 "baseline_choices",
                 name="choose_by_baselines",
             ),
@@ -40,10 +38,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.answer_cold_started,
-                [
-                    *("evaluation_prompts", "task", "start_record"),
-                    *(*BACKBONE[1:], *ANSWERING),
-                ],
+                ["evaluation_prompts", "task", "start_record", *BACKBONE[1:], *ANSWERING],
                 "answers_cold_started",
                 name="answer_cold_started",
             ),
@@ -55,10 +50,8 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.score_answers,
-                [
-                    *("answers_before", "answers_cold_started", "answers_after"),
-                    *("evaluation_prompts", "task", "reward", "params:rft"),
-                ],
+                ["answers_before", "answers_cold_started", "answers_after", "evaluation_prompts",
+                 "task", "reward", "params:rft"],
                 "scored_answers",
                 name="score_answers",
             ),
@@ -70,11 +63,9 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.report_metrics,
-                [
-                    *("scored_answers", "baseline_choices", "answers_before", "answers_after"),
-                    *("evaluation_prompts", "task", "attribute_graph", "training_summary"),
-                    *("params:evaluation", "parameters"),
-                ],
+                ["scored_answers", "baseline_choices", "answers_before", "answers_after",
+                 "evaluation_prompts", "task", "attribute_graph", "training_summary",
+                 "params:evaluation", "parameters"],
                 "metrics",
                 name="report_metrics",
             ),
@@ -87,10 +78,8 @@ def create_pipeline() -> Pipeline:
                  name="plot_curriculum"),
             Node(
                 nodes.write_transcripts,
-                [
-                    *("scored_answers", "evaluation_prompts", "task", "metrics", "run_pages"),
-                    *("params:evaluation", "parameters"),
-                ],
+                ["scored_answers", "evaluation_prompts", "task", "metrics", "run_pages",
+                 "params:evaluation", "parameters"],
                 ["transcripts", "transcripts_page"],
                 name="write_transcripts",
             ),

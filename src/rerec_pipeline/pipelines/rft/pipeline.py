@@ -37,15 +37,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 nodes.prepare_backbone,
-                [
-                    "task",
-                    "queries",
-                    "prompts",
-                    "attribute_graph",
-                    "item_popularity",
-                    "params:rft.backbone",
-                    "params:dataset",
-                ],
+                ["task", "queries", "prompts", "attribute_graph", "item_popularity",
+                 "params:rft.backbone", "params:dataset"],
                 "backbone_record",
                 name="prepare_backbone",
             ),
@@ -59,38 +52,29 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 nodes.collect_traces,
-                [
-                    *("training_prompts", "prompts", "queries", "items", "task", "params:data"),
-                    *("params:rft", "params:base_policy.habits", "params:seed"),
-                ],
+                ["training_prompts", "prompts", "queries", "items", "task", "params:data",
+                 "params:rft", "params:base_policy.habits", "params:seed"],
                 "reasoning_traces",
                 name="collect_traces",
             ),
             Node(
                 nodes.write_cold_start_traces,
-                [
-                    *("training_prompts", "prompts", "attribute_graph", "task", "params:data"),
-                    "params:rft.cold_start",
-                ],
+                ["training_prompts", "prompts", "attribute_graph", "task", "params:data",
+                 "params:rft.cold_start"],
                 "cold_start_traces",
                 name="write_cold_start_traces",
             ),
             Node(
                 nodes.start_cold,
-                [
-                    *("backbone_record", "training_prompts", "cold_start_traces", "task"),
-                    *BACKBONE[1:],
-                    *("params:rft.cold_start", "params:launch"),
-                ],
+                ["backbone_record", "training_prompts", "cold_start_traces", "task", *BACKBONE[1:],
+                 "params:rft.cold_start", "params:launch"],
                 "start_record",
                 name="start_cold",
             ),
             Node(
                 nodes.fine_tune,
-                [
-                    *("start_record", "training_prompts", "task", "reward"),
-                    *("reasoning_traces", "params:rft", "params:seed", "params:launch"),
-                ],
+                ["start_record", "training_prompts", "task", "reward", "reasoning_traces",
+                 "params:rft", "params:seed", "params:launch"],
                 ["policy", "training_log", "curriculum_log", "training_summary"],
                 name="fine_tune",
             ),
