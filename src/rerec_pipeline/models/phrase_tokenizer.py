@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import AddedToken
 from transformers import Qwen2Tokenizer
@@ -40,9 +41,17 @@ def build_phrase_tokenizer(phrases: Iterable[str], texts: Iterable[str]) -> Qwen
     for text in texts:
         for rest in splitter.split(text):
             pieces.update(dict.fromkeys(_PIECE.findall(rest)))
+    tokenizer = chat_tokenizer(dict(BYTE_ALPHABET), [])
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in sorted(pieces)])
+    _check_round_trip(tokenizer, pieces)
+    return tokenizer
+
+
+def chat_tokenizer(vocabulary: dict[str, int], merges: list[Any]) -> Qwen2Tokenizer:
+    """A byte-level tokenizer of Qwen2's kind with the chat format of ``models/chat.py``."""
     tokenizer = Qwen2Tokenizer(
-        vocab=dict(BYTE_ALPHABET),
-        merges=[],
+        vocab=vocabulary,
+        merges=merges,
         unk_token=None,  # type: ignore[arg-type]  # every byte is in the vocabulary
         bos_token=None,
         eos_token=EOS,
@@ -50,9 +59,7 @@ def build_phrase_tokenizer(phrases: Iterable[str], texts: Iterable[str]) -> Qwen
         additional_special_tokens=[USER, ASSISTANT],
         padding_side="left",
     )
-    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in sorted(pieces)])
     tokenizer.chat_template = CHAT_TEMPLATE
-    _check_round_trip(tokenizer, pieces)
     return tokenizer
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rerec_pipeline.experiments.grid import Cell, Changes
 from rerec_pipeline.experiments.schedule import (
@@ -23,32 +23,11 @@ from rerec_pipeline.storage.records import Origin, describe_changes
 from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking import RunNote
 
+if TYPE_CHECKING:
+    from rerec_pipeline.runner.workplace import Workplace
+
 #: Seconds between two looks at the running cells.
 _POLL = 0.2
-
-
-class Place(Protocol):
-    """What running a grid needs of a project (see ``Workplace``)."""
-
-    root: Path
-
-    def fingerprint(self, cell: Cell, further: Changes) -> Origin:
-        """What the results of a cell follow from."""
-
-    def outputs(self, cell: Cell) -> list[Path]:
-        """The files and folders that a finished cell has left."""
-
-    def checkpoints(self, cell: Cell) -> Path:
-        """Where an unfinished training of a cell is gone on with."""
-
-    def command(self, pipeline: str, text: str, *options: str) -> list[str]:
-        """What runs a pipeline in a process of its own."""
-
-    def results(self, cell: Cell) -> dict[str, Any]:
-        """The report of a finished cell."""
-
-    def add_to_group(self, run_id: str | None, group: str) -> None:
-        """Makes the MLflow run of a finished cell one of this experiment, too."""
 
 
 @dataclass
@@ -98,7 +77,7 @@ class GridRun:
         name: str,
         cells: Sequence[Cell],
         needs: Mapping[Cell, Cell],
-        place: Place,
+        place: Workplace,
         folder: Path,
         jobs: int,
         lock: int,

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
 from rerec_pipeline.models.backbone import Backbone, save_backbone
-from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
+from rerec_pipeline.models.chat import ASSISTANT, EOS, PAD, USER
+from rerec_pipeline.models.phrase_tokenizer import chat_tokenizer
 from rerec_pipeline.parameters import ScratchParameters
 from rerec_pipeline.parameters.backbone import MADE_BY
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
@@ -38,18 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
     raw.train_from_iterator(texts, trainer)
     learned = json.loads(raw.to_str())["model"]
     merges: list[Any] = [tuple(merge) for merge in learned["merges"]]
-    tokenizer = Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=merges,
-        unk_token=None,  # type: ignore[arg-type]  # every byte is in the vocabulary
-        bos_token=None,
-        eos_token=EOS,
-        pad_token=PAD,
-        additional_special_tokens=[USER, ASSISTANT],
-        padding_side="left",
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
+    return chat_tokenizer(learned["vocab"], merges)
 
 
 def make_from_scratch(
