@@ -9,6 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 CARD ?= cpu
 KIT ?= offline-kit
+PORT ?= 5000
 RAW ?=
 
 # One thread pool that does not spin while it waits: two processes then share two cores fairly.
@@ -86,8 +87,8 @@ serve: setup ## the assistant as a page and an API on this machine
 viz: setup ## the pipelines in a browser
 	$(BIN)/kedro viz run
 
-ui: setup ## the runs in a browser
-	$(BIN)/kedro mlflow ui
+ui: setup ## the runs in a browser (PORT=5001 where 5000 is taken)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui --port $(PORT)
 
 pictures: setup ## docs/images from the last finished run of the sample
 	$(BIN)/python docs/pictures.py

@@ -1,6 +1,7 @@
 """The documentation: links lead somewhere, and the names in its commands exist."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_the_table_of_choices_lists_every_block(name):
     row = re.search(rf"^\| `{name}` \| (.*?) \|", (PROJECT / "docs/running.md").read_text(), re.M)
     assert row is not None
     assert set(re.findall(r"`([^`]+)`", row.group(1))) == choices(name)
+
+
+def test_make_ui_finds_mlflow_without_an_activated_environment_and_takes_a_port():
+    told = ["make", "--dry-run", "--assume-old=.venv/.installed", "ui", "PORT=5001"]
+    done = subprocess.run(told, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert f'PATH="{PROJECT}/.venv/bin:$PATH" .venv/bin/kedro mlflow ui --port 5001' in done.stdout
 
 
 def test_every_page_is_in_the_site():
