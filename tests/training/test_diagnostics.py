@@ -14,9 +14,9 @@ from rerec_pipeline.training.diagnostics import diagnose_curriculum, diagnose_ro
 from rerec_pipeline.training.rollouts import ScoredRollouts
 
 
-def told(right, boxed=None, listed=None, push=None, penalised=None, largest=None):
+def each(right, boxed=None, listed=None, size=None, penalised=None, largest=None):
     n = len(right)
-    rows = [right, boxed or [1] * n, listed or [1] * n, push or [1] * n, penalised or [0] * n]
+    rows = [right, boxed or [1] * n, listed or [1] * n, size or [1] * n, penalised or [0] * n]
     rows.append(largest or [1] * n)
     return torch.tensor(rows, dtype=torch.float32).T
 
@@ -47,15 +47,15 @@ class TestOutcomes:
 class TestRollouts:
     def test_a_generation_by_hand(self):
         """Three groups of two: right and wrong, both wrong and alike, both right and alike."""
-        paid = torch.tensor(
+        weighted = torch.tensor(
             [[1.0, 0.5], [0.0, -0.5], [0.0, 0.5], [0.0, 0.5], [1.0, 0.5], [1.0, 0.5]]
         )
         found = diagnose_rollouts(
-            paid.sum(1),
-            paid,
-            told(
+            weighted.sum(1),
+            weighted,
+            each(
                 [1, 0, 0, 0, 1, 1], boxed=[1, 0, 1, 1, 1, 1], listed=[1, 0, 1, 0, 1, 1],
-                push=[2, 2, 1, 1, 1, 1], penalised=[0, 0, 1, 1, 0, 0],
+                size=[2, 2, 1, 1, 1, 1], penalised=[0, 0, 1, 1, 0, 0],
                 largest=[1, 7, 0, 0, 0, 0],
             ),
             ["ndcg", "format"],
@@ -74,13 +74,15 @@ class TestRollouts:
         )  # fmt: skip
 
     def test_a_wrong_answer_that_is_paid_more(self):
-        paid = torch.tensor([[1.0, 0.0], [0.0, 1.2], [1.0, 0.0], [0.0, 0.2]])
-        found = diagnose_rollouts(paid.sum(1), paid, told([1, 0, 1, 0]), ["ndcg", "qas"], 2)
+        weighted = torch.tensor([[1.0, 0.0], [0.0, 1.2], [1.0, 0.0], [0.0, 0.2]])
+        found = diagnose_rollouts(weighted.sum(1), weighted, each([1, 0, 1, 0]), ["ndcg", "qas"], 2)
         assert found["wrong_above_right"] == 0.5
 
     def test_shares_of_nothing_are_left_out(self):
-        paid = torch.full((4, 1), 0.3)
-        found = diagnose_rollouts(paid.sum(1), paid, told([0] * 4, push=[0] * 4), ["qas"], 2)
+        weighted = torch.full((4, 1), 0.3)
+        found = diagnose_rollouts(
+            weighted.sum(1), weighted, each([0] * 4, size=[0] * 4), ["qas"], 2
+        )
         assert found["no_spread"] == 1
         for name in ("wrong_above_right", "reward_of_right", "variance_share/qas"):
             assert name not in found
@@ -88,9 +90,9 @@ class TestRollouts:
 
     @given(st.integers(0, 1000), st.integers(1, 5), st.integers(2, 4))
     def test_shares_of_variance_sum_to_one(self, seed, groups, terms):
-        paid = torch.from_numpy(np.random.default_rng(seed).normal(size=(groups * 3, terms)))
+        weighted = torch.from_numpy(np.random.default_rng(seed).normal(size=(groups * 3, terms)))
         names = [str(n) for n in range(terms)]
-        found = diagnose_rollouts(paid.sum(1), paid, told([0] * len(paid)), names, 3)
+        found = diagnose_rollouts(weighted.sum(1), weighted, each([0] * len(weighted)), names, 3)
         assert sum(found[f"variance_share/{n}"] for n in names) == pytest.approx(1)
 
 

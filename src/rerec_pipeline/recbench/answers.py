@@ -49,7 +49,7 @@ def read_answer(completion: str) -> Answer:
 
     The last complete box counts, so that a model may reconsider; braces inside it are balanced
     and ``\text{...}`` around the content is dropped. A box without a visible character other than
-    separators and markup is no answer: nothing is paid for it.
+    separators and markup is no answer: it has no reward.
 
     Args:
         completion: Text that the policy wrote.

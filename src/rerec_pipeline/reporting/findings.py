@@ -343,7 +343,7 @@ RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
         no_spread,
         ("diagnosis/no_spread", "diagnosis/none_right", "diagnosis/all_right"),
     ),
-    ("wrong answers paid like right ones", wrong_above_right, ("diagnosis/wrong_above_right",)),
+    ("wrong answers rewarded like right ones", wrong_above_right, ("diagnosis/wrong_above_right",)),
     ("what rewards differ by", shaping_variance, ("diagnosis/variance_share/ndcg",)),
     (
         "penalised paragraphs",

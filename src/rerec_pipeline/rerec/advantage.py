@@ -1,6 +1,6 @@
 r"""Reasoning-aware advantage estimation, RAAE (ReRec, section on advantage estimation).
 
-Where the recommended item is wrong, the paragraphs that brought it up are paid less than the
+Where the recommended item is wrong, the paragraphs that brought it up get less reward than the
 rest of the completion:
 
 .. math:: A_{i,t} = \frac{r_{i,t} - \mathrm{mean}(r)}{\mathrm{std}(r) + \epsilon},

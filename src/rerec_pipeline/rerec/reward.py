@@ -126,8 +126,8 @@ def pas(
     .. math:: \mathrm{PAS}(p, gt) = \cos(e_p, e_{gt})
 
     with LightGCN item embeddings. An unknown item scores 0 (paper), or what the worst item of the
-    list scores where that is less: else an answer off the list would be paid more than one on it.
-    Several right items and several places are averaged (decisions of this project).
+    list scores where that is less: else an answer off the list would be rewarded more than one on
+    it. Several right items and several places are averaged (decisions of this project).
 
     Args:
         embeddings: Item embeddings of unit length, float (I, D); see ``unit_rows``.

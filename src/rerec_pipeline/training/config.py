@@ -29,8 +29,8 @@ class RecTaskConfig:
         default_factory=lambda: {"ndcg": 1.0, "qas": 0.01, "pas": 0.01, "format": 0.1},
         metadata={
             "help": "Weight of each reward term (rerec_pipeline.rerec.reward.TERMS). A term of "
-            "weight 0 is measured and not paid for. TRL's `reward_weights` are those of further "
-            "`reward_funcs`."
+            "weight 0 is measured, but not part of the reward. TRL's `reward_weights` are those of "
+            "further `reward_funcs`."
         },
     )
     ndcg_k: int = _help(1, "Ranks of an answer that count (K of the paper).")
