@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from rerec_pipeline.grounding.config import RankerConfig
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import Retriever
-from rerec_pipeline.grounding.rules import RankerConfig
 from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.recbench.titles import ItemIndex
 

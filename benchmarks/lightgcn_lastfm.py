@@ -60,7 +60,7 @@ def read_split(folder: Path) -> tuple[InteractionGraph, InteractionGraph]:
     )
 
 
-def reference_rule(epochs: int, seed: int) -> LightGCNConfig:
+def reference_config(epochs: int, seed: int) -> LightGCNConfig:
     """The reference implementation's hyper-parameters."""
     return LightGCNConfig(
         dim=64,
@@ -77,14 +77,14 @@ def reference_rule(epochs: int, seed: int) -> LightGCNConfig:
 
 
 def train(
-    graph: InteractionGraph, test: InteractionGraph, rule: LightGCNConfig
+    graph: InteractionGraph, test: InteractionGraph, config: LightGCNConfig
 ) -> dict[int, dict[str, float]]:
     """Test metrics at the reported epochs and at the last one."""
-    trainer = LightGCNTrainer(graph, test, rule)
+    trainer = LightGCNTrainer(graph, test, config)
     scores = {}
-    for epoch in tqdm(range(1, rule.epochs + 1), desc="LightGCN", unit="epoch"):
+    for epoch in tqdm(range(1, config.epochs + 1), desc="LightGCN", unit="epoch"):
         trainer.train_epoch()
-        if epoch in REPORTED or epoch == rule.epochs:
+        if epoch in REPORTED or epoch == config.epochs:
             scores[epoch] = rank_all(*trainer.embeddings(), graph, test, K)
     return scores
 
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
         graph, test = read_split(options.data)
     except BadInputError as error:
         sys.exit(str(error))
-    scores = train(graph, test, reference_rule(options.epochs, options.seed))
+    scores = train(graph, test, reference_config(options.epochs, options.seed))
     command = f"make bench-lastfm, seed {options.seed}"
     heading = surroundings(command, ["torch", "torch-geometric", "numpy"])
     finish(heading, [report(scores, graph)])

@@ -68,7 +68,7 @@ def make_graph(size: Size, seed: int = 0) -> InteractionGraph:
     return InteractionGraph(names[0][users], names[1][items], size.users, size.items)
 
 
-def make_rule(size: Size) -> LightGCNConfig:
+def make_config(size: Size) -> LightGCNConfig:
     """The reference implementation's hyper-parameters."""
     return LightGCNConfig(
         dim=64,
@@ -90,23 +90,23 @@ class ReferenceLightGCN:
     Args:
         graph: Interactions to learn from.
         weights: Initial embeddings of users and then items, float32 (U + I, D).
-        rule: Hyper-parameters.
+        config: Hyper-parameters.
     """
 
-    def __init__(self, graph: InteractionGraph, weights: Tensor, rule: LightGCNConfig):
+    def __init__(self, graph: InteractionGraph, weights: Tensor, config: LightGCNConfig):
         users, items = weights.split([graph.n_users, graph.n_items])
         self.users = torch.nn.Embedding.from_pretrained(users.clone(), freeze=False)
         self.items = torch.nn.Embedding.from_pretrained(items.clone(), freeze=False)
         self.adjacency = graph.adjacency().to_sparse_coo().coalesce()
-        self.rule = rule
+        self.config = config
         parameters = [self.users.weight, self.items.weight]
-        self.optimizer = torch.optim.Adam(parameters, lr=rule.lr)
+        self.optimizer = torch.optim.Adam(parameters, lr=config.lr)
 
     def propagate(self) -> tuple[Tensor, Tensor]:
         """Mean over the layers, for users (U, D) and items (I, D)."""
         layer = torch.cat([self.users.weight, self.items.weight])
         layers = [layer]
-        for _ in range(self.rule.layers):
+        for _ in range(self.config.layers):
             layer = torch.sparse.mm(self.adjacency, layer)
             layers.append(layer)
         mean = torch.stack(layers, dim=1).mean(dim=1)
@@ -121,7 +121,7 @@ class ReferenceLightGCN:
         gap = (user * other).sum(dim=1) - (user * liked).sum(dim=1)
         start = (self.users(users), self.items(positives), self.items(negatives))
         norms = sum(x.norm(2).pow(2) for x in start) / (2 * len(users))
-        loss = torch.nn.functional.softplus(gap).mean() + self.rule.l2 * norms
+        loss = torch.nn.functional.softplus(gap).mean() + self.config.l2 * norms
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -182,9 +182,9 @@ def _median_peak_mb(step: Callable[[Tensor], float], batches: Sequence[Tensor]) 
 
 def run(size: Size = FULL) -> Section:
     """Measures steps, memory and gradients, and reports."""
-    graph, rule = make_graph(size), make_rule(size)
-    ours = LightGCNTrainer(graph, graph, rule)
-    reference = ReferenceLightGCN(graph, ours.model.embedding.weight.detach(), rule)
+    graph, config = make_graph(size), make_config(size)
+    ours = LightGCNTrainer(graph, graph, config)
+    reference = ReferenceLightGCN(graph, ours.model.embedding.weight.detach(), config)
     batches = make_batches(graph, size)
     difference = compare_gradients(reference, ours, batches[-1])
     pairs = in_turns(

@@ -214,9 +214,9 @@ class TestExchange:
         with pytest.raises(BadInputError) as refused:
             nodes.ingest_interactions(raw.load(), items.iloc[9:], manifest)
         interactions.save(nodes.ingest_interactions(raw.load(), items, manifest))
-        rule = InteractionParameters(validation_share=0.1, seed=0)
+        config = InteractionParameters(validation_share=0.1, seed=0)
         graph.save(
-            nodes.build_interaction_graph(interactions.load(), self.QUERIES, self.SPLITS, rule)
+            nodes.build_interaction_graph(interactions.load(), self.QUERIES, self.SPLITS, config)
         )
         edges = graph.load()
         arrays = edge_arrays(edges, items["item_id"].tolist())

@@ -102,7 +102,7 @@ def serve():
         http.server_close()
 
 
-def rule(url, files=None, **changes):
+def config(url, files=None, **changes):
     """One movie file, unless other files are given."""
     one = {"movie": {NAME: {"paths": [PATH], "git_blob": None}}}
     values = {
@@ -114,7 +114,7 @@ def rule(url, files=None, **changes):
 
 def fetch(server, dest, **changes):
     """What became of the one file."""
-    (outcome,) = fetching.fetch_files(rule(server.url, **changes), dest, ["movie"])
+    (outcome,) = fetching.fetch_files(config(server.url, **changes), dest, ["movie"])
     return outcome
 
 
@@ -261,7 +261,7 @@ class TestHostile:
     def test_a_password_is_sent_and_nowhere_else(self, serve, tmp_path, caplog):
         caplog.set_level(0)
         server = serve({PATH: CONTENT}, stop_after=BREAK)
-        given = rule(server.url.replace("//", "//ann:s3cret%21@"))
+        given = config(server.url.replace("//", "//ann:s3cret%21@"))
         (broken,) = fetching.fetch_files(given, tmp_path, ["movie"])
         server.stop_after = None
         (done,) = fetching.fetch_files(given, tmp_path, ["movie"])
@@ -323,7 +323,7 @@ class TestChecksums:
 
 @pytest.fixture(scope="module")
 def shipped():
-    """The rule in ``conf``."""
+    """The config in ``conf``."""
     loader = ChoicesConfigLoader(
         str(PROJECT / "conf"),
         base_env="base",
@@ -331,7 +331,7 @@ def shipped():
         config_patterns={"fetch": ["fetch*"]},
     )
     assert "fetch" not in loader["parameters"]
-    return fetching.read_rule(loader["fetch"], None)
+    return fetching.read_config(loader["fetch"], None)
 
 
 class TestConfiguration:
@@ -366,9 +366,9 @@ class TestConfiguration:
         ],
     )
     def test_a_wrong_one_is_named(self, wrong, key):
-        given = rule("http://server").model_dump()
+        given = config("http://server").model_dump()
         with pytest.raises(BadParameterError, match=key):
-            fetching.read_rule({"fetch": {**given, **wrong}}, None)
+            fetching.read_config({"fetch": {**given, **wrong}}, None)
 
 
 @pytest.fixture(scope="module")
@@ -487,4 +487,4 @@ class TestCommand:
         assert done.exit_code == 1 and "base_url" in done.output
 
     def test_its_list_is_that_of_the_projects_configuration(self, project, shipped):
-        assert fetching.read_rule(Workplace(PROJECT).read("fetch"), None) == shipped
+        assert fetching.read_config(Workplace(PROJECT).read("fetch"), None) == shipped

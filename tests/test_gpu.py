@@ -61,14 +61,14 @@ def test_twenty_steps_train_and_answer(material, warm_backbone, tmp_path):
 def test_lightgcn_learns_what_it_learns_on_a_cpu():
     rng = np.random.default_rng(0)
     pairs = np.unique(rng.integers(0, [40, 30], size=(500, 2)), axis=0)
-    rule = LightGCNConfig(
+    config = LightGCNConfig(
         dim=16, layers=2, lr=1e-2, l2=1e-4, batch_size=128, epochs=6, evaluate_every=2,
         patience=9, k=10, seed=0,
     )  # fmt: skip
     held = rng.random(len(pairs)) < 0.2
     graphs = [InteractionGraph(pairs[part, 0], pairs[part, 1], 40, 30) for part in (~held, held)]
     cpu, gpu = (
-        LightGCNTrainer(*graphs, rule, torch.device(name)).fit() for name in ("cpu", "cuda")
+        LightGCNTrainer(*graphs, config, torch.device(name)).fit() for name in ("cpu", "cuda")
     )
     assert gpu.items.device.type == "cpu"
     for one, other in ((cpu.users, gpu.users), (cpu.items, gpu.items)):

@@ -67,9 +67,9 @@ class TestProvenance:
     def test_parameters_are_told_to_mlflow_as_plain_values_without_the_project_folder(
         self, tmp_path
     ):
-        rule = Block(w_penalty=0.3, scale="group")
-        told = provenance.plain({"rule": rule, "dir": f"{tmp_path}/a", "n": [1]}, tmp_path)
-        assert told == {"rule": {"w_penalty": 0.3, "scale": "group"}, "dir": "./a", "n": [1]}
+        config = Block(w_penalty=0.3, scale="group")
+        told = provenance.plain({"config": config, "dir": f"{tmp_path}/a", "n": [1]}, tmp_path)
+        assert told == {"config": {"w_penalty": 0.3, "scale": "group"}, "dir": "./a", "n": [1]}
 
 
 class TestTracking:

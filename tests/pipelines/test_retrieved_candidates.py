@@ -59,26 +59,26 @@ class TestOneQuery:
 
 
 @pytest.fixture(scope="module")
-def rule(world_tables):
+def config(world_tables):
     return world_tables[0].candidates.model_copy(update={"source": "retrieved", "size": 5})
 
 
-def pools(tables, rule, **changes):
+def pools(tables, config, **changes):
     known = {**tables, **changes}
     names = ("queries", "splits", "items", "attribute_graph", "item_popularity", "group_popularity")
-    return CandidatePools.validate(de.find_pools(*(known[n] for n in names), rule, RETRIEVAL))
+    return CandidatePools.validate(de.find_pools(*(known[n] for n in names), config, RETRIEVAL))
 
 
 @pytest.fixture(scope="module")
-def found(world_tables, rule):
-    return pools(world_tables[1], rule)
+def found(world_tables, config):
+    return pools(world_tables[1], config)
 
 
 @pytest.fixture(scope="module")
-def listed(world_tables, rule, found):
+def listed(world_tables, config, found):
     names = ("queries", "splits", "mentions", "histories", "items", "attribute_graph")
     known = [world_tables[1][name] for name in names]
-    return Candidates.validate(de.draw_candidates(*known, found, rule, DRAWN))
+    return Candidates.validate(de.draw_candidates(*known, found, config, DRAWN))
 
 
 class TestAWorld:
@@ -97,7 +97,7 @@ class TestAWorld:
         drawn = world_tables[1]["candidates"]
         assert drawn["truth_id"].tolist() == listed["truth_id"].tolist()
 
-    def test_answers_of_other_splits_change_nothing(self, world_tables, rule, found):
+    def test_answers_of_other_splits_change_nothing(self, world_tables, config, found):
         tables = world_tables[1]
         queries = tables["queries"].copy()
         asked = set(tables["splits"].query("split != 'train'")["query_id"])
@@ -106,15 +106,15 @@ class TestAWorld:
             other if name in asked else truths
             for name, truths in zip(queries["query_id"], queries["truth_ids"], strict=True)
         ]
-        pd.testing.assert_frame_equal(pools(tables, rule, queries=queries), found)
+        pd.testing.assert_frame_equal(pools(tables, config, queries=queries), found)
 
-    def test_the_own_answer_of_a_training_query_changes_nothing(self, world_tables, rule, found):
+    def test_the_own_answer_of_a_training_query_changes_nothing(self, world_tables, config, found):
         tables = world_tables[1]
         query = tables["splits"].query("split == 'train'")["query_id"].iloc[0]
         queries = tables["queries"].copy()
         at = queries.index[queries["query_id"] == query][0]
         queries.at[at, "truth_ids"] = [int(tables["items"]["item_id"].iloc[0])]
-        again = pools(tables, rule, queries=queries).set_index("query_id")["item_ids"]
+        again = pools(tables, config, queries=queries).set_index("query_id")["item_ids"]
         assert again[query] == found.set_index("query_id")["item_ids"][query]
 
     def test_only_lists_with_the_right_item_are_trained_on(self, world_tables, listed, monkeypatch):

@@ -43,7 +43,7 @@ PAGES = {f"{run}/transcripts.html": f"../../{run}/transcripts.html" for run in (
 
 
 @pytest.fixture(scope="module")
-def rule():
+def config():
     return parameters(comparison={"bootstrap_samples": 500, "permutations": 999})["comparison"]
 
 
@@ -58,22 +58,22 @@ def dataset(listed, name) -> CellTablesDataset:
     )
 
 
-def told(project, rule, cells, **setting):
+def told(project, config, cells, **setting):
     """What the pipeline's nodes make of fabricated cells."""
     listed = fabricated.write(project, cells, **setting)
     experiment = json.loads(listed.read_text())
     tables = {name: dataset(listed, name).load() for name in FILES}
     logs, outcomes = tables.pop("cell_logs"), tables["cell_outcomes"]
-    table = Comparison.validate(nodes.compare_cells(experiment, outcomes, rule))
-    report = nodes.report_comparison(experiment, table, **tables, comparison=rule)
+    table = Comparison.validate(nodes.compare_cells(experiment, outcomes, config))
+    report = nodes.report_comparison(experiment, table, **tables, comparison=config)
     report = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from its file
-    figures = nodes.plot_comparison(report, logs, tables["cell_summaries"], rule)
+    figures = nodes.plot_comparison(report, logs, tables["cell_summaries"], config)
     return table, report, figures, nodes.write_comparison(report, experiment, PAGES, *figures)
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, rule):
-    return told(tmp_path_factory.mktemp("experiment"), rule, CELLS)
+def compared(tmp_path_factory, config):
+    return told(tmp_path_factory.mktemp("experiment"), config, CELLS)
 
 
 def small(right, stage="after", kinds=("explicit", "interest"), clusters=None) -> pd.DataFrame:
@@ -90,14 +90,14 @@ def small(right, stage="after", kinds=("explicit", "interest"), clusters=None) -
 
 
 class TestTable:
-    def test_by_hand(self, rule):
+    def test_by_hand(self, config):
         """rerec: (1, 0, 0, 0) and (1, 1, 0, 0); grpo, one seed: (1, 1, 1, 1)."""
         cells = {
             ("grpo", "", 0): [True] * 4,
             ("rerec", "", 0): [True, False, False, False],
             ("rerec", "", 1): [True, True, False, False],
         }
-        table = compare(*arms_of(small(cells), "rerec"), rule)
+        table = compare(*arms_of(small(cells), "rerec"), config)
         rows = table.set_index(["variant", "query_type"])
         assert rows.loc[("rerec", "all"), "accuracy"] == 3 / 8
         assert rows.loc[("rerec", "explicit"), "accuracy"] == 2 / 4
@@ -113,13 +113,16 @@ class TestTable:
         assert set(table["finding"]) == {"reference", "not significant"}
         assert table["variant"].tolist()[:3] == ["rerec", "untrained", "grpo"]
 
-    def test_queries_of_a_cluster_are_one_piece_of_evidence(self, rule):
+    def test_queries_of_a_cluster_are_one_piece_of_evidence(self, config):
         """Differences 1 1 1 0 in clusters 7 7 7 3: of 2 sign flips of (3, 0) both reach 3."""
         cells = {("rerec", "", 0): [False] * 4, ("grpo", "", 0): [True, True, True, False]}
         for clusters, p, low in (([0, 1, 2, 3], 2 / 8, 0.25), ([7, 7, 7, 3], 1.0, 0.0)):
             outcomes = small(cells, kinds=("explicit",), clusters=clusters)
             row = (
-                compare(*arms_of(outcomes, "rerec"), rule).set_index("variant").loc["grpo"].iloc[0]
+                compare(*arms_of(outcomes, "rerec"), config)
+                .set_index("variant")
+                .loc["grpo"]
+                .iloc[0]
             )
             assert (row["queries"], row["clusters"]) == (4, len(set(clusters)))
             assert (row["accuracy"], row["p_value"]) == (3 / 4, p)
@@ -142,21 +145,23 @@ class TestTable:
             "wo_raae": "worse",
         }  # fmt: skip
 
-    def test_a_difference_that_one_seed_makes_depends_on_seeds(self, rule):
+    def test_a_difference_that_one_seed_makes_depends_on_seeds(self, config):
         """One of two seeds is right on all, the other as the reference: the test is sure."""
         alike = [n % 2 == 0 for n in range(60)]
         cells = {("rerec", "", 0): alike, ("grpo", "", 0): alike, ("grpo", "", 1): [True] * 60}
-        table = compare(*arms_of(small(cells), "rerec"), rule).set_index(["variant", "query_type"])
+        table = compare(*arms_of(small(cells), "rerec"), config).set_index(
+            ["variant", "query_type"]
+        )
         row = table.loc[("grpo", "all")]
         assert row["p_corrected"] < 0.05 and row["difference_low"] == 0
         assert row["finding"] == "depends on seeds"
 
-    def test_the_same_cells_in_another_order_have_the_same_figures(self, rule):
+    def test_the_same_cells_in_another_order_have_the_same_figures(self, config):
         cells = {("rerec", "", s): [s == 0, True, False, True] for s in (0, 1)}
         outcomes = small(cells)
-        one = compare(*arms_of(outcomes, "rerec"), rule)
+        one = compare(*arms_of(outcomes, "rerec"), config)
         shuffled = outcomes.sample(frac=1, random_state=1)
-        two = compare(*arms_of(shuffled, "rerec"), rule)
+        two = compare(*arms_of(shuffled, "rerec"), config)
         points = ["variant", "query_type", "accuracy", "difference"]
         assert one[points].equals(two[points])
 
@@ -166,10 +171,10 @@ class TestTable:
 
 
 class TestRefusals:
-    def test_cells_of_other_queries_are_named(self, tmp_path, rule):
+    def test_cells_of_other_queries_are_named(self, tmp_path, config):
         cells = [*CELLS[:4], {"variant": "sft", "seed": 7, "queries": 59, "label": "x"}]
         with pytest.raises(BadInputError) as error:
-            told(tmp_path, rule, cells)
+            told(tmp_path, config, cells)
         text = str(error.value)
         assert "experiment experiment: not all cells" in text
         assert "sft (x) seed 7 on others than rerec seed 0" in text
@@ -254,7 +259,7 @@ class TestReport:
         assert rerec["peak_memory_bytes"] == 10**9 + 2
         assert compared[1]["without_rollouts"] == ["sft"]
 
-    def test_what_is_not_known_is_none(self, tmp_path, rule):
+    def test_what_is_not_known_is_none(self, tmp_path, config):
         listed = fabricated.write(tmp_path, CELLS[:1])
         experiment = json.loads(listed.read_text())
         summaries = dataset(listed, "cell_summaries").load().drop(columns="peak_memory_bytes")
@@ -267,24 +272,26 @@ class TestReport:
             "random": {"all": 0.05}, "popularity": {"all": 0.2, "explicit": 0.2},
         }  # fmt: skip
 
-    def test_without_the_reference_the_first_takes_its_place(self, tmp_path, rule):
-        table, report, _, page = told(tmp_path, rule, [c for c in CELLS if c["variant"] != "rerec"])
+    def test_without_the_reference_the_first_takes_its_place(self, tmp_path, config):
+        table, report, _, page = told(
+            tmp_path, config, [c for c in CELLS if c["variant"] != "rerec"]
+        )
         assert report["reference"] == {"variant": "grpo", "label": ""}
         note = "There is no finished run of rerec without a label: differences are to grpo"
         assert note in report["notes"][0] and note in page
         assert table["finding"][0] == "reference" and "Differences to grpo" in page
 
-    def test_one_seed_is_said_to_be_one(self, tmp_path, rule):
-        _, report, _, _ = told(tmp_path, rule, [CELLS[0], CELLS[3], CELLS[4]])
+    def test_one_seed_is_said_to_be_one(self, tmp_path, config):
+        _, report, _, _ = told(tmp_path, config, [CELLS[0], CELLS[3], CELLS[4]])
         assert report["notes"][0].startswith("One seed only: rerec.")
         assert report["notes"][1] == "Not all variants have the same number of finished seeds."
 
-    def test_cells_that_began_differently_are_named(self, rule):
+    def test_cells_that_began_differently_are_named(self, config):
         outcomes = small({("rerec", "", 0): [True, False], ("grpo", "", 3): [True, True]})
         begun = (outcomes["stage"] == "before") & (outcomes["variant"] == "grpo")
         outcomes.loc[begun, "correct"] = True
-        table = compare(*arms_of(outcomes, "rerec"), rule)
-        said = nodes.reports.notes(table, outcomes, rule)
+        table = compare(*arms_of(outcomes, "rerec"), config)
+        said = nodes.reports.notes(table, outcomes, config)
         assert "differently in grpo seed 3 than in rerec seed 0" in said[-1]
 
     @pytest.mark.parametrize(
@@ -293,8 +300,8 @@ class TestReport:
     def test_p_values_as_they_are_read(self, value, text):
         assert p_text(value) == text
 
-    def test_nothing_compared_is_no_sentence(self, rule):
-        table = compare(*arms_of(small({("rerec", "", 0): [True, False]}), "rerec"), rule)
+    def test_nothing_compared_is_no_sentence(self, config):
+        table = compare(*arms_of(small({("rerec", "", 0): [True, False]}), "rerec"), config)
         assert [s["finding"] for s in headline(table)] == ["reference", "not significant"]
 
 
@@ -303,8 +310,8 @@ class TestPublished:
     def setting(dataset, backbone, split="test"):
         return {"dataset": dataset, "backbone": backbone, "split": split}
 
-    def test_only_the_same_setting_stands_beside_ours(self, rule):
-        same = published(rule.published, self.setting("recbench_book", "llama3.2-3b"))
+    def test_only_the_same_setting_stands_beside_ours(self, config):
+        same = published(config.published, self.setting("recbench_book", "llama3.2-3b"))
         assert same["same_setting"] and list(same["accuracy"]) == ["recbench_book"]
         assert same["accuracy"]["recbench_book"]["rerec"]["misinformed"] == 0.75
         for setting in (
@@ -312,25 +319,25 @@ class TestPublished:
             self.setting("sample_movie", "llama3.2-3b"),
             self.setting("recbench_book", "llama3.2-3b", "validation"),
         ):
-            other = published(rule.published, setting)
+            other = published(config.published, setting)
             assert not other["same_setting"] and len(other["accuracy"]) == 2
 
-    def test_on_the_page(self, compared, tmp_path, rule):
+    def test_on_the_page(self, compared, tmp_path, config):
         note = "Not to be compared with the figures above"
         assert note in compared[3] and "paper 0." not in compared[3]
         setting = {"dataset": "recbench_movie", "backbone": "llama3.2-3b"}
-        page = told(tmp_path, rule, CELLS[:6], **setting)[3]
+        page = told(tmp_path, config, CELLS[:6], **setting)[3]
         assert note not in page and "<small>paper 0.748</small>" in page
         assert "gpt-4o (published)" in page and "grpo (published)" not in page
 
 
 class TestSplit:
     def test_cells_that_were_asked_validation_queries_are_read_and_told_as_such(
-        self, tmp_path, rule
+        self, tmp_path, config
     ):
         for split, queries in (("validation", 40), ("test", 60)):
             cells = [{**cell, "queries": queries} for cell in CELLS[:6]]
-            _, report, _, page = told(tmp_path / split, rule, cells, split=split)
+            _, report, _, page = told(tmp_path / split, config, cells, split=split)
             assert report["experiment"]["split"] == split
             assert (
                 f"6 finished runs, {queries} queries of the {split} split in {queries} clusters"
@@ -340,8 +347,8 @@ class TestSplit:
 
 
 class TestSensitivity:
-    def test_points_of_a_sweep(self, tmp_path, rule):
-        _, report, figures, page = told(tmp_path, rule, [*CELLS[:3], *SWEEP])
+    def test_points_of_a_sweep(self, tmp_path, config):
+        _, report, figures, page = told(tmp_path, config, [*CELLS[:3], *SWEEP])
         (entry,) = report["sensitivity"]
         assert entry["parameter"] == "rft.reward.weights.qas"
         assert [p["value"] for p in entry["points"]] == [0.01, 0.1, 0.3]
@@ -352,7 +359,7 @@ class TestSensitivity:
         assert figures[4].layout.xaxis.type == "log"
         assert "<h2>Sensitivity</h2>" in page
 
-    def test_a_value_that_is_the_variants_own_is_a_point_too(self, rule):
+    def test_a_value_that_is_the_variants_own_is_a_point_too(self, config):
         """Such a cell has no label, but says what it was run with."""
         right = {("rerec", label, 0): [True, False] for label in ("k=1", "", "k=4")}
         cells = [
@@ -360,13 +367,13 @@ class TestSensitivity:
              "changes": {"k": k, "of_k": -k}}
             for label, k in (("k=1", 1), ("", 2), ("k=4", 4))
         ]  # fmt: skip
-        entries = sensitivity(compare(*arms_of(small(right), "rerec"), rule), cells)
+        entries = sensitivity(compare(*arms_of(small(right), "rerec"), config), cells)
         assert [e["parameter"] for e in entries] == ["k", "of_k"]  # changed together
         assert [p["value"] for p in entries[0]["points"]] == [1, 2, 4]
         assert {p["line"] for p in entries[0]["points"]} == {"rerec"}
         assert entries[0]["unchanged"] == []
 
-    def test_a_grid_has_a_line_for_each_other_value(self, rule):
+    def test_a_grid_has_a_line_for_each_other_value(self, config):
         cells, right = [], {}
         for qas in (0, 1):
             for tau in (0.1, 0.2):
@@ -376,7 +383,7 @@ class TestSensitivity:
                               "state": "finished"})  # fmt: skip
                 cells.append({**cells[-1], "seed": 1, "changes": {**changes, "of_seed": 9}})
                 right |= {("rerec", label, seed): [True, False] for seed in (0, 1)}
-        table = compare(*arms_of(small(right), "rerec"), rule)
+        table = compare(*arms_of(small(right), "rerec"), config)
         entries = sensitivity(table, cells)
         assert [entry["parameter"] for entry in entries] == ["qas", "tau"]
         assert [p["line"] for p in entries[0]["points"]] == ["rerec, tau=0.1", "rerec, tau=0.2"] * 2
@@ -486,5 +493,5 @@ class TestPage:
         ) in page
         assert "states none" in page  # sft
 
-    def test_it_is_the_same_each_time(self, compared, tmp_path, rule):
-        assert told(tmp_path, rule, CELLS)[3] == compared[3]
+    def test_it_is_the_same_each_time(self, compared, tmp_path, config):
+        assert told(tmp_path, config, CELLS)[3] == compared[3]

@@ -76,8 +76,8 @@ def test_all_mastered_still_spends_the_budget():
 
 
 def test_disabled_visits_all_in_changing_seeded_orders():
-    rule = RULE.model_copy(update={"enabled": False})
-    one, two = Curriculum(8, 4, rule), Curriculum(8, 4, rule)
+    config = RULE.model_copy(update={"enabled": False})
+    one, two = Curriculum(8, 4, config), Curriculum(8, 4, config)
     orders = [run_epoch(one, lambda q: 0.0) for _ in range(3)]
     assert all(sorted(order) == list(range(8)) for order in orders)
     assert orders[0] != orders[1]
@@ -90,8 +90,8 @@ def test_disabled_visits_all_in_changing_seeded_orders():
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_batches_are_full_distinct_and_nothing_is_lost(n, batch_size, seed, enabled, noise):
-    rule = CurriculumConfig(enabled=enabled, tau=0.3, review_after=2, seed=seed)
-    curriculum = Curriculum(n, batch_size, rule)
+    config = CurriculumConfig(enabled=enabled, tau=0.3, review_after=2, seed=seed)
+    curriculum = Curriculum(n, batch_size, config)
     rng = np.random.default_rng(noise)
     last_seen = dict.fromkeys(range(n), 0)
     for _ in range(60):
@@ -103,7 +103,9 @@ def test_batches_are_full_distinct_and_nothing_is_lost(n, batch_size, seed, enab
         for query in batch:
             last_seen[query] = len(curriculum.plans)
     # no query stays away for longer than a review asks for (plus the running epoch)
-    assert all(len(curriculum.plans) - seen <= rule.review_after + 2 for seen in last_seen.values())
+    assert all(
+        len(curriculum.plans) - seen <= config.review_after + 2 for seen in last_seen.values()
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -286,12 +286,12 @@ class TestCandidateConfig:
         + [(n, "Directed_by", "Bob") for n in range(20, 25)],
     )
 
-    def draw(self, query, **rule):
-        rule = CandidateConfig(
-            **{"source": "drawn", "size": 8, "hard": 0, "traps": 0, "seed": 0, **rule}
+    def draw(self, query, **config):
+        config = CandidateConfig(
+            **{"source": "drawn", "size": 8, "hard": 0, "traps": 0, "seed": 0, **config}
         )
         need = need_of(query, ())
-        return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, rule).draw(
+        return CandidateDrawer(self.CATALOGUE, self.GRAPH, {need: {1}}, config).draw(
             query, need, {29}
         )
 
@@ -313,15 +313,15 @@ class TestCandidateConfig:
 
     def test_an_item_whose_title_another_has_is_never_a_negative(self):
         titles = [*self.CATALOGUE.titles[:28], "Twin", "Twin"]
-        rule = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
-        drawer = CandidateDrawer(ItemIndex(range(30), titles), self.GRAPH, {}, rule)
+        config = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
+        drawer = CandidateDrawer(ItemIndex(range(30), titles), self.GRAPH, {}, config)
         for n in range(20):
             query = Query(f"q{n}", "explicit", "?", (0,), (("Directed_by", "Ann"),))
             assert not {28, 29} & set(drawer.draw(query, need_of(query, ()), ()).candidates)
 
     def test_a_catalogue_of_one_item_says_what_to_lower(self):
-        rule = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
-        drawer = CandidateDrawer(ItemIndex([7], ["Only One"]), AttributeGraph(1, []), {}, rule)
+        config = CandidateConfig(source="drawn", size=20, hard=0, traps=0, seed=0)
+        drawer = CandidateDrawer(ItemIndex([7], ["Only One"]), AttributeGraph(1, []), {}, config)
         query = Query("q", "explicit", "?", (7,))
         with pytest.raises(BadInputError, match=r"only 0 items .*data\.candidates\.size"):
             drawer.draw(query, need_of(query, ()), ())

@@ -19,7 +19,7 @@ from rerec_pipeline.sequences.sasrec import (
 )
 
 
-def rule(**changes) -> SASRecConfig:
+def config(**changes) -> SASRecConfig:
     values = {
         "dim": 16, "blocks": 2, "heads": 2, "length": 6, "dropout": 0.1, "lr": 0.01,
         "batch_size": 16, "epochs": 6, "evaluate_every": 2, "patience": 3, "seed": 0,
@@ -52,7 +52,7 @@ class TestLoss:
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return SASRec(20, rule()).eval()
+    return SASRec(20, config()).eval()
 
 
 class TestModel:
@@ -92,7 +92,7 @@ class TestModel:
 
     def test_heads_must_divide_the_embedding(self):
         with pytest.raises(ValidationError, match="dim=16 is not a multiple of heads=3"):
-            rule(heads=3)
+            config(heads=3)
 
 
 def cyclic(n_users=96, n_items=24):
@@ -116,7 +116,7 @@ def cyclic(n_users=96, n_items=24):
 class TestTraining:
     def test_it_learns_a_circle(self):
         histories, n_items, validation, test = cyclic()
-        trainer = SASRecTrainer(histories, n_items, validation, rule(epochs=40, evaluate_every=5))
+        trainer = SASRecTrainer(histories, n_items, validation, config(epochs=40, evaluate_every=5))
         result = trainer.fit()
         trainer.model.load_state_dict(result.weights)
         scores = score_candidates(trainer.model, test)
@@ -126,17 +126,19 @@ class TestTraining:
     def test_a_seed_repeats_it_and_an_interruption_changes_nothing(self):
         data = cyclic(n_users=20)[:3]
         states = []
-        whole = SASRecTrainer(*data, rule()).fit(on_validation=lambda s: states.append(_frozen(s)))
-        again = SASRecTrainer(*data, rule()).fit(states[0])
-        for other in (again, SASRecTrainer(*data, rule()).fit()):
+        whole = SASRecTrainer(*data, config()).fit(
+            on_validation=lambda s: states.append(_frozen(s))
+        )
+        again = SASRecTrainer(*data, config()).fit(states[0])
+        for other in (again, SASRecTrainer(*data, config()).fit()):
             assert other.history == whole.history and other.best_epoch == whole.best_epoch
             assert all(torch.equal(other.weights[k], whole.weights[k]) for k in whole.weights)
-        done = SASRecTrainer(*data, rule()).fit(states[-1])
+        done = SASRecTrainer(*data, config()).fit(states[-1])
         assert done.history == whole.history
 
     def test_it_stops_when_validation_no_longer_improves(self, monkeypatch):
         data = cyclic(n_users=20)[:3]
-        trainer = SASRecTrainer(*data, rule(epochs=100, evaluate_every=1, patience=2))
+        trainer = SASRecTrainer(*data, config(epochs=100, evaluate_every=1, patience=2))
         values = iter([0.3, 0.5, 0.4, 0.5, 0.9])
         monkeypatch.setattr(trainer, "validate", lambda: next(values))
         result = trainer.fit()
@@ -147,7 +149,7 @@ class TestTraining:
         histories, n_items, validation, _ = cyclic(n_users=20)
         changed = [np.append(h[:-2], [1, 1]) for h in histories]
         one, two = (
-            SASRecTrainer(h, n_items, validation, rule(epochs=2)) for h in (histories, changed)
+            SASRecTrainer(h, n_items, validation, config(epochs=2)) for h in (histories, changed)
         )
         assert one.train_epoch(1) == two.train_epoch(1)
         weights = zip(one.model.parameters(), two.model.parameters(), strict=True)

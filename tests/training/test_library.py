@@ -193,10 +193,10 @@ class TestRegistries:
     COMMON = {"w_penalty": 0.3, "scale": "group", "min_std": 0.0}  # noqa: RUF012
 
     def test_an_advantage_of_ones_own(self, sign):
-        rule = AdvantageConfig(name="sign", strength=0.5, **self.COMMON)
+        config = AdvantageConfig(name="sign", strength=0.5, **self.COMMON)
         rewards, mask = torch.tensor([1.0, -2.0]), torch.zeros((2, 3), dtype=torch.bool)
-        assert rule(rewards, mask, 2).tolist() == [[0.5] * 3, [-0.5] * 3]
-        assert AdvantageConfig.model_validate(rule.model_dump()) == rule
+        assert config(rewards, mask, 2).tolist() == [[0.5] * 3, [-0.5] * 3]
+        assert AdvantageConfig.model_validate(config.model_dump()) == config
 
     def test_its_settings_are_validated(self, sign):
         with pytest.raises(ValueError, match="Field required .strength, of the advantage 'sign'"):
@@ -207,8 +207,10 @@ class TestRegistries:
             AdvantageConfig(name="sign", strength=1, weight=2, **self.COMMON)
 
     def test_a_setting_of_another_advantage_does_no_harm(self, sign):
-        rule = AdvantageConfig(name="raae", strength=1, **self.COMMON)
-        assert set(rule.settings()) >= {"w_penalty", "scale"} and "strength" not in rule.settings()
+        config = AdvantageConfig(name="raae", strength=1, **self.COMMON)
+        assert (
+            set(config.settings()) >= {"w_penalty", "scale"} and "strength" not in config.settings()
+        )
 
     def test_a_name_is_taken_once(self, sign):
         with pytest.raises(ValueError, match="'sign' already"):

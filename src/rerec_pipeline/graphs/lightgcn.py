@@ -91,7 +91,7 @@ class LightGCNTrainer:
     Args:
         train: Interactions to learn from.
         validation: Interactions to be found, for model selection.
-        rule: Hyper-parameters.
+        config: Hyper-parameters.
         device: Where it computes. What is drawn does not depend on it; sums are rounded otherwise.
     """
 
@@ -99,19 +99,19 @@ class LightGCNTrainer:
         self,
         train: InteractionGraph,
         validation: InteractionGraph,
-        rule: LightGCNConfig,
+        config: LightGCNConfig,
         device: torch.device | None = None,
     ):
         self.device = device or torch.device("cpu")
         self.train_graph = train
         self.validation_graph = validation
-        self.rule = rule
-        self.rng = np.random.default_rng(rule.seed)
-        torch.manual_seed(rule.seed)
-        model = SymmetricLightGCN(train.n_users + train.n_items, rule.dim, rule.layers)
+        self.config = config
+        self.rng = np.random.default_rng(config.seed)
+        torch.manual_seed(config.seed)
+        model = SymmetricLightGCN(train.n_users + train.n_items, config.dim, config.layers)
         self.model = model.to(self.device)
         self.adjacency = train.adjacency().to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, fused=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
 
     def fit(
         self,
@@ -125,15 +125,17 @@ class LightGCNTrainer:
             on_validation: Called after every validation with all that it takes to go on.
         """
         history, best, epoch = self._restore(state)
-        with tqdm(total=self.rule.epochs, initial=epoch, desc="LightGCN", unit="epoch") as progress:
-            while epoch < self.rule.epochs and not self._is_over(history):
+        with tqdm(
+            total=self.config.epochs, initial=epoch, desc="LightGCN", unit="epoch"
+        ) as progress:
+            while epoch < self.config.epochs and not self._is_over(history):
                 epoch += 1
                 loss = self.train_epoch()
                 progress.update()
-                if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
+                if epoch % self.config.evaluate_every and epoch != self.config.epochs:
                     continue
                 now = self.embeddings()
-                scores = rank_all(*now, self.train_graph, self.validation_graph, self.rule.k)
+                scores = rank_all(*now, self.train_graph, self.validation_graph, self.config.k)
                 history.append({"epoch": float(epoch), "loss": loss, **scores})
                 progress.set_postfix(loss=f"{loss:.4f}", recall=f"{scores['recall']:.4f}")
                 if _best_row(history) == len(history) - 1:
@@ -144,7 +146,7 @@ class LightGCNTrainer:
         return LightGCNResult(*best, int(row["epoch"]), metrics, history)
 
     def _is_over(self, history: list[dict[str, float]]) -> bool:
-        return bool(history) and len(history) - 1 - _best_row(history) >= self.rule.patience
+        return bool(history) and len(history) - 1 - _best_row(history) >= self.config.patience
 
     def _state(
         self, history: list[dict[str, float]], best: tuple[Tensor, Tensor], epoch: int
@@ -176,7 +178,7 @@ class LightGCNTrainer:
         positives = self.train_graph.items[order]
         negatives = self.train_graph.sample_negatives(users, self.rng)
         triples = torch.from_numpy(np.stack([users, positives, negatives]))
-        losses = [self.step(batch) for batch in triples.split(self.rule.batch_size, dim=1)]
+        losses = [self.step(batch) for batch in triples.split(self.config.batch_size, dim=1)]
         return float(np.mean(losses))
 
     def step(self, triples: Tensor) -> float:
@@ -191,7 +193,7 @@ class LightGCNTrainer:
             (user * positive).sum(dim=-1),
             (user * negative).sum(dim=-1),
             node_id=nodes.flatten(),
-            lambda_reg=0.5 * self.rule.l2,
+            lambda_reg=0.5 * self.config.l2,
         )
         loss.backward()
         self.optimizer.step()

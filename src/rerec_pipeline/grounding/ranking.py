@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerec_pipeline.grounding.config import RankerConfig
 from rerec_pipeline.grounding.retrieval import FEATURES, Asked, FloatArray, IntArray, Retriever
-from rerec_pipeline.grounding.rules import RankerConfig
 
 #: Queries whose lists are described at a time.
 _PART = 256
@@ -86,7 +86,7 @@ def join_lists(parts: Sequence[Lists]) -> Lists:
     )
 
 
-def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerConfig) -> Lists:
+def draw_lists(retriever: Retriever, answered: Sequence[Answered], config: RankerConfig) -> Lists:
     """Lists that the ranker learns from: pools, and random ones such as a prompt has.
 
     Each query gives its pool, of which the right items and ``pool_negatives`` wrong ones are kept:
@@ -97,11 +97,11 @@ def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerC
 
     Args:
         retriever: Finds pools and describes items.
-        answered: Training queries; at most ``rule.queries`` of them are used.
-        rule: How many.
+        answered: Training queries; at most ``config.queries`` of them are used.
+        config: How many.
     """
-    rng = np.random.default_rng(rule.seed)
-    chosen = np.sort(rng.permutation(len(answered))[: rule.queries])
+    rng = np.random.default_rng(config.seed)
+    chosen = np.sort(rng.permutation(len(answered))[: config.queries])
     features, right, sizes = [np.empty((0, len(FEATURES)), dtype=np.float32)], [], []
     for at in range(0, len(chosen), _PART):
         some = [answered[n] for n in chosen[at : at + _PART]]
@@ -110,7 +110,7 @@ def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerC
         lists: list[IntArray] = []
         kept: list[NDArray[np.bool_]] = []
         for query, pool in zip(some, pools, strict=True):
-            for items, keep in _lists_of(query, pool, retriever.n_items, rule, rng):
+            for items, keep in _lists_of(query, pool, retriever.n_items, config, rng):
                 owners.append(query.asked)
                 lists.append(items)
                 kept.append(keep)
@@ -123,7 +123,7 @@ def draw_lists(retriever: Retriever, answered: Sequence[Answered], rule: RankerC
 
 
 def _lists_of(
-    query: Answered, pool: IntArray, n_items: int, rule: RankerConfig, rng: np.random.Generator
+    query: Answered, pool: IntArray, n_items: int, config: RankerConfig, rng: np.random.Generator
 ) -> Iterator[tuple[IntArray, NDArray[np.bool_]]]:
     """Lists of a query, each with which of its items are kept to learn from."""
     named = set(query.asked.links.items)
@@ -134,25 +134,25 @@ def _lists_of(
     keep = np.isin(pool, truths)
     if keep.any():
         wrong = np.flatnonzero(~np.isin(pool, barred))
-        best = wrong[: rule.pool_negatives // 2]
-        others = rng.permutation(wrong[len(best) :])[: rule.pool_negatives - len(best)]
+        best = wrong[: config.pool_negatives // 2]
+        others = rng.permutation(wrong[len(best) :])[: config.pool_negatives - len(best)]
         keep[np.concatenate([best, others])] = True
         yield pool, keep
-    for _ in range(rule.lists):
+    for _ in range(config.lists):
         # Twice as many as are wanted, as some are barred; distinct, without a look at all items.
-        drawn = np.unique(rng.integers(n_items, size=2 * rule.list_size + len(barred)))
-        free = rng.permutation(drawn[~np.isin(drawn, barred)])[: rule.list_size - 1]
+        drawn = np.unique(rng.integers(n_items, size=2 * config.list_size + len(barred)))
+        free = rng.permutation(drawn[~np.isin(drawn, barred)])[: config.list_size - 1]
         items = np.concatenate([rng.choice(truths, 1), free])
         yield items, np.ones(len(items), dtype=bool)
 
 
-def fit_ranker(train: Lists, validation: Lists | None, rule: RankerConfig) -> str:
+def fit_ranker(train: Lists, validation: Lists | None, config: RankerConfig) -> str:
     """Fits LambdaRank (Burges 2010) in LightGBM's form to lists.
 
     Args:
         train: Lists of training queries.
         validation: Lists of validation queries, which end the boosting; None without.
-        rule: How.
+        config: How.
 
     Returns:
         The model in LightGBM's text form; empty without a list.
@@ -162,9 +162,9 @@ def fit_ranker(train: Lists, validation: Lists | None, rule: RankerConfig) -> st
     import lightgbm
 
     settings = {
-        "objective": "lambdarank", "metric": "ndcg", "eval_at": [1], "seed": rule.seed,
-        "learning_rate": rule.learning_rate, "num_leaves": rule.leaves,
-        "min_data_in_leaf": rule.min_rows, "feature_fraction": 0.7, "bagging_fraction": 0.8,
+        "objective": "lambdarank", "metric": "ndcg", "eval_at": [1], "seed": config.seed,
+        "learning_rate": config.learning_rate, "num_leaves": config.leaves,
+        "min_data_in_leaf": config.min_rows, "feature_fraction": 0.7, "bagging_fraction": 0.8,
         "bagging_freq": 1, "lambda_l2": 5.0, "deterministic": True, "force_row_wise": True,
         "num_threads": 1, "verbose": -1,
     }  # fmt: skip
@@ -177,6 +177,6 @@ def fit_ranker(train: Lists, validation: Lists | None, rule: RankerConfig) -> st
     if validation is not None and validation.sizes:
         labels = validation.right.astype(int)
         held = [lightgbm.Dataset(validation.features, labels, known, group=validation.sizes)]
-        stop = [lightgbm.early_stopping(rule.patience, verbose=False)]
-    model = lightgbm.train(settings, known, rule.rounds, held, callbacks=stop)
+        stop = [lightgbm.early_stopping(config.patience, verbose=False)]
+    model = lightgbm.train(settings, known, config.rounds, held, callbacks=stop)
     return str(model.model_to_string(num_iteration=model.best_iteration or None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from rerec_pipeline.configs import Config
-from rerec_pipeline.grounding.rules import RankerConfig
+from rerec_pipeline.grounding.config import RankerConfig
 
 
 class RetrievalParameters(Config):

@@ -61,7 +61,7 @@ class CandidateDrawer:
         catalogue: All items.
         graph: The attribute graph over the same items.
         known_truths: need -> ids of all items known to be right for it.
-        rule: How to draw.
+        config: How to draw.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class CandidateDrawer:
         catalogue: ItemIndex,
         graph: AttributeGraph,
         known_truths: Mapping[Need, set[int]],
-        rule: CandidateConfig,
+        config: CandidateConfig,
     ):
         self.catalogue = catalogue
         self.graph = graph
         self.known_truths = known_truths
-        self.rule = rule
+        self.config = config
         self.needs = NeedReader(catalogue, graph)
         self._unanswerable = [n for n in range(len(catalogue)) if not catalogue.is_answerable(n)]
 
@@ -97,19 +97,19 @@ class CandidateDrawer:
         free[self._barred(query, need, mentioned)] = False
         chosen: list[int] = []
         for pool, count in (
-            (self._traps(query), self.rule.traps),
-            (self._sharing(query, truth), self.rule.hard),
-            (np.arange(len(self.catalogue)), self.rule.size - 1),
+            (self._traps(query), self.config.traps),
+            (self._sharing(query, truth), self.config.hard),
+            (np.arange(len(self.catalogue)), self.config.size - 1),
         ):
             left = pool[free[pool]]
-            room = min(count, self.rule.size - 1 - len(chosen), len(left))
+            room = min(count, self.config.size - 1 - len(chosen), len(left))
             picked = rng.choice(left, size=room, replace=False)
             free[picked] = False
             chosen += picked.tolist()
-        if len(chosen) < self.rule.size - 1:
+        if len(chosen) < self.config.size - 1:
             raise BadInputError(
                 "queries",
-                f"only {len(chosen)} items can be negatives, {self.rule.size - 1} are needed",
+                f"only {len(chosen)} items can be negatives, {self.config.size - 1} are needed",
                 record=query.query_id,
                 remedy="Lower data.candidates.size or use a larger catalogue",
             )
@@ -137,11 +137,11 @@ class CandidateDrawer:
         rng, truth = self._begin(query)
         others = set(self.catalogue.indices(query.truth_ids)) - {truth}
         barred = others | self._never_listed(query, mentioned)
-        chosen = [item for item in found if item not in barred][: self.rule.size]
-        if len(chosen) < self.rule.size:
+        chosen = [item for item in found if item not in barred][: self.config.size]
+        if len(chosen) < self.config.size:
             raise BadInputError(
                 "queries",
-                f"retrieval finds {len(chosen)} items, {self.rule.size} are needed",
+                f"retrieval finds {len(chosen)} items, {self.config.size} are needed",
                 record=query.query_id,
                 remedy="Lower data.candidates.size or raise retrieval.pool",
             )
@@ -149,7 +149,7 @@ class CandidateDrawer:
 
     def _begin(self, query: Query) -> tuple[np.random.Generator, int]:
         """The query's random numbers, and the right item that they choose."""
-        rng = random_numbers(self.rule.seed, query.query_id)
+        rng = random_numbers(self.config.seed, query.query_id)
         truths = self.catalogue.indices(query.truth_ids)
         return rng, truths[int(rng.integers(len(truths)))]
 

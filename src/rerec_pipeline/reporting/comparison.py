@@ -153,13 +153,15 @@ def _arm(variant: str, label: str, rows: pd.DataFrame, queries: pd.Index) -> Arm
     return Arm(variant, label, seeds, columns)
 
 
-def compare(arms: Sequence[Arm], queries: pd.DataFrame, rule: ComparisonParameters) -> pd.DataFrame:
+def compare(
+    arms: Sequence[Arm], queries: pd.DataFrame, config: ComparisonParameters
+) -> pd.DataFrame:
     """How every arm did, overall and by query type, and beside the first one.
 
     Args:
         arms: The arms; differences are to the first.
         queries: ``query_type`` and ``cluster`` of each query, N rows.
-        rule: Resamples, permutations, confidence and seed.
+        config: Resamples, permutations, confidence and seed.
 
     Returns:
         One row for each arm and query type (``all`` first); see ``schemas.Comparison``. P values
@@ -170,7 +172,7 @@ def compare(arms: Sequence[Arm], queries: pd.DataFrame, rule: ComparisonParamete
     rows: list[dict[str, Any]] = []
     for kind in kinds:
         chosen = np.ones(len(types), dtype=bool) if kind == ALL else types == kind
-        measured = _measure(arms, chosen, clusters, rule)
+        measured = _measure(arms, chosen, clusters, config)
         for arm, row in zip(arms, measured, strict=True):
             of_arm = {"variant": arm.variant, "label": arm.label, "query_type": kind}
             size = {"queries": int(chosen.sum()), "clusters": len(set(clusters[chosen]))}
@@ -182,58 +184,58 @@ def _measure(
     arms: Sequence[Arm],
     chosen: NDArray[np.bool_],
     clusters: NDArray[np.int64],
-    rule: ComparisonParameters,
+    config: ComparisonParameters,
 ) -> list[dict[str, Any]]:
     shares = {name: [arm.share(name, chosen, clusters) for arm in arms] for name in MEASURES}
     every = [share for of_measure in shares.values() for share in of_measure]
     drawn = dict(
         zip(
             MEASURES,
-            np.hsplit(resample(every, rule.bootstrap_samples, rule.seed), len(MEASURES)),
+            np.hsplit(resample(every, config.bootstrap_samples, config.seed), len(MEASURES)),
             strict=True,
         )
     )
     rows = [
         {"well_formed": float(arm.columns["boxed"][:, chosen].mean())}
-        | _with_intervals({name: (shares[name][n], drawn[name][:, n]) for name in MEASURES}, rule)
+        | _with_intervals({name: (shares[name][n], drawn[name][:, n]) for name in MEASURES}, config)
         for n, arm in enumerate(arms)
     ]
     return [
         row | difference
         for row, difference in zip(
-            rows, _differences(shares["accuracy"], drawn["accuracy"], rule), strict=True
+            rows, _differences(shares["accuracy"], drawn["accuracy"], config), strict=True
         )
     ]
 
 
 def _with_intervals(
-    measured: Mapping[str, tuple[Share, Array]], rule: ComparisonParameters
+    measured: Mapping[str, tuple[Share, Array]], config: ComparisonParameters
 ) -> dict[str, float]:
     row: dict[str, float] = {}
     for name, (share, drawn) in measured.items():
-        low, high = percentile_interval(drawn, rule.confidence)
+        low, high = percentile_interval(drawn, config.confidence)
         row |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
     return row
 
 
 def _differences(
-    shares: Sequence[Share], drawn: Array, rule: ComparisonParameters
+    shares: Sequence[Share], drawn: Array, config: ComparisonParameters
 ) -> list[dict[str, Any]]:
     """Paired differences in accuracy to the first share, with interval, test and finding."""
     means = [share.hits.mean(axis=0) for share in shares]
-    p_values = [permutation_test(m - means[0], rule.permutations, rule.seed) for m in means[1:]]
+    p_values = [permutation_test(m - means[0], config.permutations, config.seed) for m in means[1:]]
     nan = float("nan")
     rows: list[dict[str, Any]] = [
         dict.fromkeys(("difference", "difference_low", "difference_high"), nan)
         | {"p_value": nan, "p_corrected": nan, "finding": REFERENCE}
     ]
     for n, (p, corrected) in enumerate(zip(p_values, holm(p_values), strict=True), start=1):
-        low, high = percentile_interval(drawn[:, n] - drawn[:, 0], rule.confidence)
+        low, high = percentile_interval(drawn[:, n] - drawn[:, 0], config.confidence)
         difference = shares[n].value - shares[0].value
         rows.append(
             {"difference": difference, "difference_low": low, "difference_high": high}
             | {"p_value": p, "p_corrected": corrected}
-            | {"finding": _finding(difference, (low, high), corrected <= 1 - rule.confidence)}
+            | {"finding": _finding(difference, (low, high), corrected <= 1 - config.confidence)}
         )
     return rows
 

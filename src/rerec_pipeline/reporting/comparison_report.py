@@ -71,21 +71,21 @@ def baselines(metrics: pd.DataFrame) -> dict[str, dict[str, float]]:
     return found
 
 
-def published(rule: PublishedParameters, experiment: Mapping[str, Any]) -> dict[str, Any]:
+def published(config: PublishedParameters, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """The paper's figures: those of this data set where the setting is the same, else all.
 
     Args:
-        rule: The figures, and of which backbone they are.
+        config: The figures, and of which backbone they are.
         experiment: ``dataset``, ``backbone`` and ``split`` of ours.
     """
     dataset = experiment["dataset"]
-    alike = experiment["backbone"] == rule.backbone and experiment["split"] == "test"
-    same = dataset in rule.accuracy and alike
-    figures = {dataset: rule.accuracy[dataset]} if same else rule.accuracy
+    alike = experiment["backbone"] == config.backbone and experiment["split"] == "test"
+    same = dataset in config.accuracy and alike
+    figures = {dataset: config.accuracy[dataset]} if same else config.accuracy
     return {
-        "source": rule.source,
-        "address": rule.address,
-        "backbone": rule.backbone,
+        "source": config.source,
+        "address": config.address,
+        "backbone": config.backbone,
         "same_setting": same,
         "accuracy": figures,
     }
@@ -211,15 +211,15 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def notes(table: pd.DataFrame, outcomes: pd.DataFrame, rule: ComparisonParameters) -> list[str]:
+def notes(table: pd.DataFrame, outcomes: pd.DataFrame, config: ComparisonParameters) -> list[str]:
     """Caveats that a reader must know."""
     overall = table[table["query_type"] == ALL]
     first = overall.iloc[0]
     said = []
-    if (first["variant"], first["label"]) != (rule.reference, ""):
+    if (first["variant"], first["label"]) != (config.reference, ""):
         name = arm_name(first["variant"], first["label"])
         said.append(
-            f"There is no finished run of {rule.reference} without a label: differences are to "
+            f"There is no finished run of {config.reference} without a label: differences are to "
             f"{name}, the first that is finished."
         )
     tuned = overall[overall["variant"] != UNTRAINED]

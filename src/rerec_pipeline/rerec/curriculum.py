@@ -61,20 +61,20 @@ class Curriculum:
     Args:
         n_queries: N, at least 1.
         batch_size: Queries in a batch.
-        rule: How the curriculum moves.
+        config: How the curriculum moves.
 
     Raises:
         ValueError: If there are no queries or batches are empty.
     """
 
-    def __init__(self, n_queries: int, batch_size: int, rule: CurriculumConfig):
+    def __init__(self, n_queries: int, batch_size: int, config: CurriculumConfig):
         if n_queries < 1 or batch_size < 1:
             raise ValueError(
                 f"need at least one query and one place, got {n_queries} and {batch_size}"
             )
         self.n_queries = n_queries
         self.batch_size = batch_size
-        self.rule = rule
+        self.config = config
         self.difficulty = np.full(n_queries, np.nan)
         self.last_epoch = np.full(n_queries, -1, dtype=np.int64)
         self.last_visit = np.full(n_queries, -1, dtype=np.int64)
@@ -110,7 +110,7 @@ class Curriculum:
 
     def _plan(self, epoch: int) -> EpochPlan:
         mastered = self.mastered()
-        due = mastered & (epoch - self.last_epoch > self.rule.review_after)
+        due = mastered & (epoch - self.last_epoch > self.config.review_after)
         chosen = np.flatnonzero(~mastered | due)
         if not len(chosen):
             # Everything is mastered and nothing is due: spend the budget on looking again.
@@ -134,14 +134,14 @@ class Curriculum:
 
     def mastered(self) -> np.ndarray:
         """Which queries are set aside, bool (N,); none when the curriculum is disabled."""
-        if not self.rule.enabled:
+        if not self.config.enabled:
             return np.zeros(self.n_queries, dtype=bool)
-        return np.nan_to_num(self.difficulty, nan=np.inf) < self.rule.tau
+        return np.nan_to_num(self.difficulty, nan=np.inf) < self.config.tau
 
     def _ordered(self, chosen: np.ndarray, epoch: int) -> list[int]:
         """Easy to hard; queries never seen come last, ties in a seeded order."""
-        shuffled = np.random.default_rng([self.rule.seed, epoch]).permutation(chosen)
-        if not self.rule.enabled:
+        shuffled = np.random.default_rng([self.config.seed, epoch]).permutation(chosen)
+        if not self.config.enabled:
             return [int(q) for q in shuffled]
         difficulty = np.nan_to_num(self.difficulty[shuffled], nan=np.inf)
         return [int(q) for q in shuffled[np.argsort(difficulty, kind="stable")]]

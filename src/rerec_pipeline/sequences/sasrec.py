@@ -33,19 +33,19 @@ class Block(nn.Module):
     Each is put in as :math:`x + \mathrm{Dropout}(g(\mathrm{LayerNorm}(x)))`.
     """
 
-    def __init__(self, rule: SASRecConfig):
+    def __init__(self, config: SASRecConfig):
         super().__init__()
-        self.heads = rule.heads
-        self.dropout = rule.dropout
-        self.attention_norm = nn.LayerNorm(rule.dim)
-        self.queries_keys_values = nn.Linear(rule.dim, 3 * rule.dim)
-        self.output = nn.Linear(rule.dim, rule.dim)
-        self.network_norm = nn.LayerNorm(rule.dim)
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.dim)
+        self.queries_keys_values = nn.Linear(config.dim, 3 * config.dim)
+        self.output = nn.Linear(config.dim, config.dim)
+        self.network_norm = nn.LayerNorm(config.dim)
         self.network = nn.Sequential(
-            nn.Linear(rule.dim, rule.dim),
+            nn.Linear(config.dim, config.dim),
             nn.ReLU(),
-            nn.Dropout(rule.dropout),
-            nn.Linear(rule.dim, rule.dim),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.dim, config.dim),
         )
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
@@ -68,18 +68,18 @@ class SASRec(nn.Module):
 
     Args:
         n_items: Number of items; they are numbered from 1.
-        rule: Hyper-parameters.
+        config: Hyper-parameters.
     """
 
-    def __init__(self, n_items: int, rule: SASRecConfig):
+    def __init__(self, n_items: int, config: SASRecConfig):
         super().__init__()
-        self.rule = rule
-        self.items = nn.Embedding(n_items + 1, rule.dim, padding_idx=PADDING)
-        self.positions = nn.Embedding(rule.length, rule.dim)
-        self.blocks = nn.ModuleList(Block(rule) for _ in range(rule.blocks))
-        self.norm = nn.LayerNorm(rule.dim)
+        self.config = config
+        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=PADDING)
+        self.positions = nn.Embedding(config.length, config.dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.dim)
         for embedding in (self.items, self.positions):
-            nn.init.normal_(embedding.weight, std=rule.dim**-0.5)
+            nn.init.normal_(embedding.weight, std=config.dim**-0.5)
         with torch.no_grad():
             self.items.weight[PADDING] = 0.0
 
@@ -87,16 +87,16 @@ class SASRec(nn.Module):
         """What each place of a sequence knows of the next item.
 
         Args:
-            sequences: Items, int64 (B, L), padded on the left; L is ``rule.length``.
+            sequences: Items, int64 (B, L), padded on the left; L is ``config.length``.
 
         Returns:
             float32 (B, L, D). Places of padding hold nothing of use.
         """
         length = sequences.shape[1]
         real = sequences != PADDING
-        scaled = self.items(sequences) * self.rule.dim**0.5
+        scaled = self.items(sequences) * self.config.dim**0.5
         x = scaled + self.positions.weight[-length:]
-        x = functional.dropout(x, self.rule.dropout, self.training)
+        x = functional.dropout(x, self.config.dropout, self.training)
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         # A place always sees itself: one that sees nothing would be a division by zero.
         visible = causal & (real[:, None, None, :] | torch.eye(length, dtype=torch.bool))
@@ -155,7 +155,7 @@ def score_candidates(model: SASRec, choices: Choices, batch_size: int = 512) -> 
     blocks = []
     for start in range(0, len(choices.histories), batch_size):
         rows = choices.histories[start : start + batch_size]
-        last = model(padded(rows, model.rule.length))[:, -1]
+        last = model(padded(rows, model.config.length))[:, -1]
         candidates = torch.from_numpy(choices.candidates[start : start + batch_size])
         blocks.append(model.score(last, candidates).double().numpy())
     return np.concatenate(blocks)
@@ -187,23 +187,23 @@ class SASRecTrainer:
             learned from.
         n_items: Number of items.
         validation: Choices that say when to stop.
-        rule: Hyper-parameters.
+        config: Hyper-parameters.
     """
 
     def __init__(
-        self, histories: Sequence[IntArray], n_items: int, validation: Choices, rule: SASRecConfig
+        self, histories: Sequence[IntArray], n_items: int, validation: Choices, config: SASRecConfig
     ):
-        self.rule = rule
+        self.config = config
         self.validation = validation
         users, items = training_part(histories)
         self.seen = InteractionGraph(users, items - 1, len(histories), n_items)
         self.histories = [history[:-2] for history in histories]
         # A first item has nothing before it to be told by.
         self.users = np.flatnonzero([len(history) > 1 for history in self.histories])
-        torch.manual_seed(rule.seed)
-        self.model = SASRec(n_items, rule)
+        torch.manual_seed(config.seed)
+        self.model = SASRec(n_items, config)
         # As in the authors' code: a shorter memory of squares than Adam's default.
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rule.lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98))
 
     def fit(
         self,
@@ -217,12 +217,12 @@ class SASRecTrainer:
             on_validation: Called after every validation with all that it takes to go on.
         """
         history, best_epoch, weights, epoch = self._restore(state)
-        with tqdm(total=self.rule.epochs, initial=epoch, desc="SASRec", unit="epoch") as progress:
-            while epoch < self.rule.epochs and not self._is_over(history, best_epoch):
+        with tqdm(total=self.config.epochs, initial=epoch, desc="SASRec", unit="epoch") as progress:
+            while epoch < self.config.epochs and not self._is_over(history, best_epoch):
                 epoch += 1
                 loss = self.train_epoch(epoch)
                 progress.update()
-                if epoch % self.rule.evaluate_every and epoch != self.rule.epochs:
+                if epoch % self.config.evaluate_every and epoch != self.config.epochs:
                     continue
                 history.append({"epoch": float(epoch), "loss": loss, "ndcg": self.validate()})
                 progress.set_postfix(loss=f"{loss:.4f}", ndcg=f"{history[-1]['ndcg']:.4f}")
@@ -233,18 +233,18 @@ class SASRecTrainer:
 
     def train_epoch(self, epoch: int) -> float:
         """One pass over all users in a random order; returns the mean loss."""
-        rng = np.random.default_rng([self.rule.seed, epoch])
+        rng = np.random.default_rng([self.config.seed, epoch])
         torch.manual_seed(int(rng.integers(1 << 31)))  # of dropout
         self.model.train()
         order = rng.permutation(self.users)
-        batches = np.split(order, range(self.rule.batch_size, len(order), self.rule.batch_size))
+        batches = np.split(order, range(self.config.batch_size, len(order), self.config.batch_size))
         return float(np.mean([self._step(batch, rng) for batch in batches]))
 
     def _step(self, users: IntArray, rng: np.random.Generator) -> float:
         """One optimizer step on the histories of some users."""
         rows = [self.histories[user] for user in users]
-        inputs = padded([row[:-1] for row in rows], self.rule.length)
-        positives = padded([row[1:] for row in rows], self.rule.length)
+        inputs = padded([row[:-1] for row in rows], self.config.length)
+        positives = padded([row[1:] for row in rows], self.config.length)
         real = positives != PADDING
         owners = np.repeat(users, real.sum(dim=1).numpy())
         negatives = torch.zeros_like(positives)
@@ -263,7 +263,7 @@ class SASRecTrainer:
         return float(ndcg(places, self.validation.candidates.shape[1]).mean())
 
     def _is_over(self, history: list[dict[str, float]], best_epoch: int) -> bool:
-        return sum(row["epoch"] > best_epoch for row in history) >= self.rule.patience
+        return sum(row["epoch"] > best_epoch for row in history) >= self.config.patience
 
     def _state(
         self, history: list[dict[str, float]], best: int, weights: dict[str, Tensor], epoch: int

@@ -57,7 +57,7 @@ class RecTaskConfig:
     # What a command line gives as JSON; no field, because it has no annotation, as in TRL.
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "term_weights"]  # noqa: RUF012
 
-    def curriculum_rule(self) -> CurriculumConfig:
+    def curriculum_config(self) -> CurriculumConfig:
         """The curriculum's settings, validated.
 
         Raises:
@@ -114,7 +114,7 @@ class ReRecConfig(RecTaskConfig, GRPOConfig):
         metadata={"help": "Further settings of an advantage that takes others than these."},
     )
 
-    def advantage_rule(self) -> AdvantageConfig:
+    def advantage_config(self) -> AdvantageConfig:
         """The advantage with its settings, validated."""
         return AdvantageConfig(
             name=self.advantage,

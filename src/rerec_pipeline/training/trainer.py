@@ -125,7 +125,7 @@ class RecTaskTrainer(_RolloutTrainer):
         self.curriculum = Curriculum(
             len(train_dataset),
             args.generation_batch_size // args.num_generations,
-            args.curriculum_rule(),
+            args.curriculum_config(),
         )
         super().__init__(
             model=model,
@@ -302,9 +302,9 @@ class RecTaskTrainer(_RolloutTrainer):
             rollouts.rewards, rollouts.weighted, per_rollout, self.reward_func_names,
             self.num_generations,
         )  # fmt: skip
-        if self.curriculum.rule.enabled:
+        if self.curriculum.config.enabled:
             now = self.curriculum.difficulty[batch]
-            found |= diagnose_curriculum(expected, now, self.curriculum.rule.tau)
+            found |= diagnose_curriculum(expected, now, self.curriculum.config.tau)
         for name, value in found.items():
             self._metrics["train"][f"diagnosis/{name}"].append(value)
 
@@ -396,7 +396,7 @@ class ReRecTrainer(TaskGRPOTrainer):
     def __init__(
         self, model: str | PreTrainedModel, args: ReRecConfig, train_dataset: Dataset, **kwargs: Any
     ):
-        self.advantage = args.advantage_rule()
+        self.advantage = args.advantage_config()
         super().__init__(model, args, train_dataset, **kwargs)
 
     def _advantages(self, output: dict[str, Any], rollouts: Rollouts) -> torch.Tensor:

@@ -212,7 +212,7 @@ def assign_splits(
     queries: pd.DataFrame,
     mentions: pd.DataFrame,
     items: pd.DataFrame,
-    rule: SplitConfig,
+    config: SplitConfig,
     fixed: FixedParameters,
 ) -> pd.DataFrame:
     """Splits by query; a shared text or (need, right item) pair never crosses splits.
@@ -223,8 +223,8 @@ def assign_splits(
     records = [query for query, _ in asked]
     groups = connected_queries(records, [need_of(query, named) for query, named in asked])
     if fixed.splits is None:
-        shares = rule.model_dump(include={"train", "validation", "test"})
-        splits = split_queries(records, groups, shares, rule.seed)
+        shares = config.model_dump(include={"train", "validation", "test"})
+        splits = split_queries(records, groups, shares, config.seed)
         of_query = dict(zip((q.query_id for q in records), splits, strict=True))
     else:
         of_query = read_fixed_splits(
@@ -281,7 +281,7 @@ def find_pools(
     attribute_graph: pd.DataFrame,
     item_popularity: pd.DataFrame,
     group_popularity: pd.DataFrame,
-    rule: CandidateConfig,
+    config: CandidateConfig,
     retrieval: RetrievalParameters,
 ) -> pd.DataFrame:
     """What the first stage of retrieval finds for each query; empty where candidates are drawn.
@@ -289,7 +289,7 @@ def find_pools(
     No weight of it is fitted, so the lists of training queries are made as those of test queries
     are; what similar requests were answered is told by training queries of other clusters.
     """
-    if rule.source == "drawn":
+    if config.source == "drawn":
         return pd.DataFrame(columns=["query_id", "item_ids"]).astype({"query_id": "str"})
     tables = (items, attribute_graph, item_popularity, group_popularity, queries, splits)
     no_embeddings = np.empty((len(items), 0), dtype=np.float32)
@@ -310,7 +310,7 @@ def draw_candidates(
     items: pd.DataFrame,
     attribute_graph: pd.DataFrame,
     pools: pd.DataFrame,
-    rule: CandidateConfig,
+    config: CandidateConfig,
     fixed: FixedParameters,
 ) -> pd.DataFrame:
     """Chooses the candidates of each query, in a seeded order (see ``CandidateConfig.source``).
@@ -326,7 +326,7 @@ def draw_candidates(
         asked = [(_with_history(query, past), mentioned) for query, mentioned in asked]
         graph = graph_from_table(attribute_graph, catalogue)
         found = dict(zip(pools["query_id"], pools["item_ids"].map(catalogue.indices), strict=True))
-        choices = _choose(asked, everyone, catalogue, graph, found, rule)
+        choices = _choose(asked, everyone, catalogue, graph, found, config)
     else:
         right = {query.query_id: catalogue.indices(query.truth_ids) for query, _ in asked}
         text = _text_of(fixed.candidates)
@@ -352,13 +352,13 @@ def _choose(
     catalogue: ItemIndex,
     graph: AttributeGraph,
     found: Mapping[str, Sequence[int]],
-    rule: CandidateConfig,
+    config: CandidateConfig,
 ) -> dict[str, Choice]:
     """Candidates of the queries in use; what is right for a need, all queries tell."""
     needs = {query.query_id: need_of(query, mentioned) for query, mentioned in everyone}
     known = truths_by_need([query for query, _ in everyone], list(needs.values()))
-    drawer = CandidateDrawer(catalogue, graph, known, rule)
-    if rule.source == "retrieved":
+    drawer = CandidateDrawer(catalogue, graph, known, config)
+    if config.source == "retrieved":
         return {q.query_id: drawer.keep(q, named, found[q.query_id]) for q, named in asked}
     return {
         query.query_id: drawer.draw(query, needs[query.query_id], mentioned)
@@ -480,7 +480,7 @@ def build_interaction_graph(
     interactions: ir.Table,
     queries: pd.DataFrame,
     splits: pd.DataFrame,
-    rule: InteractionParameters,
+    config: InteractionParameters,
 ) -> ir.Table:
     """Interactions LightGCN may learn from, and those it is validated on.
 
@@ -494,7 +494,7 @@ def build_interaction_graph(
         schema={"user_id": "string", "item_id": "int64"},
     )
     edges = interactions.anti_join(asked, ["user_id", "item_id"])
-    return hold_out(edges, rule.validation_share, rule.seed)
+    return hold_out(edges, config.validation_share, config.seed)
 
 
 def count_popularity(interaction_graph: ir.Table, items: pd.DataFrame) -> pd.DataFrame:

@@ -50,18 +50,18 @@ def order_histories(
     raw_interactions: ir.Table,
     items: pd.DataFrame,
     manifest: Manifest,
-    rule: NextItemParameters,
+    config: NextItemParameters,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Puts every user's items in order of time, within the core; also counts what is left."""
     keys = ibis.memtable(ratings.item_keys(items), schema={"key": "string", "item_id": "int64"})
     found = in_order(raw_interactions, keys)
-    kept = k_core(found.users, found.items, rule.core)
+    kept = k_core(found.users, found.items, config.core)
     histories = by_user(found.users[kept], found.items[kept])
     if not histories:
         raise BadInputError(
             interactions_file(manifest),
             f"no history is left: {found.undated} users lack timestamps, so that their order is "
-            f"not known, and none of the other {len(found.names)} is in the {rule.core}-core",
+            f"not known, and none of the other {len(found.names)} is in the {config.core}-core",
             remedy="Next-item choices need timestamps; next_item.core may be as low as 3",
         )
     counts = {
@@ -76,7 +76,7 @@ def order_histories(
 
 
 def draw_choices(
-    sequences: pd.DataFrame, items: pd.DataFrame, rule: NextItemParameters
+    sequences: pd.DataFrame, items: pd.DataFrame, config: NextItemParameters
 ) -> pd.DataFrame:
     """Draws who is asked, and the right item and its negatives for validation and test.
 
@@ -89,11 +89,11 @@ def draw_choices(
     pool = np.unique(np.concatenate(list(histories.values())))
     pool = pool[np.isin(pool, list(answerable))]
     rows = []
-    for user in sample_users(able, rule.users, rule.seed):
+    for user in sample_users(able, config.users, config.seed):
         past = histories[user]
         for split, hidden in HIDDEN.items():
             truth, name = int(past[-hidden]), f"{split} {user}"
-            drawn = _candidates(name, truth, past, pool, rule)
+            drawn = _candidates(name, truth, past, pool, config)
             rows.append((user, split, truth, drawn))
     return pd.DataFrame(rows, columns=["user_id", "split", "truth_id", "candidate_ids"])
 
@@ -103,10 +103,10 @@ def _candidates(
     truth: int,
     past: NDArray[np.int64],
     pool: NDArray[np.int64],
-    rule: NextItemParameters,
+    config: NextItemParameters,
 ) -> list[int]:
     try:
-        return draw_candidates(name, truth, past, pool, rule.negatives, rule.seed).tolist()
+        return draw_candidates(name, truth, past, pool, config.negatives, config.seed).tolist()
     except ValueError as exc:
         raise BadInputError(
             "the interactions", str(exc), record=name, remedy="Lower next_item.negatives"
@@ -177,7 +177,7 @@ def rank_by_models(
     sasrec_weights: dict[str, torch.Tensor],
     lightgcn: dict[str, torch.Tensor],
     sasrec: SASRecParameters,
-    rule: NextItemParameters,
+    config: NextItemParameters,
 ) -> pd.DataFrame:
     """Places of the right item by each model, a row for each test user.
 
@@ -192,7 +192,7 @@ def rank_by_models(
     users = lightgcn["users"][[index[user] for user in rows["user_id"]]]
     near = (lightgcn["items"][torch.from_numpy(test.candidates - 1)] * users[:, None]).sum(-1)
     scores = {
-        "random": np.random.default_rng(rule.seed).random(test.candidates.shape),
+        "random": np.random.default_rng(config.seed).random(test.candidates.shape),
         "popularity": counts[test.candidates].astype(np.float64),
         "lightgcn": near.double().numpy(),
         "sasrec": score_candidates(model, test),
@@ -211,7 +211,7 @@ def word_choices(
     task: RecTask,
     backbone_record: dict[str, Any],
     rft: RFTParameters,
-    rule: NextItemParameters,
+    config: NextItemParameters,
     dataset: str,
 ) -> pd.DataFrame:
     """Asks the policy the test choices, in the task's words; none that is too long for it.
@@ -226,7 +226,7 @@ def word_choices(
     for row in choices[choices["split"] == "test"].to_dict("records"):
         past = [index[int(item)] for item in of_user[row["user_id"]][: -HIDDEN["test"]]]
         listed = [index[int(item)] for item in row["candidate_ids"]]
-        system, user = task.next_item_messages(rule.request, listed, past, rule.history)
+        system, user = task.next_item_messages(config.request, listed, past, config.history)
         rows.append(
             {
                 "query_id": row["user_id"], "query_type": "next_item", "system": system["content"],
@@ -243,11 +243,11 @@ def word_choices(
 def report_models(
     ranks_by_model: pd.DataFrame,
     counts: dict[str, int],
-    rule: NextItemParameters,
+    config: NextItemParameters,
     evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
     """Hit@1, Hit@10 and NDCG@10 of the models, with intervals."""
-    return _report(_places(ranks_by_model), (), counts, rule, evaluation)
+    return _report(_places(ranks_by_model), (), counts, config, evaluation)
 
 
 def report_choices(
@@ -257,7 +257,7 @@ def report_choices(
     answers_after: pd.DataFrame,
     task: RecTask,
     counts: dict[str, int],
-    rule: NextItemParameters,
+    config: NextItemParameters,
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def report_choices(
         places[name] = places_listed(graded.ranked, graded.truths)
         listed[name] = float(np.mean([len(answer.titles) for answer in graded.answers]))
     single = [name for name, mean in listed.items() if mean <= 1]
-    report = _report(places, single, counts, rule, evaluation)
+    report = _report(places, single, counts, config, evaluation)
     report["listed"] = listed
     report["run"] = run_choices(parameters)
     return report
@@ -289,12 +289,12 @@ def _report(
     places: dict[str, NDArray[np.int64]],
     single: Collection[str],
     counts: dict[str, int],
-    rule: NextItemParameters,
+    config: NextItemParameters,
     evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
     return {
         "users": len(next(iter(places.values()))),
-        "candidates": rule.negatives + 1,
+        "candidates": config.negatives + 1,
         "data": counts,
         "models": report_places(places, single, evaluation.bootstrap),
     }

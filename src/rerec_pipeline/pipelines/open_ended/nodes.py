@@ -54,17 +54,17 @@ def read_published_labels(data: DataParameters, raw_dir: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_recorded(rule: OpenEndedParameters, labels: pd.DataFrame) -> pd.DataFrame:
+def read_recorded(config: OpenEndedParameters, labels: pd.DataFrame) -> pd.DataFrame:
     """Recorded answers of other models, each file one model: query_id, system, response."""
     columns = ["query_id", "system", "response"]
-    if rule.recorded is None:
+    if config.recorded is None:
         return pd.DataFrame(columns=columns).astype("str")
-    folder = Path(rule.recorded)
+    folder = Path(config.recorded)
     files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
     if not files:
         problem = "there is no *.jsonl file in it" if folder.is_dir() else "there is no such folder"
         raise BadInputError(folder, problem, remedy="See open_ended.recorded in the parameters")
-    asked = labels[labels["query_type"] == rule.recorded_type]
+    asked = labels[labels["query_type"] == config.recorded_type]
     query_of = dict(zip(asked["answer_id"], asked["query_id"], strict=True))
     rows = []
     for file in files:
@@ -80,12 +80,12 @@ def read_recorded(rule: OpenEndedParameters, labels: pd.DataFrame) -> pd.DataFra
 
 
 def answer_by_retrieval(
-    retrieved: pd.DataFrame, items: pd.DataFrame, rule: OpenEndedParameters
+    retrieved: pd.DataFrame, items: pd.DataFrame, config: OpenEndedParameters
 ) -> pd.DataFrame:
     """The first items that each system of retrieval finds, as an answer."""
     catalogue = catalogue_from_table(items)
     listed = retrieved["item_ids"].map(catalogue.indices)
-    responses = [join_titles(found[: rule.length], catalogue) for found in listed]
+    responses = [join_titles(found[: config.length], catalogue) for found in listed]
     return retrieved[["query_id", "system"]].assign(response=responses)
 
 
@@ -167,7 +167,7 @@ def answer_by_policy(
     answers_after: pd.DataFrame,
     retrieved: pd.DataFrame,
     task: RecTask,
-    rule: OpenEndedParameters,
+    config: OpenEndedParameters,
 ) -> pd.DataFrame:
     """What the policy answers, and behind it what else retrieval found, in its order."""
     examples = examples_from_table(open_ended_prompts, task.catalogue)
@@ -179,7 +179,7 @@ def answer_by_policy(
         for ranked, example in zip(graded.ranked, examples, strict=True):
             first = [int(item) for item in ranked if item >= 0]
             every = dict.fromkeys([*first, *task.catalogue.indices(order[example.query_id])])
-            responses.append(join_titles(list(every)[: rule.length], task.catalogue))
+            responses.append(join_titles(list(every)[: config.length], task.catalogue))
         tables.append(
             pd.DataFrame(
                 {
@@ -211,27 +211,27 @@ def report_retrieval_alone(
     scores: pd.DataFrame,
     labels: pd.DataFrame,
     splits: pd.DataFrame,
-    rule: OpenEndedParameters,
+    config: OpenEndedParameters,
     evaluation: EvaluationParameters,
     split: str,
 ) -> dict[str, Any]:
     """Recall, precision and NDCG of every system by query type, with intervals."""
     clusters = splits.set_index("query_id")["cluster"]
     report = report_open_ended(scores, labels, clusters, evaluation.bootstrap)
-    return {"split": split, "length": rule.length, **report}
+    return {"split": split, "length": config.length, **report}
 
 
 def report_with_policy(
     scores: pd.DataFrame,
     labels: pd.DataFrame,
     splits: pd.DataFrame,
-    rule: OpenEndedParameters,
+    config: OpenEndedParameters,
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
     """The same with the policy, and which run it is of."""
     split = parameters["split"]
-    report = report_retrieval_alone(scores, labels, splits, rule, evaluation, split)
+    report = report_retrieval_alone(scores, labels, splits, config, evaluation, split)
     return {**report, "run": run_choices(parameters)}
 
 
