@@ -50,7 +50,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     upstream = data + graph_modeling.create_pipeline() + retrieval.create_ranker_pipeline()
     tuned = upstream + rft.create_pipeline()
     found = upstream + retrieval.create_pipeline()
-    whole = tuned + found + evaluation.create_pipeline()
+    evaluated = evaluation.create_pipeline() + model_card.create_pipeline()
+    whole = tuned + found + evaluated
     shared = found + whole.to_outputs(*SHARED)
     registered = {
         "__default__": whole,
@@ -58,7 +59,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "graph_modeling": graph_modeling.create_pipeline(),
         "retrieval": found,
         "rft": tuned,
-        "evaluation": evaluation.create_pipeline(),
+        "evaluation": evaluated,
         "diagnosis": diagnosis.create_pipeline(),
         "shared_stages": shared,
         "single_run": whole

@@ -34,7 +34,7 @@ class TestRecommend:
     def test_items_with_reasons_and_checked_facts(self, client):
         answer = client.post("/recommend", json={"request": ASK, "k": 2}).json()
         assert len(answer["items"]) == 2 and answer["policy"] == "scripted"
-        assert set(answer["items"][0]) == {"id", "title", "score", "reasons"}
+        assert set(answer["items"][0]) == {"id", "title", "score", "kinds", "reasons"}
         assert [fact["status"] for fact in answer["facts"]] == ["confirmed", "contradicted"]
 
     def test_history_and_candidates_are_titles(self, client, scripted):
@@ -56,7 +56,30 @@ class TestRecommend:
         ],
     )
     def test_bad_bodies_are_refused(self, client, body, status):
-        assert client.post("/recommend", json=body).status_code == status
+        reply = client.post("/recommend", json=body)
+        assert reply.status_code == status and set(reply.json()) == {"error"}
+
+    @pytest.mark.parametrize("path", ["/recommend", "/v1/chat/completions"])
+    @pytest.mark.parametrize(
+        ("body", "problem"),
+        [
+            (rb'{"request": "\ud800", "messages": [{"role": "user", "content": "\ud800"}]}', ""),
+            (rb'{"request": "x", "k": NaN, "messages": NaN}', ""),
+            (rb'{"k": 1e400}', "Field required"),
+            (rb'{"\ud800": "\ud800"}', ""),
+            (rb'{"messages": [{"role": "user", "content": "x"}], "model": "\ud800"}', ""),
+            (rb'{"request": "x", "k": 1' + b"0" * 5000 + b"}", ""),
+            (b"[" * 100_000, "parsing the body"),
+            (b"\xff\xfe", "the body: JSON decode error"),
+            (b"", "the body: Field required"),
+        ],
+    )
+    def test_what_no_person_would_send_is_refused_with_a_sentence(
+        self, client, path, body, problem
+    ):
+        reply = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert 400 <= reply.status_code < 500
+        assert problem in reply.json()["error"]["message"]
 
     def test_wrong_json_large_bodies_and_no_length(self, client):
         head = {"Content-Type": "application/json"}
@@ -88,6 +111,38 @@ class TestChat:
         assert said.split() == whole["choices"][0]["message"]["content"].split()
         assert pieces[-1]["choices"][0]["finish_reason"] == "stop"
         assert pieces[-1]["rerec"] == whole["rerec"]
+
+    def test_a_message_in_parts_is_their_text(self, client):
+        parts = [
+            {"type": "text", "text": ASK},
+            {"type": "image_url", "image_url": {"url": "data:,"}},
+        ]
+        one, other = (
+            client.post("/v1/chat/completions", json=chat(text)).json() for text in (ASK, parts)
+        )
+        assert one["rerec"] == other["rerec"]
+
+    def test_openais_own_client_works_unchanged(self, assistant):
+        openai = pytest.importorskip("openai")
+        http = TestClient(create_app(assistant, token="secret"))
+        client = openai.OpenAI(
+            base_url="http://testserver/v1", api_key="secret", http_client=http, max_retries=0
+        )
+        (model,) = client.models.list()
+        asked = {"model": model.id, "messages": chat()["messages"], "temperature": 0}
+        whole = client.chat.completions.create(**asked).choices[0]
+        assert whole.finish_reason == "stop" and "I recommend " in whole.message.content
+        pieces = [
+            piece.choices[0].delta.content or ""
+            for piece in client.chat.completions.create(**asked, stream=True)
+        ]
+        assert len(pieces) > 5 and "".join(pieces).split() == whole.message.content.split()
+        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4o'"):
+            client.chat.completions.create(**{**asked, "model": "gpt-4o"})
+        with pytest.raises(openai.UnprocessableEntityError, match="at least 1 item"):
+            client.chat.completions.create(model=model.id, messages=[])
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="wrong").models.list()
 
     def test_another_model_is_unknown(self, client):
         response = client.post("/v1/chat/completions", json=chat(model="gpt-4o"))

@@ -32,12 +32,14 @@ class Item:
         id: The data set's id.
         title: Its title.
         score: Share of the policy's belief among the candidates, 0 to 1; they add up to 1.
+        kinds: Its kinds (genres).
         reasons: Facts of it that touch the request.
     """
 
     id: str
     title: str
     score: float
+    kinds: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
 
@@ -251,7 +253,9 @@ class Assistant:
         titles = self.task.catalogue.titles
         reasons = self.retriever.explain(asked.links, item)[: self.shown_reasons]
         said = tuple(dict.fromkeys(say_reason(reason, titles) for reason in reasons))
-        return Item(self._raw_ids[item], titles[item], score, said)
+        facts = self.retriever.facts
+        kinds = (facts.attributes[n][1] for n in facts.of_item(item) if facts.is_kind[n])
+        return Item(self._raw_ids[item], titles[item], score, tuple(kinds), said)
 
     def _checked(self, claims: Sequence[Claim]) -> tuple[Fact, ...]:
         """What a request states of items that it names."""

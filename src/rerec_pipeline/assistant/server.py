@@ -7,15 +7,17 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from starlette.exceptions import HTTPException as AnyHttpError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
@@ -30,11 +32,19 @@ from rerec_pipeline.models.remote import RemoteError
 LARGEST_BODY = 200_000
 
 
+def _as_text(content: Any) -> Any:
+    """The text of a message whose content is a list of parts, as chat front-ends send it."""
+    if not isinstance(content, list):
+        return content
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n".join(str(part.get("text")) for part in parts)
+
+
 class Message(BaseModel):
     """A message of OpenAI's chat form; further fields of it are ignored."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str = Field(max_length=5 * LONGEST)
+    content: Annotated[str, BeforeValidator(_as_text)] = Field(max_length=5 * LONGEST)
 
 
 class Chat(BaseModel):
@@ -42,7 +52,7 @@ class Chat(BaseModel):
 
     model: str | None = None
     messages: list[Message] = Field(min_length=1, max_length=100)
-    stream: bool = False
+    stream: bool = Field(default=False, strict=True)
 
 
 class _Meters:
@@ -134,9 +144,40 @@ def _handle_errors(app: FastAPI, meters: _Meters) -> None:
         meters.requests.labels("bad").inc()
         return JSONResponse(_error(str(error)), 422)
 
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: HttpRequest, error: RequestValidationError) -> Response:
+        meters.requests.labels("bad").inc()
+        return JSONResponse(_error(_said(error)), 422)
+
+    @app.exception_handler(AnyHttpError)
+    def refused(_: HttpRequest, error: AnyHttpError) -> Response:
+        return JSONResponse(_error(str(error.detail)), error.status_code, error.headers)
+
+
+class _Problem(BaseModel):
+    message: str
+    type: str
+
+
+class Failed(BaseModel):
+    """The body of every answer that is none."""
+
+    error: _Problem
+
 
 def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error"}}
+    """An error in OpenAI's form; what of a caller's text is no Unicode is escaped."""
+    clean = message.encode(errors="backslashreplace").decode()
+    return {"error": {"message": clean, "type": "invalid_request_error"}}
+
+
+def _said(error: RequestValidationError) -> str:
+    """What is wrong with a body. What it has is not repeated: not all JSON can be sent back."""
+    found = (
+        (".".join(str(n) for n in row["loc"][1:] if row["type"] != "json_invalid"), row["msg"])
+        for row in error.errors()[:5]
+    )
+    return "; ".join(f"{where[:80] or 'the body'}: {what}" for where, what in found)
 
 
 class _LimitedBodies:
@@ -185,29 +226,35 @@ def _open_routes(app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters
 def _token_routes(
     app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters, guard: Callable[..., None]
 ) -> None:
+    told: dict[int | str, dict[str, Any]] = {401: {"model": Failed}}
+    asked = told | {
+        status: {"model": Failed} for status in (400, 404, 411, 413, 422, 429, 502, 504)
+    }
     guarded = [Depends(guard)]
 
-    @app.get("/metrics", dependencies=guarded)
+    @app.get("/metrics", dependencies=guarded, responses=told, response_class=PlainTextResponse)
     def metrics() -> Response:
         """Counters in Prometheus' form."""
         return Response(generate_latest(meters.registry), media_type="text/plain; version=0.0.4")
 
-    @app.get("/v1/models", dependencies=guarded)
+    @app.get("/v1/models", dependencies=guarded, responses=told)
     def models() -> dict[str, Any]:
         """The one model that is served."""
         model = {"id": assistant.name, "object": "model", "owned_by": "rerec_pipeline"}
         return {"object": "list", "data": [{**model, "created": 0}]}
 
-    @app.post("/recommend", dependencies=guarded)
-    async def recommend(body: Body, http: HttpRequest) -> dict[str, Any]:
+    @app.post("/recommend", dependencies=guarded, responses=asked)
+    async def recommend(body: Body, http: HttpRequest) -> Answer:
         """Items for a request, with reasons and checked facts."""
         request = await run_in_threadpool(body.read, assistant)
         start = time.monotonic()
         answer = await desk.submit(request).result(http.is_disconnected)
         meters.answered(start)
-        return answer.as_dict()
+        return answer
 
-    @app.post("/v1/chat/completions", dependencies=guarded)
+    streamed = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+
+    @app.post("/v1/chat/completions", dependencies=guarded, responses={**asked, 200: streamed})
     async def chat(body: Chat, http: HttpRequest) -> Response:
         """An answer in OpenAI's form; with ``stream`` as server-sent events."""
         if body.model not in (None, "", assistant.name):

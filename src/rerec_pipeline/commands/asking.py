@@ -66,8 +66,12 @@ def ask(
     Under the recommendation stand the facts that the reasoning states, each with what the
     attribute graph says of it: confirmed, contradicted or not known.
     """
+    from rerec_pipeline.errors import BadInputError
+    from rerec_pipeline.recbench.reading import decode
     from rerec_pipeline.runner.answering import load_assistant
 
+    if words and not " ".join(words).strip():
+        raise ClickException("there is nothing to answer: WORDS are empty")
     with errors_shown():
         assistant = load_assistant(Path(metadata.project_path), params, policy, _tell, policy_url)
         options: dict[str, Any] = {
@@ -75,7 +79,9 @@ def ask(
             "top": top,
         }
         if candidates is not None:
-            listed = _titles(candidates.read_text(encoding="utf-8").splitlines())
+            listed = _titles(decode(candidates.read_bytes(), candidates).splitlines())
+            if not listed:
+                raise BadInputError(candidates, "names no title")
             options["candidates"] = assistant.indices(listed, str(candidates))
         if words:
             from rerec_pipeline.assistant.conversation import Turn, read_conversation

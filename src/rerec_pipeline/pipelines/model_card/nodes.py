@@ -25,6 +25,9 @@ def write_card(
     table = "\n".join(_row(name, row) for name, row in rows)
     faithful = metrics["after"]["faithfulness"]["verdicts_confirmed"]
     said = "states no verdicts" if faithful is None else f"{faithful:.3f} are true"
+    split = metrics["run"]["split"]
+    # Settings are chosen on the validation split.
+    unseen = "trained or selected" if split == "test" else "trained"
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -39,8 +42,8 @@ is given a request and a list of candidates, reasons about them, and boxes one t
 
 ## Figures
 
-{metrics["run"]["split"].capitalize()} queries, greedy answers, {evaluation.confidence:.0%}
-intervals (bootstrap over queries that hang together); nothing was trained or selected on them.
+{split.capitalize()} queries, greedy answers, {evaluation.confidence:.0%}
+intervals (bootstrap over queries that hang together); nothing was {unseen} on them.
 Chance is {metrics["baselines"]["random"]["accuracy"]:.3f}.
 
 | | accuracy | interval | queries |

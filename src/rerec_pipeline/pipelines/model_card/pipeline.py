@@ -10,7 +10,7 @@ nodes = LazyModule("rerec_pipeline.pipelines.model_card.nodes")
 
 
 def create_pipeline() -> Pipeline:
-    """The model_card pipeline; it reads what ``evaluation`` has left."""
+    """The model_card pipeline, the end of ``evaluation``; it can be run alone, too."""
     return Pipeline(
         [
             Node(

@@ -1,6 +1,7 @@
 "use strict";
 // The conversation lives here: the server keeps nothing. All text is set as text, never as HTML.
 const talk = document.getElementById("talk"), form = document.getElementById("ask"), wish = document.getElementById("wish");
+const gate = document.getElementById("gate"), token = document.getElementById("token");
 const messages = [];
 const SIGNS = {confirmed: ["✓", "right"], contradicted: ["✗", "wrong"], unknown: ["?", "quiet"]};
 
@@ -20,6 +21,7 @@ function showFacts(parent, facts, head) {
     const [sign, name] = SIGNS[fact.status];
     const row = add(list, "li");
     const mark = add(row, "span", sign + " ", name);
+    mark.setAttribute("role", "img");
     mark.setAttribute("aria-label", fact.status);
     add(row, "span", fact.text);
   }
@@ -29,8 +31,13 @@ function showAnswer(box, answer) {
   const [best] = answer.items;
   if (best) {
     const card = add(box, "div", undefined, "card");
-    add(card, "h2", best.title);
-    for (const reason of best.reasons) add(card, "p", reason);
+    const [, name, year] = /^(.*?)(?: \((\d{4})\))?$/.exec(best.title);
+    add(card, "h2", name);
+    add(card, "p", [year, ...best.kinds].filter(Boolean).join(" · "), "kinds");
+    if (best.reasons.length) {
+      const why = add(card, "ul", undefined, "why");
+      for (const reason of best.reasons) add(why, "li", reason);
+    }
     const row = add(card, "div", undefined, "actions");
     const more = (label, text) => add(row, "button", label).addEventListener("click", () => send(text));
     more("Not this", "Something else, please.");
@@ -48,6 +55,28 @@ function showAnswer(box, answer) {
   }
 }
 
+// The token stays in this tab.
+function askForToken() {
+  return new Promise((done) => {
+    gate.addEventListener("close", () => {
+      sessionStorage.setItem("token", token.value);
+      done(Boolean(token.value));
+      token.value = "";
+    }, {once: true});
+    gate.showModal();
+  });
+}
+
+async function ask() {
+  const headers = {"Content-Type": "application/json"}, known = sessionStorage.getItem("token");
+  if (known) headers.Authorization = "Bearer " + known;
+  const reply = await fetch("v1/chat/completions", {method: "POST", headers, body: JSON.stringify({messages, stream: true})});
+  if (reply.status === 401 && await askForToken()) return ask();
+  if (reply.status === 429) throw new Error("Many are asking now. Please try again.");
+  if (!reply.ok) throw new Error((await reply.json()).error?.message || reply.statusText);
+  return reply;
+}
+
 async function send(text) {
   if (!text.trim() || form.dataset.busy) return;
   form.dataset.busy = "1";
@@ -55,12 +84,9 @@ async function send(text) {
   add(talk, "article", text, "me");
   const box = add(talk, "article"), thinking = add(box, "p", "…", "thinking");
   let said = "", done = null;
+  talk.setAttribute("aria-busy", "true");
   try {
-    const reply = await fetch("v1/chat/completions", {
-      method: "POST", headers: {"Content-Type": "application/json"},
-      body: JSON.stringify({messages, stream: true}),
-    });
-    if (!reply.ok) throw new Error(reply.status === 429 ? "Many are asking now. Please try again." : (await reply.json()).error?.message || reply.statusText);
+    const reply = await ask();
     const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = "", part; !(part = await reader.read()).done;) {
       const events = (rest + part.value).split("\n\n");
@@ -74,6 +100,8 @@ async function send(text) {
         thinking.textContent = said.trim().replace(/\n{3,}/g, "\n\n") || "…";
       }
     }
+    // The card says what is recommended.
+    if (done?.items.length) thinking.textContent = done.reasoning;
     if (done) showAnswer(box, done);
     messages.push({role: "assistant", content: said.trim()});
   } catch (error) {
@@ -81,6 +109,7 @@ async function send(text) {
     messages.pop();
   }
   delete form.dataset.busy;
+  talk.removeAttribute("aria-busy");
   box.scrollIntoView({block: "end", behavior: "smooth"});
   wish.focus();
 }
