@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import browser
 import plotly.graph_objects as go
 import plotly.io
 from mlflow import MlflowClient
@@ -39,6 +41,11 @@ SWEEPS = {
     "w_penalty": "rft.advantage.w_penalty", "tau": "rft.curriculum.tau",
     "G": "rft.budget.group_size", "K": "rft.reward.k",
 }  # fmt: skip
+#: What the assistant is asked: a test query of the sample that states something false.
+WISH = (
+    "I enjoyed Salt Bridge (1988), which Dmitri Lindqvist directed. "
+    "I am looking for another Sci-Fi film by that director."
+)
 PLOTS = {"learning_plot": "learning", "accuracy_plot": "accuracy", "curriculum_plot": "curriculum"}
 
 #: Settings a visitor could click: no side bar, no hints, on white.
@@ -82,6 +89,32 @@ def draw(figure: go.Figure, picture: str, height: int) -> None:
         page = Path(folder) / "plot.html"
         figure.write_html(page, include_plotlyjs=True, config={"displayModeBar": False})
         shoot(page.as_uri(), IMAGES / f"{picture}.png", (1016, height + 16), 4000)
+
+
+def assistant() -> None:
+    """An answer on the assistant's page, on a desk and on a phone."""
+    command = [sys.executable, "-m", "kedro", "serve", "--port", "0"]
+    server = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr
+        told = (re.search(r"http://\S+", line) for line in server.stderr)
+        address = next(found[0] for found in told if found)
+        with browser.open_page() as page:
+            ask_page(page, address)
+    finally:
+        server.terminate()
+
+
+def ask_page(page: browser.Page, address: str) -> None:
+    """Asks on the page and takes its picture in both sizes."""
+    for name, width, height in (("assistant", 1280, 740), ("assistant_phone", 390, 844)):
+        page.show(address, width, height, dark=width < 600, scale=1 if width > 600 else 2)
+        page.write(WISH)
+        page.press("Enter")
+        page.wait("document.querySelector('.card') && !document.forms[0].dataset.busy", 60)
+        time.sleep(1)  # it scrolls
+        page.picture(IMAGES / f"{name}.png")
+        print(f"docs/images/{name}.png")
 
 
 def transcripts() -> None:
@@ -162,6 +195,7 @@ if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     plots()
     transcripts()
+    assistant()
     pipelines()
     if (EXPERIMENT / "comparison.html").is_file():
         comparison()
