@@ -1,7 +1,8 @@
 """Runs the nodes that make the interaction graph, as the pipeline does, and measures them.
 
 Their input is a folder that ``fabricate.py`` has written. The engine is that of conf/base/
-globals.yml, with a memory limit and threads of one's own where they are given.
+globals.yml or another entry there, DuckDB with a memory limit and threads of one's own where they
+are given.
 """
 
 from __future__ import annotations
@@ -72,12 +73,15 @@ def asked_queries(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return queries, pd.DataFrame({"query_id": names, "split": split})
 
 
-def make_catalog(folder: Path, raw: Path, settings: dict[str, Any]) -> DataCatalog:
+def make_catalog(folder: Path, raw: Path, engine: str, settings: dict[str, Any]) -> DataCatalog:
     """The project's entries of the three tables, in another folder; the rest in memory."""
-    loader = ChoicesConfigLoader(str(PROJECT / "conf"), base_env="base", default_run_env="base")
+    loader = ChoicesConfigLoader(
+        str(PROJECT / "conf"), base_env="base", default_run_env="base",
+        runtime_params={"engine": engine},
+    )  # fmt: skip
     entries = {name: dict(loader["catalog"][name]) for name in TABLES}
     for name, entry in entries.items():
-        entry["filepath"] = (folder / "tables" / f"{name}.parquet").as_posix()
+        entry["filepath"] = (folder / "tables" / engine / f"{name}.parquet").as_posix()
         entry["connection"] = {**entry["connection"], **settings}
     queries, splits = asked_queries(raw)
     inputs = {
@@ -97,6 +101,7 @@ def main() -> None:
     """Prints seconds of each node and memory as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("raw", type=Path, help="interactions.parquet or ratings.dat")
+    parser.add_argument("--engine", default="duckdb", help="an entry of conf/base/globals.yml")
     parser.add_argument("--memory", help="memory limit of the engine")
     parser.add_argument("--threads", type=int)
     asked = parser.parse_args()
@@ -104,7 +109,9 @@ def main() -> None:
     given = {"memory_limit": asked.memory, "threads": asked.threads}
     spill = folder / "spill"
     settings = {key: value for key, value in given.items() if value is not None}
-    catalog = make_catalog(folder, asked.raw, {**settings, "temp_directory": spill.as_posix()})
+    if asked.engine == "duckdb":
+        settings["temp_directory"] = spill.as_posix()
+    catalog = make_catalog(folder, asked.raw, asked.engine, settings)
     watch = SpillWatch(spill)
     watch.start()
     SequentialRunner().run(Pipeline([]), catalog)  # imports what a run of Kedro needs
@@ -116,7 +123,8 @@ def main() -> None:
         measured["seconds"][name] = time.perf_counter() - start
         measured["peaks_mb"][name] = peak_mb()
     measured["cpu_seconds"] = time.process_time() - start_cpu
-    edges = pq.read_metadata(folder / "tables" / "interaction_graph.parquet").num_rows
+    edges = pq.ParquetDataset(folder / "tables" / asked.engine / "interaction_graph.parquet")
+    edges = sum(fragment.count_rows() for fragment in edges.fragments)
     print(json.dumps({**measured, "peak_mb": peak_mb(), "spilled_mb": watch.largest / 1e6,
                       "edges": edges}))  # fmt: skip
 

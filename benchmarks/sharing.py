@@ -35,7 +35,7 @@ from rerec_pipeline.models.backbone import Backbone, load_backbone
 from rerec_pipeline.recbench.task import Messages, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.sample.layout import fabricate_asks
-from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
+from rerec_pipeline.training.shared_prompts import SharesPrompts, generating, whole_groups
 
 Rows = list[dict[str, Any]]
 Batch = dict[str, Any]
@@ -72,8 +72,27 @@ LLAMA_135M = LlamaConfig(
 )  # fmt: skip
 
 
+class Plain(GRPOTrainer):
+    """TRL's trainer; tokens are chosen by numbers drawn beforehand, as in every training of ours.
+
+    Attributes:
+        draws: Those numbers, float64 (B, T).
+    """
+
+    draws: torch.Tensor
+
+    def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
+        with generating(self.accelerator.unwrap_model(self.model), share=False, draws=self.draws):
+            return super()._generate_single_turn(*prompts, **more)
+
+
 class Sharing(SharesPrompts, GRPOTrainer):
-    """TRL's trainer, reading each prompt once."""
+    """The same, reading each prompt once and leaving out rows that have ended."""
+
+    draws: torch.Tensor
+
+    def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
+        return super()._generate_single_turn(*prompts, draws=self.draws, **more)
 
 
 def sample_prompts(count: int) -> list[Messages]:
@@ -136,6 +155,7 @@ def learn(trainer: Any, batch: Batch) -> torch.Tensor:
 def step(trainer: Any, rows: Rows, seed: int) -> list[Any]:
     """A whole optimizer step: rollouts, rewards, reference, loss, gradient. Gives the rollouts."""
     set_seed(seed)
+    trainer.draws = torch.rand(len(rows), trainer.args.max_completion_length, dtype=torch.float64)
     trainer.training_step(trainer.model, rows, None)
     trainer.accelerator.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
@@ -171,7 +191,7 @@ def compare_learning(
 def sample(size: Size = SAMPLE) -> Section:
     """The built-in policy on the built-in films: forward and backward, and a whole step."""
     backbone = load_backbone(str(PROJECT / "data" / "06_models" / "base_policy"))
-    reference, ours = (make_trainer(k, backbone, size, 0.01) for k in (GRPOTrainer, Sharing))
+    reference, ours = (make_trainer(k, backbone, size, 0.01) for k in (Plain, Sharing))
     prompts = sample_prompts(size.prompts * (size.steps + 1))
     same: list[bool] = []
     made: dict[int, dict[int, list[Any]]] = {}
@@ -193,9 +213,9 @@ def sample(size: Size = SAMPLE) -> Section:
         title="A prompt read once, the sample's training step",
         conditions=(
             f"The base policy on the built-in films, {shape(batch, size)}; float32, KL to a "
-            "reference. Reference: TRL's GRPOTrainer; ours: the same with SharesPrompts. Forward "
-            "and backward are of the same rollouts; a whole step generates them, reads the "
-            "reference policy, and updates."
+            "reference. Reference: TRL's GRPOTrainer; ours: the same with SharesPrompts; the same "
+            "numbers choose the tokens of both. Forward and backward are of the same rollouts; a "
+            "whole step generates them, reads the reference policy, and updates."
         ),
         header=["", "reference, ms", "ours, ms", "ratio", "reference, MB", "ours, MB"],
         rows=[

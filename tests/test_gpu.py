@@ -8,11 +8,12 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from rerec_pipeline.configs import LightGCNConfig
+from rerec_pipeline.configs import LightGCNConfig, SASRecConfig
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.parameters import LaunchParameters
+from rerec_pipeline.sequences.sasrec import Choices, SASRecTrainer, score_candidates
 from rerec_pipeline.training.jobs import Answering, OnRollouts
 from rerec_pipeline.training.launching import answer_all, train
 from tests.training.real_backbones import make_backbone
@@ -74,6 +75,27 @@ def test_lightgcn_learns_what_it_learns_on_a_cpu():
     for one, other in ((cpu.users, gpu.users), (cpu.items, gpu.items)):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
     assert cpu.best == pytest.approx(gpu.best, abs=1e-3)
+
+
+def test_sasrec_learns_what_it_learns_on_a_cpu():
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(1, 31, size=n) for n in rng.integers(3, 12, size=40)]
+    candidates = np.stack([rng.permutation(30)[:9] + 1 for _ in histories])
+    choices = Choices([h[:-2] for h in histories], candidates, rng.integers(0, 9, len(histories)))
+    # Dropout is drawn by the device that applies it.
+    rule = SASRecConfig(
+        dim=16, blocks=2, heads=1, length=8, dropout=0.0, lr=1e-2, batch_size=16, epochs=6,
+        evaluate_every=2, patience=9, seed=0,
+    )  # fmt: skip
+    made = [SASRecTrainer(histories, 30, choices, rule, torch.device(d)) for d in ("cpu", "cuda")]
+    cpu, gpu = (trainer.fit() for trainer in made)
+    assert {weight.device.type for weight in gpu.weights.values()} == {"cpu"}
+    assert made[1].model.items.weight.device.type == "cuda"
+    scores = [score_candidates(trainer.model, choices) for trainer in made]
+    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-3)
+    assert [row["loss"] for row in cpu.history] == pytest.approx(
+        [row["loss"] for row in gpu.history], rel=1e-3
+    )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")

@@ -11,7 +11,13 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+)
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from rerec_pipeline.models.backbone import load_backbone
@@ -171,6 +177,32 @@ class TestModels:
         got = generate(model, **asked, **details)
         assert got.tolist() == expected.tolist()
         assert seen[:2] == [N * (P - 1), N * G]  # the prompts once, then their last tokens
+
+    @pytest.mark.parametrize("sampled", [False, True])
+    def test_rows_that_have_ended_are_left_out(self, name, sampled, folders):
+        """The same tokens, padding included, as each row has alone, and fewer of them computed."""
+        model = load_backbone(folders[name]).model
+        batch = rollouts(model)
+        asked = {"input_ids": batch["prompt_ids"], "attention_mask": batch["prompt_mask"]}
+        free = generate(model, **asked, max_new_tokens=24, do_sample=False, eos_token_id=None)
+        # Two of the three groups end early if tokens are the likeliest, and most rows if drawn.
+        drawn = range(0, model.config.vocab_size, 9) if sampled else ()
+        stops = sorted({*free[: 2 * G : G, P + 3].tolist(), *drawn})
+        config = GenerationConfig(
+            max_new_tokens=24, do_sample=sampled, temperature=0.9, eos_token_id=stops,
+            pad_token_id=stops[0],
+        )  # fmt: skip
+        draws = torch.rand(N * G, 24, dtype=torch.float64) if sampled else None
+        seen = tokens_read(model)
+        got = generate(model, **asked, draws=draws, generation_config=config)
+        assert seen[1] == N * G and seen[-1] < N * G
+        for n, row in enumerate(got):
+            alone = generate(
+                model, **{key: value[n : n + 1] for key, value in asked.items()}, share=False,
+                draws=None if draws is None else draws[n : n + 1], generation_config=config,
+            )[0]  # fmt: skip
+            assert row[: len(alone)].tolist() == alone.tolist()
+            assert set(row[len(alone) :].tolist()) <= {stops[0]}
 
 
 def tokens_read(model):

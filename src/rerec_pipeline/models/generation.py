@@ -15,11 +15,14 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     MinPLogitsWarper,
+    StoppingCriteria,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 from transformers.cache_utils import DynamicLayer
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.fsdp import is_fsdp_managed_module
 
 from rerec_pipeline.models.backbone import Backbone, prompt_ids
 from rerec_pipeline.models.devices import device
@@ -95,6 +98,29 @@ class Drawn(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
+class HalfDone(StoppingCriteria):
+    """Ends a generation when half of its rows have ended, if there are enough to be worth it.
+
+    Args:
+        stops: Ids that end a completion.
+
+    Attributes:
+        done: Which rows have ended, bool (B,).
+    """
+
+    _FEWEST = 8
+
+    def __init__(self, stops: Tensor):
+        self.stops = stops
+        self.done: Any = False
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """Whether each row is to end, bool (B,)."""
+        self.done = self.done | torch.isin(input_ids[:, -1], self.stops)
+        half = (2 * self.done.sum() >= len(self.done)) & (len(self.done) >= self._FEWEST)
+        return half.expand(len(self.done))
+
+
 def _with_draws(draws: Tensor, start: int, details: dict[str, Any]) -> dict[str, Any]:
     """The details of a generation whose tokens are chosen by ``draws``; what is left is greedy."""
     config = details["generation_config"]
@@ -118,7 +144,8 @@ def generate(
     """Does what ``model.generate`` does, in less time: the same tokens, and the same random draws.
 
     A prompt that neighbouring rows share is read once: the cache of all but its last token is
-    repeated and handed to ``model.generate``, which goes on from there.
+    repeated and handed to ``model.generate``, which goes on from there. Rows that have ended are
+    not computed until the longest has: whenever half have, it goes on with the others alone.
 
     Args:
         model: What generates; its cache must be of keys and values of all tokens, else its own
@@ -147,10 +174,76 @@ def generate(
         details["past_key_values"] = cache
         if config is None:  # the model's own may say no
             details["use_cache"] = True
+        if (stops := _stops(model, details)) is not None:
+            return _in_rounds(model, input_ids, attention_mask, stops, details)
+    return _plain(model, input_ids, attention_mask, details)
+
+
+def _plain(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, details: dict[str, Any]
+) -> Tensor:
     # Of the class: TRL's trainers are given this function as their model's ``generate``.
-    plain = type(model).generate
-    made: Tensor = plain(model, input_ids=input_ids, attention_mask=attention_mask, **details)
+    made: Tensor = type(model).generate(
+        model, input_ids=input_ids, attention_mask=attention_mask, **details
+    )
     return made
+
+
+#: Settings under which a row's tokens depend on others, or on how many were made before.
+_BOUND = (
+    "do_sample", "min_length", "min_new_tokens", "begin_suppress_tokens", "max_time",
+    "exponential_decay_length_penalty", "return_dict_in_generate", "stopping_criteria",
+    "assistant_model", "prompt_lookup_num_tokens",
+)  # fmt: skip
+
+
+def _stops(model: Any, details: dict[str, Any]) -> Tensor | None:
+    """Ids that end a completion; None if rows can not be left out of a generation."""
+    # Then all ranks must make as many steps.
+    if is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model):
+        return None
+    config = details.get("generation_config") or model.generation_config
+    asked = {**config.to_dict(), **details}
+    several = any((asked.get(name) or 1) > 1 for name in ("num_beams", "num_return_sequences"))
+    if several or any(asked.get(name) for name in _BOUND) or not asked.get("max_new_tokens"):
+        return None
+    stops = asked.get("eos_token_id")
+    return None if stops is None else torch.tensor(stops, device=model.device).reshape(-1)
+
+
+def _at_most(new_tokens: int, details: dict[str, Any]) -> dict[str, Any]:
+    # transformers wants settings either in a configuration or beside none.
+    if "generation_config" not in details or "max_new_tokens" in details:
+        return {**details, "max_new_tokens": new_tokens}
+    config = copy(details["generation_config"])
+    config.max_new_tokens = new_tokens
+    return {**details, "generation_config": config}
+
+
+def _in_rounds(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, stops: Tensor, details: dict[str, Any]
+) -> Tensor:
+    """Generates, leaving out rows that have ended each time that they are half of all."""
+    config = details.get("generation_config") or model.generation_config
+    end = input_ids.shape[1] + (details.get("max_new_tokens") or config.max_new_tokens)
+    pad = details.get("pad_token_id", config.pad_token_id)
+    whole = input_ids.new_full((len(input_ids), end), int(stops[0]) if pad is None else pad)
+    rows = torch.arange(len(input_ids), device=input_ids.device)
+    cache, drawn = details["past_key_values"], details.get("logits_processor", ())
+    while True:
+        half = HalfDone(stops)
+        details["stopping_criteria"] = [half]
+        made = _plain(model, input_ids, attention_mask, _at_most(end - input_ids.shape[1], details))
+        whole[rows, : made.shape[1]] = made
+        left = (~half.done).nonzero()[:, 0]
+        if made.shape[1] == end or not len(left):
+            return whole[:, : made.shape[1]]
+        seen = attention_mask.new_ones(len(made), made.shape[1] - input_ids.shape[1])
+        attention_mask = torch.cat([attention_mask, seen], dim=1)[left]
+        rows, input_ids = rows[left], made[left]
+        cache.batch_select_indices(left)
+        for processor in drawn:
+            processor.draws = processor.draws[left.to(processor.draws.device)]
 
 
 def _roomy_cache(model: Any) -> DynamicCache | None:

@@ -97,9 +97,9 @@ class SASRec(nn.Module):
         scaled = self.items(sequences) * self.config.dim**0.5
         x = scaled + self.positions.weight[-length:]
         x = functional.dropout(x, self.config.dropout, self.training)
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        place = torch.arange(length, device=sequences.device)
         # A place always sees itself: one that sees nothing would be a division by zero.
-        visible = causal & (real[:, None, None, :] | torch.eye(length, dtype=torch.bool))
+        visible = (place[:, None] > place) & real[:, None, None, :] | (place[:, None] == place)
         for block in self.blocks:
             x = block(x, visible)
         return self.norm(x)
@@ -152,12 +152,12 @@ class Choices:
 def score_candidates(model: SASRec, choices: Choices, batch_size: int = 512) -> NDArray[np.float64]:
     """Scores of all candidates, float64 (N, C), without dropout."""
     model.eval()
-    blocks = []
+    blocks, device = [], model.items.weight.device
     for start in range(0, len(choices.histories), batch_size):
         rows = choices.histories[start : start + batch_size]
-        last = model(padded(rows, model.config.length))[:, -1]
-        candidates = torch.from_numpy(choices.candidates[start : start + batch_size])
-        blocks.append(model.score(last, candidates).double().numpy())
+        last = model(padded(rows, model.config.length).to(device))[:, -1]
+        candidates = torch.from_numpy(choices.candidates[start : start + batch_size]).to(device)
+        blocks.append(model.score(last, candidates).double().cpu().numpy())
     return np.concatenate(blocks)
 
 
@@ -188,10 +188,16 @@ class SASRecTrainer:
         n_items: Number of items.
         validation: Choices that say when to stop.
         config: Hyper-parameters.
+        device: Where it computes. Batches and negatives do not depend on it; dropout does.
     """
 
     def __init__(
-        self, histories: Sequence[IntArray], n_items: int, validation: Choices, config: SASRecConfig
+        self,
+        histories: Sequence[IntArray],
+        n_items: int,
+        validation: Choices,
+        config: SASRecConfig,
+        device: torch.device | None = None,
     ):
         self.config = config
         self.validation = validation
@@ -201,7 +207,7 @@ class SASRecTrainer:
         # A first item has nothing before it to be told by.
         self.users = np.flatnonzero([len(history) > 1 for history in self.histories])
         torch.manual_seed(config.seed)
-        self.model = SASRec(n_items, config)
+        self.model = SASRec(n_items, config).to(device or torch.device("cpu"))
         # As in the authors' code: a shorter memory of squares than Adam's default.
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98))
 
@@ -249,9 +255,10 @@ class SASRecTrainer:
         owners = np.repeat(users, real.sum(dim=1).numpy())
         negatives = torch.zeros_like(positives)
         negatives[real] = torch.from_numpy(self.seen.sample_negatives(owners, rng) + 1)
-        states = self.model(inputs)
-        scores = self.model.score(states, torch.stack([positives, negatives], dim=-1))
-        loss = next_item_loss(scores[..., 0], scores[..., 1], real)
+        device = self.model.items.weight.device
+        states = self.model(inputs.to(device))
+        scores = self.model.score(states, torch.stack([positives, negatives], dim=-1).to(device))
+        loss = next_item_loss(scores[..., 0], scores[..., 1], real.to(device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -288,4 +295,4 @@ class SASRecTrainer:
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}

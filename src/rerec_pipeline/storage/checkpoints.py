@@ -111,7 +111,7 @@ class Checkpoints:
         """What ``keep`` was given for a checkpoint."""
         import torch
 
-        return dict(torch.load(path, weights_only=True))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def finish(self) -> None:
         """Lets the checkpoints go as soon as what the training has made is on the disk."""

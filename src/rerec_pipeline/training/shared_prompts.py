@@ -99,7 +99,7 @@ class SharesPrompts(_RolloutTrainer):
 
     def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with _generating(model, share=self._share_prompts, draws=more.pop("draws", None)):
+        with generating(model, share=self._share_prompts, draws=more.pop("draws", None)):
             return super()._generate_single_turn(*prompts, **more)
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:
@@ -113,8 +113,8 @@ class SharesPrompts(_RolloutTrainer):
 
 
 @contextmanager
-def _generating(model: Any, **how: Any) -> Iterator[None]:
-    """Puts ours in the place of ``model.generate``, which is what TRL calls."""
+def generating(model: Any, **how: Any) -> Iterator[None]:
+    """Puts our ``generate`` in the place of ``model.generate``, which is what TRL calls."""
     before = vars(model).get("generate")  # FSDP has put its own there
     model.generate = partial(generate, model, **how)
     try:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.interactions import InteractionGraph
 from rerec_pipeline.models.backbone import check_pretraining
+from rerec_pipeline.models.devices import device
 from rerec_pipeline.parameters import (
     EvaluationParameters,
     LightGCNParameters,
@@ -142,7 +143,7 @@ def train_sasrec(
     """
     ids, histories = _numbered(sequences)
     _, validation = _choices(choices, "validation", sequences)
-    trainer = SASRecTrainer(histories, len(ids), validation, sasrec)
+    trainer = SASRecTrainer(histories, len(ids), validation, sasrec, device())
     folder = Path(sasrec.checkpoint_dir) / fingerprint(sasrec, sequences, choices)[:16]
     result = fit_or_resume(trainer.fit, folder, sasrec.epochs)
     best = max(row["ndcg"] for row in result.history)
@@ -185,7 +186,7 @@ def rank_by_models(
     """
     rows, test = _choices(choices, "test", sequences)
     ids, histories = _numbered(sequences)
-    model = SASRec(len(ids), sasrec)
+    model = SASRec(len(ids), sasrec).to(device())
     model.load_state_dict(sasrec_weights)
     counts = np.bincount(training_part(histories)[1], minlength=len(ids) + 1)
     index = {user: n for n, user in enumerate(sequences["user_id"])}
