@@ -11,13 +11,14 @@ CARD ?= cpu
 KIT ?= offline-kit
 PORT ?= 5000
 RAW ?=
+MULTIPLE ?= 10
 
 # One thread pool that does not spin while it waits: two processes then share two cores fairly.
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-faults test-gpu test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment base-policy ask serve viz ui pictures lint format lock clean site
+.PHONY: help setup run test test-slow test-faults test-gpu test-spark test-real smollm2 bench bench-plan bench-gpu bench-lastfm bench-scale offline-kit experiment base-policy ask serve viz ui pictures lint format lock clean site
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,7 +38,7 @@ run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_
 	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
 
 test: setup ## the test suite, a file at a time in each of WORKERS processes (WORKERS=auto: one a core)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not real and not faults" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not real and not spark and not faults" -n $(WORKERS) --dist loadfile
 
 test-slow: setup ## tests that take minutes: the whole sample, and that the policy learns
 	$(BIN)/python -m pytest -m slow
@@ -47,6 +48,10 @@ test-faults: setup ## damaged inputs and interrupted runs by the hundred; prints
 
 test-gpu: setup ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-spark: setup ## the tables of a Spark cluster of two workers against DuckDB's (Java 17; MULTIPLE=10 times MovieLens-1M)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[spark]'
+	MULTIPLE=$(MULTIPLE) $(BIN)/python -m pytest -s -m spark
 
 test-real: smollm2 ## the whole way with the real SmolLM2-135M: minutes
 	$(BIN)/python -m pytest -m real

@@ -46,6 +46,7 @@ def measure(multiple: int, asked: argparse.Namespace) -> dict[str, Any]:
         made = call("fabricate.py", folder, *size)
         limits = ["--memory", asked.memory] if asked.memory else []
         limits += ["--threads", str(asked.threads)] if asked.threads else []
+        limits += ["--engine", asked.engine]
         return {"multiple": multiple, **made, **call("run_nodes.py", made["path"], *limits)}
 
 
@@ -82,8 +83,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--multiples", type=int, nargs="+", default=[1, 10, 100])
-    parser.add_argument("--memory", help="memory limit of the engine, else that of conf")
-    parser.add_argument("--threads", type=int, help="threads of the engine, else those of conf")
+    parser.add_argument("--engine", default="duckdb", help="an entry of conf/base/globals.yml")
+    parser.add_argument("--memory", help="memory limit of DuckDB, else that of conf")
+    parser.add_argument("--threads", type=int, help="threads of DuckDB, else those of conf")
     parser.add_argument("--form", choices=["parquet", "text"], default="parquet")
     parser.add_argument("--folder", help="where temporary files go")
     parser.add_argument("--seed", type=int, default=0)

@@ -15,6 +15,7 @@ start = time.perf_counter()
 with quick_start():
     import lightgbm
     import_transformers()
+    import torch._dynamo.graph_utils  # as a torch with CUDA does
     from rerec_pipeline.models.backbone import load_backbone
     from rerec_pipeline.models.reasoner import PolicyReasoner
     reasoner = PolicyReasoner(load_backbone("data/06_models/base_policy"), "base", 8)

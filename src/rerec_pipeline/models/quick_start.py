@@ -37,8 +37,10 @@ def quick_start() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        for name in hidden:
-            sys.modules.pop(name, None)
+        # Submodules, too: a torch with CUDA imports some, and the real package would not know them.
+        ours = tuple(f"{name}." for name in hidden)
+        for name in [name for name in sys.modules if f"{name}.".startswith(ours)]:
+            del sys.modules[name]
 
 
 def import_transformers() -> None:
