@@ -72,11 +72,11 @@ class LightGCNConfig(Config):
         lr: Learning rate of Adam.
         l2: Weight of the L2 term, 0.5 * squared norm per occurrence in a batch.
         batch_size: Interactions in a batch.
-        epochs: Most epochs.
+        epochs: Largest number of epochs.
         evaluate_every: Epochs between two validations.
         patience: Validations without improvement after which training stops.
         k: Length of the ranked list in validation.
-        seed: Initialisation, order and negatives.
+        seed: Seed of initialisation, order and negatives.
     """
 
     dim: int = Field(ge=1)
@@ -98,14 +98,14 @@ class SASRecConfig(Config):
         dim: Size of an embedding.
         blocks: Blocks of self-attention and network.
         heads: Heads of a block.
-        length: Most items of a history that are looked at.
-        dropout: Of embeddings, attention and network.
+        length: Number of latest items of a history that the model reads.
+        dropout: Dropout of embeddings, attention and network.
         lr: Learning rate of Adam.
         batch_size: Users in a batch.
-        epochs: Most epochs.
+        epochs: Largest number of epochs.
         evaluate_every: Epochs between two validations.
         patience: Validations without improvement after which training stops.
-        seed: Initialisation, order, negatives and dropout.
+        seed: Seed of initialisation, order, negatives and dropout.
     """
 
     dim: int = Field(ge=1)
@@ -137,7 +137,7 @@ class WorldSize(Config):
         tastes: Number of latent tastes.
         interactions_per_user: Mean number of items a user has watched or read.
         queries: query type -> number of queries.
-        seed: Everything random follows from it.
+        seed: Seed of everything that is random in the world.
     """
 
     items: int = Field(ge=20)

@@ -11,17 +11,17 @@ class RankerConfig(Config):
     """How the ranker is fitted.
 
     Attributes:
-        queries: Most training queries that are learned from, drawn by the seed.
+        queries: Largest number of training queries to learn from, drawn by the seed.
         pool_negatives: Wrong items of a list that is drawn from a query's pool.
         lists: Lists of one right item and random wrong ones, for each query.
         list_size: Length of such a list.
-        rounds: Most trees; where there are validation queries, boosting ends when these have not
-            become better for ``patience`` trees.
-        patience: See ``rounds``.
+        rounds: Largest number of trees.
+        patience: Boosting stops after so many trees without improvement on validation queries,
+            where there are any.
         learning_rate: Weight of a tree.
-        leaves: Most leaves of a tree.
+        leaves: Largest number of leaves of a tree.
         min_rows: Fewest items in a leaf.
-        seed: Of the draws and the trees.
+        seed: Seed of the draws and the trees.
     """
 
     queries: int = Field(ge=1)

@@ -51,7 +51,7 @@ class LoraParameters(Config):
     Attributes:
         r: Rank of the adapter's matrices.
         alpha: Scale of the adapter, as a multiple of 1 / r.
-        dropout: Of the adapter's input.
+        dropout: Dropout of the adapter's input.
         target_modules: Names of the layers that get one; ``all-linear`` for all.
     """
 
@@ -72,15 +72,15 @@ class ScratchParameters(Config):
 
     Attributes:
         vocabulary: Entries of its byte-level BPE tokenizer.
-        architecture: The model.
+        architecture: Size of the model.
         habits: How well the naive reasoner of its warm-up decides.
-        stages: What it reads, in order.
+        stages: Stages of its pretraining, in order.
         tokens_per_batch: Upper bound, padding included.
         lr: Peak learning rate (cosine, with warm-up).
         warmup_steps: Steps of linear warm-up.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         checkpoint_every: Steps between checkpoints.
-        seed: Of documents, initial weights and order.
+        seed: Seed of documents, initial weights and order.
     """
 
     vocabulary: int = Field(ge=300)
@@ -102,7 +102,7 @@ class BackboneParameters(Config):
         name_or_path: A Hugging Face name, a folder, or a GGUF file, which is converted once.
         dtype: Precision of arithmetic and of weights that are not trained. Those that are trained
             are kept in float32 meanwhile, because updates would be lost in 16 bits.
-        lora: Null trains all weights.
+        lora: Adapter to train; null trains all weights.
         scratch: Null for a model that exists; else how it is made, in the folder that
             ``name_or_path`` names.
         template_values: Variables that the chat template reads, fixed to values.

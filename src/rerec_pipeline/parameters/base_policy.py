@@ -25,15 +25,15 @@ class BasePolicyParameters(Config):
         raw_dir: Data set -> its raw folder; filled in.
         hold_out: Splits whose (need, item) pairs no document may tell.
         habits: How well the naive reasoner decides.
-        architecture: The model.
-        stages: What it reads, in order.
+        architecture: Size of the model.
+        stages: Stages of its pretraining, in order.
         tokens_per_batch: Upper bound, padding included.
         lr: Peak learning rate (cosine, with warm-up).
         warmup_steps: Steps of linear warm-up.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         checkpoint_every: Steps between checkpoints.
-        checkpoint_dir: Where checkpoints of an unfinished pretraining are.
-        seed: Of documents, initial weights and order.
+        checkpoint_dir: Folder of the checkpoints of an unfinished pretraining.
+        seed: Seed of documents, initial weights and order.
     """
 
     worlds: dict[str, float]

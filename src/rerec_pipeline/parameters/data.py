@@ -16,10 +16,10 @@ class SplitConfig(Config):
     """Shares of the queries, and the seed that deals them.
 
     Attributes:
-        train: Share that is learned from.
-        validation: Share that settings are chosen on.
-        test: Share that results are told of.
-        seed: Which query goes where.
+        train: Share of the queries to learn from.
+        validation: Share of the queries to choose settings on.
+        test: Share of the queries to report results on.
+        seed: Seed of the assignment of queries to splits.
     """
 
     train: float = Field(gt=0, lt=1)
@@ -116,7 +116,7 @@ class HistoryParameters(Config):
     """What a prompt tells of the user's past where ``data.history`` is true.
 
     Attributes:
-        length: Most items; the latest ones.
+        length: Number of latest items that a prompt names.
     """
 
     length: int = Field(ge=1)
@@ -126,7 +126,7 @@ class LightGCNParameters(LightGCNConfig):
     """LightGCN, and where checkpoints of an unfinished training are.
 
     Attributes:
-        checkpoint_dir: That folder.
+        checkpoint_dir: Folder of the checkpoints of an unfinished training.
     """
 
     checkpoint_dir: str
@@ -137,7 +137,7 @@ class InteractionParameters(Config):
 
     Attributes:
         validation_share: Share of each user's interactions that is held out.
-        seed: Which ones.
+        seed: Seed of the choice of held-out interactions.
     """
 
     validation_share: float = Field(gt=0, lt=1)

@@ -21,7 +21,7 @@ class LaunchParameters(Config):
     Attributes:
         preset: Name of an accelerate configuration in ``configs``, without its ending; null trains
             and answers in the process that runs Kedro.
-        processes: How many there are, over all machines: one for each GPU.
+        processes: Number of processes over all machines: one for each GPU.
         configs: Folder of accelerate configurations.
         jobs: Folder in which answering leaves its jobs while they run; that of a training is beside
             its checkpoints.

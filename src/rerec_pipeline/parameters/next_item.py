@@ -13,11 +13,11 @@ class NextItemParameters(Config):
     Attributes:
         core: Interactions that a user and an item must have; a history needs an item to learn
             from, one to validate on and one to test on.
-        users: Most users that are asked.
+        users: Largest number of users to ask for.
         negatives: Candidates beside the right one.
-        history: Most titles that a prompt tells of the history; 0 leaves the sentence out.
+        history: Number of latest titles that a prompt names; 0 leaves the sentence out.
         request: What the policy is asked; ``{last}`` becomes the title of the latest item.
-        seed: Of the users and the negatives.
+        seed: Seed of the choice of users and negatives.
     """
 
     core: int = Field(ge=3)
@@ -38,7 +38,7 @@ class SASRecParameters(SASRecConfig):
     """SASRec, and where checkpoints of an unfinished training are.
 
     Attributes:
-        checkpoint_dir: That folder.
+        checkpoint_dir: Folder of the checkpoints of an unfinished training.
     """
 
     checkpoint_dir: str

@@ -16,10 +16,10 @@ class EvaluationParameters(Config):
     Attributes:
         batch_size: Prompts at once.
         bootstrap_samples: Resamples of the queries for an interval.
-        confidence: Of the intervals.
-        seed: Of the bootstrap and of which transcripts are shown.
+        confidence: Confidence level of the intervals.
+        seed: Seed of the bootstrap and of the choice of transcripts.
         transcripts_per_type: Transcripts shown for each query type.
-        limit: Most queries that are asked, drawn by the seed; null asks all.
+        limit: Number of queries to ask, drawn by the seed; null asks all.
     """
 
     batch_size: int = Field(ge=1)
@@ -42,7 +42,7 @@ class DiagnosisLimits(Config):
         chance: p of the permutation test on answers that changed, above which it may be chance.
         hacking_rise: Reward rises by this between two stretches of training, and accuracy falls
             by ``hacking_fall``.
-        hacking_fall: See ``hacking_rise``.
+        hacking_fall: Fall in accuracy that counts together with ``hacking_rise``.
         no_spread: Share of groups whose rewards are all equal.
         wrong_above_right: Share of mixed groups in which a wrong answer gets at least as much
             reward.
@@ -118,8 +118,8 @@ class ComparisonParameters(Config):
         reference: Variant that the others are held against.
         bootstrap_samples: Resamples of seeds and queries for an interval.
         permutations: Random sign flips of a test that has too many queries to enumerate all.
-        confidence: Of the intervals; 1 - confidence is the level of the tests.
-        seed: Of the resamples and flips.
+        confidence: Confidence level of the intervals; the tests have the level 1 - confidence.
+        seed: Seed of the resamples and flips.
         window: Optimizer steps of the moving mean in learning curves.
         published: The paper's figures.
     """
@@ -137,8 +137,8 @@ class QuestionParameters(Config):
     """Questions about a fabricated world, which the tasks of the tiny backbone ask.
 
     Attributes:
-        size: Most questions of a task.
-        seed: Which ones.
+        size: Largest number of questions of a task.
+        seed: Seed of the choice of questions.
     """
 
     size: int = Field(ge=4)

@@ -14,7 +14,7 @@ class RetrievalParameters(Config):
     Attributes:
         pool: Items that the first stage keeps for the ranker.
         neighbours: Answered training requests, the most similar ones, that items are taken from.
-        ranker: How the ranker is fitted.
+        ranker: Settings of the ranker's fit.
     """
 
     pool: int = Field(ge=1)

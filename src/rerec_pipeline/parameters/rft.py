@@ -20,7 +20,7 @@ class RewardParameters(Config):
 
     Attributes:
         k: Ranks that count.
-        no_box_ndcg: What stands in for NDCG where nothing is boxed.
+        no_box_ndcg: Value of the NDCG term where nothing is boxed.
         weights: Term -> weight (``w1`` and ``w2`` of the paper are ``qas`` and ``pas``). A term
             of weight 0 is still measured.
         data: name -> file of further numbers about the items, which a term reads by that name.
@@ -77,7 +77,7 @@ class BudgetParameters(Config):
         prompts: Prompts of one generation, over all processes.
         group_size: Completions of each prompt (``G``).
         updates: Optimizer steps on one generation.
-        micro_batch: Most completions in memory at once, per process.
+        micro_batch: Largest number of completions that a process trains on at once.
     """
 
     rollouts: int = Field(ge=1)
@@ -115,7 +115,7 @@ class OptimizerParameters(Config):
         lr: Learning rate.
         schedule: A Hugging Face schedule name.
         warmup_steps: Optimizer steps of linear warm-up.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradient clipping.
         beta: Coefficient of the KL to the backbone; 0 leaves it out. GRPO has it in the loss (k3
             estimator), REINFORCE++ and RLOO in the reward.
@@ -176,10 +176,10 @@ class GenerationParameters(Config):
         max_prompt_tokens: A longer prompt stops the run, or is left out and counted.
         on_long_prompt: ``error`` or ``exclude``.
         max_completion_tokens: A completion is cut there.
-        temperature: Of the sampling.
-        batch_size: Most completions in the making at once, per process; null: all of a generation.
+        temperature: Sampling temperature.
+        batch_size: Completions generated at once by a process; null: all of a generation.
         vllm: Whether vLLM generates; it needs a GPU and schedules by itself, without batch_size.
-        vllm_engine: How.
+        vllm_engine: Settings of vLLM.
     """
 
     max_prompt_tokens: int = Field(ge=1)
@@ -226,7 +226,7 @@ class ColdStartParameters(Config):
             attribute graph; anything else is a file of them (JSON lines with id and response).
         token_budget: Compute to spend, in forward passes of one token (a backward counts two).
         batch_size: Traces in an optimizer step.
-        micro_batch: Most traces in memory at once, per process.
+        micro_batch: Largest number of traces that a process trains on at once.
         lr: Learning rate, falling linearly to zero.
         gradient_checkpointing: Saves memory, costs time.
         seed: Of what traces consider, and their order; not the run's, so that all runs of a
@@ -295,19 +295,19 @@ class RFTParameters(Config):
     Attributes:
         algorithm: ``grpo`` (with whatever reward, advantage and curriculum say), ``reinforce_pp``
             or ``rloo`` (with advantages of their own), or ``sft``.
-        backbone: What is fine-tuned.
+        backbone: Model to fine-tune.
         reward: The dual-graph reward.
-        advantage: How ``grpo`` estimates advantages.
-        curriculum: What to visit next.
+        advantage: Estimation of advantages, of ``grpo``.
+        curriculum: Online curriculum: the order of queries.
         difficulty: Difficulty is 1 - reward (paper) or 1 - NDCG (official).
-        budget: What may be spent.
-        optimizer: The objective.
-        generation: The rollouts.
+        budget: Size of the training.
+        optimizer: Optimizer and objective.
+        generation: Generation of rollouts and answers.
         share_prompts: Whether the prompt of a group is read once, not for each completion.
-        sft: The supervised control.
+        sft: Supervised training, the control.
         cold_start: Supervised training before all this.
         checkpoint_every: Optimizer steps between checkpoints.
-        checkpoint_dir: Where checkpoints of unfinished runs are.
+        checkpoint_dir: Folder of the checkpoints of an unfinished run.
     """
 
     algorithm: Literal["grpo", "reinforce_pp", "rloo", "sft"]

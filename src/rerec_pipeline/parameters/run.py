@@ -38,25 +38,27 @@ class Parameters(Config):
     """All parameters of a run.
 
     Attributes:
-        dataset, backbone, variant: The three choices.
+        dataset: Name of a block of ``conf/base/parameters/datasets.yml``.
+        backbone: Name of a block of ``conf/base/parameters/backbones.yml``.
+        variant: Name of a block of ``conf/base/parameters/variants.yml``.
         target: Data set that a policy trained on ``dataset`` is tested on (``transfer``). Blocks
             of data and graphs are then those of the target.
-        engine: What computes on tables of interactions. Results do not depend on it, so it is
-            in no stamp.
-        launch: How many processes train and answer. Results do not depend on it either.
-        seed: Of rollouts, curriculum and adapters. Data, LightGCN and evaluation have their own.
+        engine: Engine for the tables of interactions (``engines`` in ``globals.yml``). Results do
+            not depend on it, so records do not contain it.
+        launch: Processes that train and answer. Results do not depend on it either.
+        seed: Seed of rollouts, curriculum and adapters; data, LightGCN and evaluation have others.
         label: Names the folder of a run that differs from its variant by further parameters.
         data_label: Names the folder of tables and graphs that differ from those of ``dataset``.
         split: The queries that policies are evaluated on.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
-        query_type: Of the recorded answers that ``score_answers`` scores.
-        answers: File of recorded answers, of ``score_answers`` and ``score_choices``.
-        scores: Where their scores go.
+        query_type: Query type of the recorded answers that ``score_answers`` reads.
+        answers: File of recorded answers, read by ``score_answers`` and ``score_choices``.
+        scores: Parquet file to which their scores are written.
         requests: File of requests that ``recommend`` answers.
-        recommendations: Where its answers go.
+        recommendations: Parquet file to which ``recommend`` writes its answers.
         score_cuts: Ranks at which ``score_answers`` and ``open_ended`` also give means.
-        questions: How many of a split ``judge_answers`` asks.
-        conversations: Goals that ``conversations`` draws.
+        questions: Number of queries that ``judge_answers`` asks.
+        conversations: Number of goals that ``conversations`` draws.
         experiment: Name of the experiment whose cells ``comparison`` compares.
     """
 

@@ -29,7 +29,7 @@ class CandidateConfig(Config):
         hard: Up to this many negatives share some, but not all, of what is asked.
         traps: Up to this many negatives satisfy what a misinformed query falsely states. Both are
             about drawn candidates.
-        seed: Choice of the right item, of the negatives and of their order.
+        seed: Seed of the choice of the right item, of the negatives and of their order.
     """
 
     source: Literal["drawn", "retrieved"]
@@ -61,7 +61,7 @@ class CandidateDrawer:
         catalogue: All items.
         graph: The attribute graph over the same items.
         known_truths: need -> ids of all items known to be right for it.
-        config: How to draw.
+        config: Settings of the draw.
     """
 
     def __init__(

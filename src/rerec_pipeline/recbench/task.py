@@ -37,10 +37,10 @@ class PromptWording(Config):
         user: The user message with ``{query}`` and ``{candidates}``, and ``{history}`` where the
             history sentence goes.
         history: The sentence that ``{history}`` becomes when there is one, with ``{titles}``.
-        separator: What stands between titles in a list.
+        separator: Text between the titles of a list.
         evidence: Most facts of the attribute graph that stand beside a candidate; 0 tells none, as
             in the paper.
-        evidence_words: Most words of evidence in a prompt.
+        evidence_words: Largest number of words of evidence in a prompt.
         order: How candidates are listed: as they were ``drawn``, or as the ``graph`` ranks them,
             what fits the request best first.
         known: The text that ``{known}`` becomes where the request states something that the graph

@@ -30,7 +30,7 @@ class CurriculumConfig(Config):
         enabled: False visits all queries in a new seeded order every epoch.
         tau: A query easier than this is mastered (official: 0.1).
         review_after: Epochs after which a mastered query is visited again.
-        seed: Order of the first epoch (of every epoch, when disabled).
+        seed: Seed of the order of the first epoch (of every epoch, when disabled).
     """
 
     enabled: bool
@@ -61,7 +61,7 @@ class Curriculum:
     Args:
         n_queries: N, at least 1.
         batch_size: Queries in a batch.
-        config: How the curriculum moves.
+        config: Settings of the curriculum.
 
     Raises:
         ValueError: If there are no queries or batches are empty.
