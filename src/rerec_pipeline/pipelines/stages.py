@@ -1,6 +1,9 @@
-"""Which stage a node belongs to, and which version of its code makes what it makes."""
+"""Nodes: how they are named, which stage they belong to, and which version of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
@@ -12,15 +15,20 @@ _WITHIN = {"data_report": "data_engineering"}
 VERSIONS: dict[str, int] = {"evaluation": 2, "transfer": 2}
 
 
+def node(func: Callable[..., Any], inputs: Any, outputs: Any, **further: Any) -> Node:
+    """A node that has the name of its function, unless ``further`` names it."""
+    return Node(func, inputs, outputs, **{"name": func.__name__, **further})
+
+
 def versions_behind(pipeline: Pipeline, dataset: str) -> dict[str, str]:
     """Stage -> its version, of all stages on the way to a data set."""
-    stages = {stage_of(node) for node in pipeline.to_outputs(dataset).nodes}
+    stages = {stage_of(part) for part in pipeline.to_outputs(dataset).nodes}
     return {stage: str(VERSIONS.get(stage, 1)) for stage in sorted(stages)}
 
 
-def stage_of(node: Node) -> str:
+def stage_of(part: Node) -> str:
     """The namespace of a node, or else the package that defines it, e.g. ``graph_modeling``."""
-    if node.namespace:
-        return str(node.namespace).split(".", maxsplit=1)[0]
-    package: str = node.func.__module__.split(".")[-2]
+    if part.namespace:
+        return str(part.namespace).split(".", maxsplit=1)[0]
+    package: str = part.func.__module__.split(".")[-2]
     return _WITHIN.get(package, package)

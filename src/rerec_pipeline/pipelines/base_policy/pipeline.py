@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import data_engineering
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.base_policy.nodes")
 
@@ -39,35 +40,26 @@ def create_pipeline() -> Pipeline:
     worlds = sum((_world_pipeline(name) for name in WORLDS), Pipeline([]))
     return worlds + Pipeline(
         [
-            Node(
+            node(
                 nodes.hold_out,
                 ["params:base_policy", *tables],
                 ["held_out_pairs", "split_fingerprints"],
-                name="hold_out",
             ),
-            Node(
-                nodes.build_tokenizer,
-                "params:base_policy",
-                "phrase_tokenizer",
-                name="build_tokenizer",
-            ),
-            Node(
+            node(nodes.build_tokenizer, "params:base_policy", "phrase_tokenizer"),
+            node(
                 nodes.write_corpus,
                 ["params:base_policy", "held_out_pairs", "phrase_tokenizer"],
                 "corpus",
-                name="write_corpus",
             ),
-            Node(
+            node(
                 nodes.pretrain_base_policy,
                 ["corpus", "phrase_tokenizer", "params:base_policy"],
                 "base_policy",
-                name="pretrain_base_policy",
             ),
-            Node(
+            node(
                 nodes.record_base_policy,
                 ["base_policy", "split_fingerprints", "params:base_policy", "params:rft", *asked],
                 ["base_policy_record", "base_policy_card"],
-                name="record_base_policy",
             ),
         ]
     )

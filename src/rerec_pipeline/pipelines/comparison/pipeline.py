@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.comparison.nodes")
 
@@ -22,36 +23,26 @@ def create_pipeline() -> Pipeline:
     """The comparison pipeline."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.compare_cells,
                 ["experiment_cells", "cell_outcomes", "params:comparison"],
                 "comparison_table",
-                name="compare_cells",
             ),
-            Node(
+            node(
                 nodes.report_comparison,
-                [
-                    "experiment_cells",
-                    "comparison_table",
-                    "cell_outcomes",
-                    "cell_summaries",
-                    "cell_metrics",
-                    "params:comparison",
-                ],
+                ["experiment_cells", "comparison_table", "cell_outcomes", "cell_summaries",
+                 "cell_metrics", "params:comparison"],
                 "comparison_report",
-                name="report_comparison",
             ),
-            Node(
+            node(
                 nodes.plot_comparison,
                 ["comparison_report", "cell_logs", "cell_summaries", "params:comparison"],
                 PLOTS,
-                name="plot_comparison",
             ),
-            Node(
+            node(
                 nodes.write_comparison,
                 ["comparison_report", "experiment_cells", "html_pages", *PLOTS],
                 "comparison_page",
-                name="write_comparison",
             ),
         ]
-    )
+    )  # fmt: skip

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.recommend.pipeline import create_assistant_pipeline
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.conversations.nodes")
 
@@ -14,17 +15,15 @@ def create_pipeline() -> Pipeline:
     """The conversations pipeline."""
     return create_assistant_pipeline() + Pipeline(
         [
-            Node(
+            node(
                 nodes.hold_conversations,
                 ["assistant", "params:conversations", "params:evaluation"],
                 "conversations",
-                name="hold_conversations",
             ),
-            Node(
+            node(
                 nodes.report_conversations,
                 ["conversations", "params:evaluation", "parameters"],
                 "conversations_report",
-                name="report_conversations",
             ),
         ]
     )

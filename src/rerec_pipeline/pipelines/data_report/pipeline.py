@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.data_report.nodes")
 
@@ -13,45 +14,23 @@ def create_pipeline() -> Pipeline:
     """The data report."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.tabulate_data,
-                [
-                    "queries",
-                    "splits",
-                    "attributes",
-                    "attribute_graph",
-                    "interaction_graph",
-                    "exclusions",
-                    "graph_exclusions",
-                    "stated_exclusions",
-                ],
+                ["queries", "splits", "attributes", "attribute_graph", "interaction_graph",
+                 "exclusions", "graph_exclusions", "stated_exclusions"],
                 ["query_counts", "exclusion_counts", "confirmed_conditions", "degrees"],
-                name="tabulate_data",
             ),
-            Node(
+            node(
                 nodes.report_data,
-                [
-                    "raw_manifest",
-                    "queries",
-                    "splits",
-                    "candidates",
-                    "histories",
-                    "attributes",
-                    "stated_facts",
-                    "attribute_graph",
-                    "interaction_graph",
-                    "exclusion_counts",
-                    "confirmed_conditions",
-                    "degrees",
-                ],
+                ["raw_manifest", "queries", "splits", "candidates", "histories", "attributes",
+                 "stated_facts", "attribute_graph", "interaction_graph", "exclusion_counts",
+                 "confirmed_conditions", "degrees"],
                 "data_report",
-                name="report_data",
             ),
-            Node(
+            node(
                 nodes.plot_data,
                 ["query_counts", "exclusion_counts", "confirmed_conditions", "degrees"],
                 ["queries_plot", "exclusions_plot", "conditions_plot", "degrees_plot"],
-                name="plot_data",
             ),
         ]
-    )
+    )  # fmt: skip

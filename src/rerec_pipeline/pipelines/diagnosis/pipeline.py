@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines import evaluation
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.diagnosis.nodes")
 
@@ -24,26 +25,19 @@ def create_pipeline() -> Pipeline:
     panels = {name: f"diagnosis_{name}_plot" for name in PANELS}
     return evaluation.create_pipeline().only_nodes(*SCORING) + Pipeline(
         [
-            Node(
+            node(
                 nodes.examine_run,
                 ["training_log", "scored_answers", "evaluation_prompts", "params:rft",
                  "params:diagnosis"],
                 "found",
-                name="examine_run",
             ),
-            Node(
-                nodes.plot_training,
-                ["training_log", "params:diagnosis"],
-                panels,
-                name="plot_training",
-            ),
-            Node(
+            node(nodes.plot_training, ["training_log", "params:diagnosis"], panels),
+            node(
                 nodes.report_findings,
                 ["found", "scored_answers", "evaluation_prompts", "params:diagnosis", "parameters"],
                 "diagnosis_findings",
-                name="report_findings",
             ),
-            Node(
+            node(
                 nodes.write_diagnosis,
                 {
                     "found": "found",
@@ -57,7 +51,6 @@ def create_pipeline() -> Pipeline:
                     **panels,
                 },
                 "diagnosis_page",
-                name="write_diagnosis",
             ),
         ]
     )  # fmt: skip

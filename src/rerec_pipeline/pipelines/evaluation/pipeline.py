@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
 from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_task_pipeline
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
@@ -16,72 +17,61 @@ def create_pipeline() -> Pipeline:
     shared = create_task_pipeline() + create_retriever_pipeline()
     return shared + Pipeline(
         [
-            Node(
+            node(
                 nodes.select_evaluation_prompts,
                 ["arranged_prompts", "task", *BACKBONE, "params:dataset", "params:split",
                  "params:evaluation"],
                 "evaluation_prompts",
-                name="select_evaluation_prompts",
             ),
-            Node(
+            node(
                 nodes.choose_by_baselines,
                 ["evaluation_prompts", "task", "queries", "retriever", "ranker",
                  "interaction_graph", "item_popularity", "lightgcn_embeddings"],
                 "baseline_choices",
-                name="choose_by_baselines",
             ),
-            Node(
+            node(
                 nodes.answer_before,
                 ["evaluation_prompts", "task", *BACKBONE, *ANSWERING],
                 "answers_before",
-                name="answer_before",
             ),
-            Node(
+            node(
                 nodes.answer_cold_started,
                 ["evaluation_prompts", "task", "start_record", *BACKBONE[1:], *ANSWERING],
                 "answers_cold_started",
-                name="answer_cold_started",
             ),
-            Node(
+            node(
                 nodes.answer_after,
                 ["evaluation_prompts", "task", "policy", "params:rft", *ANSWERING],
                 "answers_after",
-                name="answer_after",
             ),
-            Node(
+            node(
                 nodes.score_answers,
                 ["answers_before", "answers_cold_started", "answers_after", "evaluation_prompts",
                  "task", "reward", "params:rft"],
                 "scored_answers",
-                name="score_answers",
             ),
-            Node(
+            node(
                 nodes.tabulate_outcomes,
                 ["scored_answers", "evaluation_prompts", "task", "attribute_graph"],
                 "outcomes",
-                name="tabulate_outcomes",
             ),
-            Node(
+            node(
                 nodes.report_metrics,
                 ["scored_answers", "baseline_choices", "answers_before", "answers_after",
                  "evaluation_prompts", "task", "attribute_graph", "training_summary",
                  "params:evaluation", "parameters"],
                 "metrics",
-                name="report_metrics",
             ),
-            Node(nodes.keep_latest, "metrics", "latest_metrics", name="keep_latest"),
-            Node(nodes.plot_accuracy, "metrics", "accuracy_plot", name="plot_accuracy"),
-            Node(nodes.plot_baselines, "metrics", "baselines_plot", name="plot_baselines"),
-            Node(nodes.plot_learning, ["training_log", "training_summary"], "learning_plot",
-                 name="plot_learning"),
-            Node(nodes.plot_curriculum, "curriculum_log", "curriculum_plot",
-                 name="plot_curriculum"),
-            Node(
+            node(nodes.keep_latest, "metrics", "latest_metrics"),
+            node(nodes.plot_accuracy, "metrics", "accuracy_plot"),
+            node(nodes.plot_baselines, "metrics", "baselines_plot"),
+            node(nodes.plot_learning, ["training_log", "training_summary"], "learning_plot"),
+            node(nodes.plot_curriculum, "curriculum_log", "curriculum_plot"),
+            node(
                 nodes.write_transcripts,
                 ["scored_answers", "evaluation_prompts", "task", "metrics", "run_pages",
                  "params:evaluation", "parameters"],
                 ["transcripts", "transcripts_page"],
-                name="write_transcripts",
             ),
         ]
     )  # fmt: skip

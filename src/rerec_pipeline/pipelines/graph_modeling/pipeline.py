@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.graph_modeling.nodes")
 
@@ -13,12 +14,11 @@ def create_pipeline() -> Pipeline:
     """The graph modelling pipeline."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.pretrain_lightgcn,
                 ["interaction_graph", "items", "params:lightgcn"],
                 ["lightgcn_embeddings", "lightgcn_report"],
-                name="pretrain_lightgcn",
             ),
-            Node(nodes.plot_lightgcn, "lightgcn_report", "lightgcn_plot", name="plot_lightgcn"),
+            node(nodes.plot_lightgcn, "lightgcn_report", "lightgcn_plot"),
         ]
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.likelihood.nodes")
 
@@ -25,17 +26,17 @@ def _pipeline(prompts: str, answers: str, prefix: str, stage: str) -> Pipeline:
     ranks, report = f"{prefix}candidate_ranks", f"{prefix}likelihood_report"
     return create_task_pipeline().to_outputs("task") + Pipeline(
         [
-            Node(
+            node(
                 nodes.rank_candidates,
                 [prompts, answers, "policy", "task", "params:rft"],
                 ranks,
-                name="rank_candidates", namespace=stage,
+                namespace=stage,
             ),
-            Node(
+            node(
                 nodes.report_likelihood,
                 [ranks, prompts, "params:evaluation", "parameters"],
                 report,
-                name="report_likelihood", namespace=stage,
+                namespace=stage,
             ),
         ]
     )  # fmt: skip

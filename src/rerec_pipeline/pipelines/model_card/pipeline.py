@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.model_card.nodes")
 
@@ -13,11 +14,10 @@ def create_pipeline() -> Pipeline:
     """The model_card pipeline, the end of ``evaluation``; it can be run alone, too."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.write_card,
                 ["metrics", "backbone_record", "params:rft", "params:evaluation", "parameters"],
                 "policy_card",
-                name="write_card",
             )
         ]
     )

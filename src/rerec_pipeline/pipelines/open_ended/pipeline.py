@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_task_pipeline
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.open_ended.nodes")
 asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
@@ -18,32 +19,37 @@ def create_baselines_pipeline() -> Pipeline:
     """The open_ended_baselines pipeline: retrieval alone, and recorded answers of other models."""
     return Pipeline(
         [
-            Node(
-                nodes.read_published_labels, ["params:data", "params:raw_dir"],
-                "published_labels", name="read_published_labels",
+            node(
+                nodes.read_published_labels,
+                ["params:data", "params:raw_dir"],
+                "published_labels",
             ),
-            Node(
-                nodes.read_recorded, ["params:open_ended", "published_labels"],
-                "open_ended_recorded", name="read_recorded",
+            node(
+                nodes.read_recorded,
+                ["params:open_ended", "published_labels"],
+                "open_ended_recorded",
             ),
-            Node(
-                nodes.answer_by_retrieval, ["retrieved", "items", "params:open_ended"],
-                "open_ended_retrieval_answers", name="answer_by_retrieval",
+            node(
+                nodes.answer_by_retrieval,
+                ["retrieved", "items", "params:open_ended"],
+                "open_ended_retrieval_answers",
             ),
-            Node(
+            node(
                 nodes.score_retrieval,
                 ["open_ended_retrieval_answers", "open_ended_recorded", "published_labels",
                  "params:score_cuts"],
-                "open_ended_scores", name="score_retrieval",
+                "open_ended_scores",
             ),
-            Node(
+            node(
                 nodes.report_retrieval_alone,
                 ["open_ended_scores", *_REPORTED, "params:split"],
-                "open_ended_baselines", name="report_retrieval_alone",
+                "open_ended_baselines",
             ),
-            Node(
-                nodes.plot_open_ended, "open_ended_baselines",
-                "open_ended_baselines_plot", name="plot_retrieval_alone",
+            node(
+                nodes.plot_open_ended,
+                "open_ended_baselines",
+                "open_ended_baselines_plot",
+                name="plot_retrieval_alone",
             ),
         ]
     )  # fmt: skip
@@ -53,43 +59,44 @@ def create_pipeline() -> Pipeline:
     """The open_ended pipeline: the policy chooses among what retrieval found."""
     return create_task_pipeline().to_outputs("task") + Pipeline(
         [
-            Node(
+            node(
                 nodes.word_lists,
                 ["retrieved", "queries", "splits", "mentions", "histories", "items",
                  "attribute_graph", "prompts", "task", "backbone_record", "params:data",
                  "params:rft", "params:dataset"],
-                "open_ended_prompts", name="word_lists",
+                "open_ended_prompts",
             ),
-            Node(
-                asking.answer_before, [*_ASKED, *BACKBONE, *ANSWERING],
-                "open_ended_answers_before", name="answer_before_open_ended",
+            node(
+                asking.answer_before,
+                [*_ASKED, *BACKBONE, *ANSWERING],
+                "open_ended_answers_before",
+                name="answer_before_open_ended",
                 namespace="open_ended",
             ),
-            Node(
-                asking.answer_after, [*_ASKED, "policy", "params:rft", *ANSWERING],
-                "open_ended_answers_after", name="answer_after_open_ended",
+            node(
+                asking.answer_after,
+                [*_ASKED, "policy", "params:rft", *ANSWERING],
+                "open_ended_answers_after",
+                name="answer_after_open_ended",
                 namespace="open_ended",
             ),
-            Node(
+            node(
                 nodes.answer_by_policy,
                 ["open_ended_prompts", "open_ended_answers_before", "open_ended_answers_after",
                  "retrieved", "task", "params:open_ended"],
-                "open_ended_policy_answers", name="answer_by_policy",
+                "open_ended_policy_answers",
             ),
-            Node(
+            node(
                 nodes.score_policy,
                 ["open_ended_policy_answers", "open_ended_scores", "published_labels",
                  "params:score_cuts"],
-                "open_ended_policy_scores", name="score_policy",
+                "open_ended_policy_scores",
             ),
-            Node(
+            node(
                 nodes.report_with_policy,
                 ["open_ended_policy_scores", *_REPORTED, "parameters"],
-                "open_ended_report", name="report_with_policy",
+                "open_ended_report",
             ),
-            Node(
-                nodes.plot_open_ended, "open_ended_report",
-                "open_ended_plot", name="plot_open_ended",
-            ),
+            node(nodes.plot_open_ended, "open_ended_report", "open_ended_plot"),
         ]
     )  # fmt: skip

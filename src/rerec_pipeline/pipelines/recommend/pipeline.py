@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
 from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.recommend.nodes")
 
@@ -16,11 +17,10 @@ def create_assistant_pipeline() -> Pipeline:
     shared = create_task_pipeline().to_outputs("task") + create_retriever_pipeline()
     return shared + Pipeline(
         [
-            Node(
+            node(
                 nodes.build_assistant,
                 ["task", "retriever", "ranker", "policy", "params:rft", "parameters"],
                 "assistant",
-                name="build_assistant",
             )
         ]
     )
@@ -30,12 +30,10 @@ def create_pipeline() -> Pipeline:
     """The recommend pipeline."""
     return create_assistant_pipeline() + Pipeline(
         [
-            Node(
+            node(
                 nodes.recommend,
-                ["assistant", "request_file", "params:requests", "params:rft",
-                 "params:evaluation"],
+                ["assistant", "request_file", "params:requests", "params:rft", "params:evaluation"],
                 "recommendations",
-                name="recommend",
             )
         ]
     )  # fmt: skip
@@ -45,12 +43,11 @@ def create_judging_pipeline() -> Pipeline:
     """The judge_answers pipeline."""
     return create_assistant_pipeline() + Pipeline(
         [
-            Node(
+            node(
                 nodes.judge_answers,
                 ["assistant", "prompts", "queries", "params:data", "params:questions",
                  "params:split", "params:seed"],
                 "judged_answers",
-                name="judge_answers",
             )
         ]
     )  # fmt: skip

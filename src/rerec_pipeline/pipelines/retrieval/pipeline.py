@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.retrieval.nodes")
 
@@ -13,12 +14,11 @@ def create_retriever_pipeline() -> Pipeline:
     """What links and retrieves, for all that answer or prepare requests."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.build_retriever,
                 ["items", "attribute_graph", "item_popularity", "lightgcn_embeddings",
                  "group_popularity", "queries", "splits", "params:retrieval"],
                 "retriever",
-                name="build_retriever",
             ),
         ]
     )  # fmt: skip
@@ -28,26 +28,23 @@ def create_ranker_pipeline() -> Pipeline:
     """The retriever, and the ranker that orders what it finds."""
     return create_retriever_pipeline() + Pipeline(
         [
-            Node(
+            node(
                 nodes.train_ranker,
                 ["retriever", "queries", "splits", "attribute_graph", "params:retrieval"],
                 "ranker",
-                name="train_ranker",
             ),
-            Node(nodes.plot_ranker, "ranker", "ranker_plot", name="plot_ranker"),
-            Node(
+            node(nodes.plot_ranker, "ranker", "ranker_plot"),
+            node(
                 nodes.arrange_candidates,
                 ["candidates", "retriever", "ranker", "queries", "splits", "attribute_graph",
                  "params:data", "params:retrieval"],
                 "arranged_candidates",
-                name="arrange_candidates",
             ),
-            Node(
+            node(
                 nodes.arrange_prompts,
                 ["prompts", "queries", "splits", "mentions", "histories", "arranged_candidates",
                  "items", "attribute_graph", "params:data"],
                 "arranged_prompts",
-                name="arrange_prompts",
             ),
         ]
     )  # fmt: skip
@@ -57,21 +54,17 @@ def create_pipeline() -> Pipeline:
     """The retrieval pipeline: the ranker, and what it finds for the requests of a split."""
     return create_ranker_pipeline() + Pipeline(
         [
-            Node(
+            node(
                 nodes.retrieve_items,
                 ["retriever", "ranker", "queries", "prompts", "params:split"],
                 ["retrieved", "retrieval_times"],
-                name="retrieve_items",
             ),
-            Node(
+            node(
                 nodes.report_retrieval,
                 ["retrieved", "retrieval_times", "prompts", "queries", "params:split",
                  "params:evaluation"],
                 "retrieval_report",
-                name="report_retrieval",
             ),
-            Node(
-                nodes.plot_retrieval, "retrieval_report", "retrieval_plot", name="plot_retrieval"
-            ),
+            node(nodes.plot_retrieval, "retrieval_report", "retrieval_plot"),
         ]
     )  # fmt: skip

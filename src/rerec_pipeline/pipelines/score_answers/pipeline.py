@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
+from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.score_answers.nodes")
 
@@ -13,23 +14,17 @@ def create_pipeline() -> Pipeline:
     """The score_answers pipeline."""
     return Pipeline(
         [
-            Node(
+            node(
                 nodes.read_labels,
                 ["params:data", "params:raw_dir", "params:query_type"],
                 "labels",
-                name="read_labels",
             ),
-            Node(
+            node(
                 nodes.score_answers,
-                [
-                    "recorded_answers",
-                    "labels",
-                    "params:answers",
-                    "params:query_type",
-                    "params:score_cuts",
-                ],
+                ["recorded_answers", "labels", "params:answers", "params:query_type",
+                 "params:score_cuts"],
                 ["answer_scores", "answer_means"],
                 name="score_recorded_answers",
             ),
         ]
-    )
+    )  # fmt: skip
