@@ -36,6 +36,7 @@ from rerec_pipeline.parameters.next_item import NextItemParameters, SASRecParame
 from rerec_pipeline.parameters.open_ended import OpenEndedParameters
 from rerec_pipeline.parameters.pretraining import (
     ArchitectureParameters,
+    PretrainingParameters,
     StageParameters,
 )
 from rerec_pipeline.parameters.reports import (
@@ -89,6 +90,7 @@ __all__ = [
     "OpenEndedParameters",
     "OptimizerParameters",
     "Parameters",
+    "PretrainingParameters",
     "PublishedParameters",
     "QuestionParameters",
     "RFTParameters",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
+from rerec_pipeline.parameters.pretraining import PretrainingParameters, StageParameters
 from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
 
 #: A backbone that was pretrained on our data says here on which splits of it.
@@ -67,32 +67,18 @@ class ScratchStageParameters(StageParameters):
     kinds = WARMUP_KINDS
 
 
-class ScratchParameters(Config):
+class ScratchParameters(PretrainingParameters):
     """A model made from random weights on the training split alone, with its own tokenizer.
 
     Attributes:
         vocabulary: Entries of its byte-level BPE tokenizer.
-        architecture: Size of the model.
         habits: How well the naive reasoner of its warm-up decides.
         stages: Stages of its pretraining, in order.
-        tokens_per_batch: Upper bound, padding included.
-        lr: Peak learning rate (cosine, with warm-up).
-        warmup_steps: Steps of linear warm-up.
-        weight_decay: Weight decay of AdamW.
-        checkpoint_every: Steps between checkpoints.
-        seed: Seed of documents, initial weights and order.
     """
 
     vocabulary: int = Field(ge=300)
-    architecture: ArchitectureParameters
     habits: WarmupHabits
     stages: list[ScratchStageParameters] = Field(min_length=1)
-    tokens_per_batch: int = Field(ge=256)
-    lr: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    weight_decay: float = Field(ge=0)
-    checkpoint_every: int = Field(ge=1)
-    seed: int = Field(ge=0)
 
 
 class BackboneParameters(Config):

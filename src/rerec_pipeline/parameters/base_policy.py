@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from rerec_pipeline.configs import DOCUMENT_KINDS, Config, Habits
+from rerec_pipeline.configs import DOCUMENT_KINDS, Habits
 from rerec_pipeline.parameters.data import DataParameters
-from rerec_pipeline.parameters.pretraining import ArchitectureParameters, StageParameters
+from rerec_pipeline.parameters.pretraining import PretrainingParameters, StageParameters
 from rerec_pipeline.recbench.splits import Split
 
 
@@ -16,7 +16,7 @@ class BasePolicyStageParameters(StageParameters):
     kinds = DOCUMENT_KINDS
 
 
-class BasePolicyParameters(Config):
+class BasePolicyParameters(PretrainingParameters):
     """How the sample's base policy is pretrained.
 
     Attributes:
@@ -25,15 +25,8 @@ class BasePolicyParameters(Config):
         raw_dir: Data set -> its raw folder; filled in.
         hold_out: Splits whose (need, item) pairs no document may tell.
         habits: How well the naive reasoner decides.
-        architecture: Size of the model.
         stages: Stages of its pretraining, in order.
-        tokens_per_batch: Upper bound, padding included.
-        lr: Peak learning rate (cosine, with warm-up).
-        warmup_steps: Steps of linear warm-up.
-        weight_decay: Weight decay of AdamW.
-        checkpoint_every: Steps between checkpoints.
         checkpoint_dir: Folder of the checkpoints of an unfinished pretraining.
-        seed: Seed of documents, initial weights and order.
     """
 
     worlds: dict[str, float]
@@ -41,15 +34,8 @@ class BasePolicyParameters(Config):
     raw_dir: dict[str, str]
     hold_out: list[Split]
     habits: Habits
-    architecture: ArchitectureParameters
     stages: list[BasePolicyStageParameters] = Field(min_length=1)
-    tokens_per_batch: int = Field(ge=256)
-    lr: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
-    weight_decay: float = Field(ge=0)
-    checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
-    seed: int = Field(ge=0)
 
     @field_validator("hold_out")
     @classmethod

@@ -54,3 +54,25 @@ class StageParameters(Config):
         if unknown or not value:
             raise ValueError(f"unknown kinds {unknown}; there are {list(cls.kinds)}")
         return value
+
+
+class PretrainingParameters(Config):
+    """How a model is made from random weights; subclasses say what it reads.
+
+    Attributes:
+        architecture: Size of the model.
+        tokens_per_batch: Upper bound, padding included.
+        lr: Peak learning rate (cosine, with warm-up).
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Weight decay of AdamW.
+        checkpoint_every: Steps between checkpoints.
+        seed: Seed of documents, initial weights and order.
+    """
+
+    architecture: ArchitectureParameters
+    tokens_per_batch: int = Field(ge=256)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
+    seed: int = Field(ge=0)

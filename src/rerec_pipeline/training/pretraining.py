@@ -24,8 +24,7 @@ from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
 from rerec_pipeline.parameters import (
     ArchitectureParameters,
-    BasePolicyParameters,
-    ScratchParameters,
+    PretrainingParameters,
     StageParameters,
 )
 from rerec_pipeline.recbench.documents import Document
@@ -94,9 +93,6 @@ class Writer(Protocol):
 
     def write(self, kind: Any, list_size: int) -> Document:
         """Writes one document of a kind, with so many candidates in its list."""
-
-
-Pretraining = BasePolicyParameters | ScratchParameters
 
 
 def write_batches(
@@ -257,7 +253,7 @@ def new_model(
 def pretrain(
     batches: Sequence[Batch],
     tokenizer: Qwen2Tokenizer,
-    parameters: Pretraining,
+    parameters: PretrainingParameters,
     folder: Path,
 ) -> Backbone:
     """Pretrains a policy; resumes from a checkpoint of the same pretraining.
