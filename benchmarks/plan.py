@@ -30,7 +30,7 @@ from benchmarks.measure import PROJECT, Section, at_most, finish, surroundings
 from rerec_pipeline.experiments.grid import read_params
 from rerec_pipeline.models import cost
 from rerec_pipeline.runner.planning import architecture, card_of, work_of
-from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.runner.project import Project
 
 _SMOLLM2 = "dataset=sample_book,rft.budget.rollouts=16,rft.budget.prompts=1,lightgcn.epochs=10,"
 _SHORT = ",rft.generation.max_completion_tokens=48"
@@ -101,8 +101,8 @@ def run(names: list[str], card: str) -> Section:
 def planned(params: str, card_name: str, found: Measured) -> tuple[float, float, float]:
     """What the plan says of such a training: bytes, and seconds at best and at worst."""
     bootstrap_project(PROJECT)
-    place = Workplace(PROJECT)
-    conf, rft = place.read("plan")["plan"], place.parameters(params)["rft"]
+    project = Project(PROJECT)
+    conf, rft = project.read("plan")["plan"], project.parameters(params)["rft"]
     card, model = (
         card_of(conf["cards"], card_name),
         architecture(rft.backbone, conf["architectures"]),
@@ -150,7 +150,7 @@ def train(project: Path, params: str) -> Measured:
         KedroSession.create(project, runtime_params=read_params(params)) as session,
     ):
         session.run(pipeline_names=["rft"])
-    files = Workplace(project).files(params)
+    files = Project(project).files(params)
     train_lengths = json.loads(files["prompt_lengths"].read_text())["train"]
     threads = 1 if torch.cuda.is_available() else torch.get_num_threads()
     return Measured(

@@ -21,7 +21,7 @@ from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.recbench.raw import find_raw_files
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.runner.project import Project
 from rerec_pipeline.sample.layout import fabricate_files
 from rerec_pipeline.storage.writing import temporary
 from tests.conftest import data_parameters, engineer, small_world
@@ -380,12 +380,12 @@ def project():
 @pytest.fixture
 def command(project, monkeypatch):
     """``kedro fetch-recbench`` with the shipped list, but not its contents' ids and retries."""
-    configured = Workplace(PROJECT).read("fetch")
+    configured = Project(PROJECT).read("fetch")
     for files in configured["fetch"]["files"].values():
         for entry in files.values():
             entry["git_blob"] = None
     configured["fetch"]["retries"] = 0
-    monkeypatch.setattr(Workplace, "read", lambda *_: configured)
+    monkeypatch.setattr(Project, "read", lambda *_: configured)
 
     def call(*arguments, answer=None):
         given = ["fetch-recbench", *map(str, arguments)]
@@ -487,4 +487,4 @@ class TestCommand:
         assert done.exit_code == 1 and "base_url" in done.output
 
     def test_its_list_is_that_of_the_projects_configuration(self, project, shipped):
-        assert fetching.read_config(Workplace(PROJECT).read("fetch"), None) == shipped
+        assert fetching.read_config(Project(PROJECT).read("fetch"), None) == shipped

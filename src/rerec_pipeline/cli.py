@@ -22,7 +22,7 @@ from rerec_pipeline.commands.shown import errors_shown
 if TYPE_CHECKING:
     from rerec_pipeline import fetching
     from rerec_pipeline.runner.experiment import Plan
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
 #: What ``--domain`` takes.
 DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
@@ -85,7 +85,7 @@ def experiment(
     """
     from rerec_pipeline.experiments.grid import read_assignments, read_sweep
     from rerec_pipeline.runner.experiment import make_plan, read_grid
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
     with errors_shown():
         options: dict[str, Any] = {"params": read_assignments(params)}
@@ -97,23 +97,23 @@ def experiment(
             options["split"] = split
         if sweep:
             options["sweep"] = dict(read_sweep(part) for part in sweep)
-        place = Workplace(Path(metadata.project_path))
-        grid = read_grid(place.read("experiments"), preset or "ablation", options)
-        plan = make_plan(place, name or preset or "experiment", grid, dataset, backbone)
-        _run(plan, place, jobs, fresh)
+        project = Project(Path(metadata.project_path))
+        grid = read_grid(project.read("experiments"), preset or "ablation", options)
+        plan = make_plan(project, name or preset or "experiment", grid, dataset, backbone)
+        _run(plan, project, jobs, fresh)
 
 
-def _run(plan: Plan, place: Workplace, jobs: int, fresh: bool) -> None:
+def _run(plan: Plan, project: Project, jobs: int, fresh: bool) -> None:
     """Runs a plan and says what came of it; cells that failed are an error."""
     from rerec_pipeline.runner.experiment import run_plan, say_failures, say_results, say_where
 
     click.echo(f"{plan.name}: {len(plan.cells)} cells, {jobs} at once")
     try:
-        outcomes = run_plan(plan, place, jobs, fresh, click.echo)
+        outcomes = run_plan(plan, project, jobs, fresh, click.echo)
     except KeyboardInterrupt:
         raise ClickException("interrupted; the same command goes on with it") from None
-    click.echo(f"\n{say_where('kedro experiment', plan, place.root)}")
-    for part in say_results(plan, outcomes, place):
+    click.echo(f"\n{say_where('kedro experiment', plan, project.root)}")
+    for part in say_results(plan, outcomes, project):
         click.echo(f"\n{part}")
     if failures := [*say_failures(outcomes)]:
         said = "\n\n".join(failures)
@@ -155,12 +155,10 @@ def fetch_recbench(
     addresses against the live server.
     """
     from rerec_pipeline import fetching
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
     with errors_shown():
-        config = fetching.read_config(
-            Workplace(Path(metadata.project_path)).read("fetch"), base_url
-        )
+        config = fetching.read_config(Project(Path(metadata.project_path)).read("fetch"), base_url)
     click.echo(fetching.notice(config))
     if not accept_licences and not _agreed():
         raise ClickException("Nothing was fetched. To accept beforehand: --accept-licences")

@@ -48,7 +48,7 @@ checkpoint.unlink()
 """
 
 
-class FakePlace:
+class FakeProject:
     """A project whose cells take a moment."""
 
     def __init__(self, root: Path):
@@ -66,12 +66,12 @@ class FakePlace:
         return self.root / "ckpt" / cell.run
 
     def command(self, pipeline, text, *options):
-        place = dict(part.split("=", 1) for part in text.split(","))
-        run = "{dataset}/{backbone}/{variant}/seed-{seed}".format(**place)
-        if place["variant"] in self.silent:
+        given = dict(part.split("=", 1) for part in text.split(","))
+        run = "{dataset}/{backbone}/{variant}/seed-{seed}".format(**given)
+        if given["variant"] in self.silent:
             return [sys.executable, "-c", "print('done nothing')"]
-        fails = str(int(place["variant"] in self.fails))
-        passes = place.get("rft.sft.token_passes", "5")
+        fails = str(int(given["variant"] in self.fails))
+        passes = given.get("rft.sft.token_passes", "5")
         return [sys.executable, "-S", "-c", SCRIPT, run, passes, str(self.sleep), fails]
 
     def results(self, cell):
@@ -86,15 +86,17 @@ def cells(*variants, seeds=(0,)):
 
 
 @pytest.fixture
-def place(tmp_path):
-    return FakePlace(tmp_path)
+def project(tmp_path):
+    return FakeProject(tmp_path)
 
 
-def run(place, grid, jobs=1, fresh=False, name="e"):
+def run(project, grid, jobs=1, fresh=False, name="e"):
     said = []
-    with hold_lock(place.root / "lock") as lock:
+    with hold_lock(project.root / "lock") as lock:
         needs = match_compute(grid, {"sft"})
-        one = GridRun(name, grid, needs, place, place.root / name, jobs, lock, fresh, said.append)
+        one = GridRun(
+            name, grid, needs, project, project.root / name, jobs, lock, fresh, said.append
+        )
         outcomes = one.run()
     return outcomes, said
 
@@ -104,13 +106,13 @@ def states(outcomes):
 
 
 class TestRunning:
-    def test_every_cell_is_recorded_and_listed(self, place):
-        outcomes, said = run(place, cells("rerec", "grpo"))
+    def test_every_cell_is_recorded_and_listed(self, project):
+        outcomes, said = run(project, cells("rerec", "grpo"))
         assert states(outcomes) == {"rerec": "finished", "grpo": "finished"}
         assert said[0] == "rerec, seed 0: started"
         assert said[1].startswith("[1/2] rerec, seed 0: 0.250 -> 0.026 (") and "left" in said[1]
         assert said[-1].startswith("[2/2] grpo") and "left" not in said[-1]
-        listed = read_json(place.root / "e/cells.json")
+        listed = read_json(project.root / "e/cells.json")
         assert (listed["name"], listed["dataset"], listed["backbone"]) == ("e", "d", "b")
         first = listed["cells"][0]
         assert {k: first[k] for k in ("variant", "seed", "label", "changes", "run", "state")} == {
@@ -120,8 +122,8 @@ class TestRunning:
         assert first["mlflow_run_id"] == "e: rerec, seed 0 after None"
         assert first["seconds"] > 0 and first["error"] is None
 
-    def test_the_supervised_control_comes_after_and_gets_what_was_spent(self, place):
-        outcomes, said = run(place, cells("sft", "rerec"), jobs=2)
+    def test_the_supervised_control_comes_after_and_gets_what_was_spent(self, project):
+        outcomes, said = run(project, cells("sft", "rerec"), jobs=2)
         assert [line for line in said if "started" in line] == [
             "rerec, seed 0: started", "sft, seed 0: started",
         ]  # fmt: skip
@@ -129,96 +131,96 @@ class TestRunning:
         assert sft.report["training"]["token_passes"] == 10 * 51 + 1
         assert sft.record.fingerprint.parameters["rft.sft.token_passes"] == 51
 
-    def test_several_at_once(self, place):
-        place.sleep = 0.1
-        _, said = run(place, cells("a", "b", "c"), jobs=3)
+    def test_several_at_once(self, project):
+        project.sleep = 0.1
+        _, said = run(project, cells("a", "b", "c"), jobs=3)
         assert [line.split(": ")[1] for line in said[:3]] == ["started"] * 3
 
 
 class TestFailure:
-    def test_others_go_on_and_the_end_of_the_log_is_told(self, place):
-        place.fails = {"rerec"}
-        outcomes, _ = run(place, cells("rerec", "sft", "grpo"))
+    def test_others_go_on_and_the_end_of_the_log_is_told(self, project):
+        project.fails = {"rerec"}
+        outcomes, _ = run(project, cells("rerec", "sft", "grpo"))
         assert states(outcomes) == {"rerec": "failed", "sft": "failed", "grpo": "finished"}
         rerec, sft, _ = outcomes.values()
         assert "ended with status 3" in rerec.error and rerec.error.endswith("no such thing")
         assert "e/logs/d-b-rerec-seed-0.log" in rerec.error
         assert sft.error == "not run: rerec, seed 0, whose compute it is given, has failed"
-        assert read_json(place.root / "e/cells.json")["cells"][1]["error"] == sft.error
+        assert read_json(project.root / "e/cells.json")["cells"][1]["error"] == sft.error
 
-    def test_a_failed_cell_is_tried_again_from_its_checkpoint(self, place):
-        place.fails = {"a"}
-        run(place, cells("a"))
-        place.fails = set()
-        outcomes, said = run(place, cells("a"))
+    def test_a_failed_cell_is_tried_again_from_its_checkpoint(self, project):
+        project.fails = {"a"}
+        run(project, cells("a"))
+        project.fails = set()
+        outcomes, said = run(project, cells("a"))
         assert said[0] == "a, seed 0: started, goes on"
         assert states(outcomes) == {"a": "finished"}
-        log = (place.root / "e/logs/d-b-a-seed-0.log").read_text()
+        log = (project.root / "e/logs/d-b-a-seed-0.log").read_text()
         assert log.count("step 0") == 1
 
-    def test_outputs_have_to_be_there(self, place):
-        place.silent = {"a"}
-        outcomes, _ = run(place, cells("a"))
+    def test_outputs_have_to_be_there(self, project):
+        project.silent = {"a"}
+        outcomes, _ = run(project, cells("a"))
         [outcome] = outcomes.values()
         assert outcome.state == "failed" and "without leaving" in outcome.error
 
 
 class TestAgain:
-    def test_a_finished_cell_is_not_run_again(self, place):
-        before, _ = run(place, cells("rerec", "sft"))
-        after, said = run(place, cells("rerec", "sft"), name="other")
+    def test_a_finished_cell_is_not_run_again(self, project):
+        before, _ = run(project, cells("rerec", "sft"))
+        after, said = run(project, cells("rerec", "sft"), name="other")
         assert [line.split("(")[1] for line in said] == ["finished before)"] * 2
         assert [o.report for o in before.values()] == [o.report for o in after.values()]
-        assert place.joined[0] == ("e: rerec, seed 0 after None", "other")
+        assert project.joined[0] == ("e: rerec, seed 0 after None", "other")
 
-    def test_it_is_if_its_code_has_changed_and_nothing_old_is_taken_for_new(self, place):
-        run(place, cells("a"))
-        place.code = "2"
-        stale = place.root / "ckpt/d/b/a/seed-0/step.json"
+    def test_it_is_if_its_code_has_changed_and_nothing_old_is_taken_for_new(self, project):
+        run(project, cells("a"))
+        project.code = "2"
+        stale = project.root / "ckpt/d/b/a/seed-0/step.json"
         stale.parent.mkdir(parents=True, exist_ok=True)
         stale.write_text("[900, 900, 900]")  # of an attempt with the old code
-        outcomes, said = run(place, cells("a"))
+        outcomes, said = run(project, cells("a"))
         assert said[0] == "a, seed 0: started, run again: code changed: a.py"
         [outcome] = outcomes.values()
         assert outcome.report["after"]["accuracy"] == 0.026
         assert outcome.run_id == "e: a, seed 0 after e: a, seed 0 after None"
 
-    def test_it_is_if_its_outputs_are_no_longer_its_own(self, place):
+    def test_it_is_if_its_outputs_are_no_longer_its_own(self, project):
         [cell] = cells("a")
-        run(place, [cell])
-        place.outputs(cell)[0].write_text('{"of": "another run"}')
-        assert "written by another run" in run(place, [cell])[1][0]
-        place.outputs(cell)[0].unlink()
-        assert "out/d/b/a/seed-0/metrics.json is gone" in run(place, [cell])[1][0]
+        run(project, [cell])
+        project.outputs(cell)[0].write_text('{"of": "another run"}')
+        assert "written by another run" in run(project, [cell])[1][0]
+        project.outputs(cell)[0].unlink()
+        assert "out/d/b/a/seed-0/metrics.json is gone" in run(project, [cell])[1][0]
 
-    def test_fresh_runs_all_again(self, place):
-        run(place, cells("a"))
-        assert run(place, cells("a"), fresh=True)[1][0] == "a, seed 0: started"
+    def test_fresh_runs_all_again(self, project):
+        run(project, cells("a"))
+        assert run(project, cells("a"), fresh=True)[1][0] == "a, seed 0: started"
 
 
 def _in_a_process(root):
     """An experiment to be interrupted."""
-    place = FakePlace(root)
-    place.sleep = 600.0
+    project = FakeProject(root)
+    project.sleep = 600.0
     with interruptible():
-        run(place, cells("rerec", "sft", seeds=(0, 1)))
+        run(project, cells("rerec", "sft", seeds=(0, 1)))
 
 
 class TestInterruption:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_going_on_gives_what_an_uninterrupted_experiment_gives(self, tmp_path, number):
-        place, whole = FakePlace(tmp_path / "cut"), FakePlace(tmp_path / "whole")
-        for each in (place, whole):
+        project, whole = FakeProject(tmp_path / "cut"), FakeProject(tmp_path / "whole")
+        for each in (project, whole):
             each.root.mkdir()
-        process = get_context("fork").Process(target=_in_a_process, args=(place.root,))
+        process = get_context("fork").Process(target=_in_a_process, args=(project.root,))
         process.start()
-        checkpoint = place.root / "ckpt/d/b/rerec/seed-0/step.json"
+        checkpoint = project.root / "ckpt/d/b/rerec/seed-0/step.json"
         _wait(checkpoint.exists)
         os.kill(process.pid, number)
         process.join(60)
-        _wait(lambda: _is_free(place.root / "lock"))  # which a cell that goes on alone would hold
+        _wait(lambda: _is_free(project.root / "lock"))  # which a cell that goes on alone would hold
         assert json.loads(checkpoint.read_text()) == [5]
-        outcomes, said = run(place, cells("rerec", "sft", seeds=(0, 1)))
+        outcomes, said = run(project, cells("rerec", "sft", seeds=(0, 1)))
         assert said[0] == "rerec, seed 0: started, goes on"
         expected, _ = run(whole, cells("rerec", "sft", seeds=(0, 1)))
         for part in ("report", "fingerprint"):

@@ -22,8 +22,8 @@ PLAN = yaml.safe_load((PROJECT / "conf/base/plan.yml").read_text(encoding="utf-8
 
 def ask(project: Path, *options: str):
     bootstrap_project(project)
-    place = SimpleNamespace(project_path=project)
-    return CliRunner().invoke(plan_run, options, obj=place)
+    project = SimpleNamespace(project_path=project)
+    return CliRunner().invoke(plan_run, options, obj=project)
 
 
 class TestCommand:

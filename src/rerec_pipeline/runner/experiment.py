@@ -27,7 +27,7 @@ from rerec_pipeline.runner.launch import (
     hold_lock,
     interruptible,
 )
-from rerec_pipeline.runner.workplace import Workplace, available_memory, check_shared
+from rerec_pipeline.runner.project import Project, available_memory, check_shared
 from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking import comparison_link, git_commit
 
@@ -87,7 +87,7 @@ def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any
 
 
 def make_plan(
-    place: Workplace, name: str, grid: Grid, dataset: str | None, backbone: str | None
+    project: Project, name: str, grid: Grid, dataset: str | None, backbone: str | None
 ) -> Plan:
     """Lays out an experiment; resolves and validates the configuration of every cell.
 
@@ -99,72 +99,72 @@ def make_plan(
         raise BadParameterError(f"'{name}' can not name an experiment: use letters, digits, . - _")
     chosen = {"dataset": dataset, "backbone": backbone}
     given = {key: value for key, value in chosen.items() if value is not None}
-    base = place.parameters(write(given))
+    base = project.parameters(write(given))
     dataset, backbone = str(base["dataset"]), str(base["backbone"])
 
     def defaults(variant: str) -> dict[str, Any]:
-        place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
-        return place.flat_parameters(write({**place_of, **grid.params}))
+        choices = {"dataset": dataset, "backbone": backbone, "variant": variant}
+        return project.flat_parameters(write({**choices, **grid.params}))
 
     @cache
     def labels(variant: str) -> dict[str, str]:
-        place_of = {"dataset": dataset, "backbone": backbone, "variant": variant}
-        return place.labels(write({**place_of, **grid.params}))
+        choices = {"dataset": dataset, "backbone": backbone, "variant": variant}
+        return project.labels(write({**choices, **grid.params}))
 
     cells = make_cells(dataset, backbone, grid, defaults, labels)
-    check_shared(place, [cell.settings() for cell in cells])
+    check_shared(project, [cell.settings() for cell in cells])
     given_compute = _SPENT in grid.params or any(_SPENT in dict(c.changes) for c in cells)
-    supervised = {c.variant for c in cells if place.is_supervised(c)} if not given_compute else {}
+    supervised = {c.variant for c in cells if project.is_supervised(c)} if not given_compute else {}
     needs = match_compute(cells, supervised)
     unmatched = [v for v in dict.fromkeys(c.variant for c in cells) if v in supervised]
     matched = {cell.variant for cell in needs}
     return Plan(name, cells, needs, [v for v in unmatched if v not in matched])
 
 
-def run_plan(plan: Plan, place: Workplace, jobs: int, fresh: bool, say: Say) -> dict[Cell, Outcome]:
+def run_plan(plan: Plan, project: Project, jobs: int, fresh: bool, say: Say) -> dict[Cell, Outcome]:
     """Runs an experiment: what cells share once, then every cell that is not finished.
 
     Raises:
         ReRecError: If another experiment is running, memory is plainly not enough, or the shared
             part can not be made.
     """
-    folder = place.root / FOLDER / plan.name
-    peak = place.peak_memory(plan.shared["dataset"], plan.shared["backbone"])
+    folder = project.root / FOLDER / plan.name
+    peak = project.peak_memory(plan.shared["dataset"], plan.shared["backbone"])
     if problem := too_large(jobs, peak, available_memory() if peak and jobs > 1 else 0):
         raise ReRecError(problem)
     for variant in plan.unmatched:
         say(f"{variant}: no rerec in the grid to take its compute from; {_SPENT} decides")
-    with hold_lock(place.root / FOLDER / ".lock") as lock, interruptible():
-        make_shared_stages(plan, place, folder, lock, say)
-        run = GridRun(plan.name, plan.cells, plan.needs, place, folder, jobs, lock, fresh, say)
+    with hold_lock(project.root / FOLDER / ".lock") as lock, interruptible():
+        make_shared_stages(plan, project, folder, lock, say)
+        run = GridRun(plan.name, plan.cells, plan.needs, project, folder, jobs, lock, fresh, say)
         outcomes = run.run()
         if any(outcome.state == "finished" for outcome in outcomes.values()):
-            compare(plan, place, folder, lock, say)
+            compare(plan, project, folder, lock, say)
     return outcomes
 
 
-def make_shared_stages(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
+def make_shared_stages(plan: Plan, project: Project, folder: Path, lock: int, say: Say) -> None:
     """Makes what all cells share, as far as it is missing or was made with other parameters.
 
     Raises:
         ReRecError: If that fails.
     """
     text = write({**plan.shared, **dict(plan.cells[0].params)})
-    if missing := place.missing_shared_stages(text):
+    if missing := project.missing_shared_stages(text):
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         say(f"Making what all cells share ({', '.join(missing[:3])}{more})")
-        command = place.command("shared_stages", text, "--only-missing-outputs")
-        run_once(command, folder / "logs" / "shared_stages.log", place, lock)
+        command = project.command("shared_stages", text, "--only-missing-outputs")
+        run_once(command, folder / "logs" / "shared_stages.log", project, lock)
 
 
-def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> None:
+def run_once(command: Sequence[str], log: Path, project: Project, lock: int) -> None:
     """Runs one process to its end.
 
     Raises:
         ReRecError: If it fails, with the end of its log.
     """
     remove(log)
-    process: subprocess.Popen[bytes] = start(command, log, place.root, thread_settings(1), [lock])
+    process: subprocess.Popen[bytes] = start(command, log, project.root, thread_settings(1), [lock])
     try:
         code = process.wait()
     finally:
@@ -173,15 +173,15 @@ def run_once(command: Sequence[str], log: Path, place: Workplace, lock: int) -> 
         raise ReRecError(f"this ended with status {code}, see {log}:\n{read_tail(log)}")
 
 
-def compare(plan: Plan, place: Workplace, folder: Path, lock: int, say: Say) -> None:
+def compare(plan: Plan, project: Project, folder: Path, lock: int, say: Say) -> None:
     """Runs the pipeline that compares the finished cells.
 
     Raises:
         ReRecError: If it fails.
     """
     say("Comparing the finished cells")
-    command = place.command("comparison", write({**plan.shared, "experiment": plan.name}))
-    run_once(command, folder / "logs" / "comparison.log", place, lock)
+    command = project.command("comparison", write({**plan.shared, "experiment": plan.name}))
+    run_once(command, folder / "logs" / "comparison.log", project, lock)
 
 
 def finished_runs(outcomes: Mapping[Cell, Outcome]) -> list[by_seed.Run]:
@@ -219,13 +219,13 @@ def say_failures(outcomes: Mapping[Cell, Outcome]) -> Iterable[str]:
             yield f"{cell.name}: {outcome.error}"
 
 
-def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], place: Workplace) -> Iterable[str]:
+def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], project: Project) -> Iterable[str]:
     """The table, the page that compares more, and where MLflow compares the runs."""
     if runs := finished_runs(outcomes):
         yield by_seed.table(runs)
     page = FOLDER / plan.name / "comparison.html"
-    if (place.root / page).is_file():
+    if (project.root / page).is_file():
         yield f"Comparison: {page}"
     ids = [outcome.run_id for outcome in outcomes.values() if outcome.run_id is not None]
-    if link := comparison_link(place.mlflow, ids):
+    if link := comparison_link(project.mlflow, ids):
         yield f"MLflow (make ui), side by side: http://127.0.0.1:5000/{link}"

@@ -24,7 +24,7 @@ from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking import RunNote
 
 if TYPE_CHECKING:
-    from rerec_pipeline.runner.workplace import Workplace
+    from rerec_pipeline.runner.project import Project
 
 #: Seconds between two looks at the running cells.
 _POLL = 0.2
@@ -64,7 +64,7 @@ class GridRun:
         name: Of the experiment; the group of its MLflow runs.
         cells: In the order in which they are to be run.
         needs: Cell -> the cell whose compute it is given, which has to be finished before it.
-        place: The project.
+        project: The project.
         folder: Where ``cells.json`` and the logs go.
         jobs: Cells at once.
         lock: Descriptor of the experiment's lock, which the processes inherit.
@@ -77,7 +77,7 @@ class GridRun:
         name: str,
         cells: Sequence[Cell],
         needs: Mapping[Cell, Cell],
-        place: Workplace,
+        project: Project,
         folder: Path,
         jobs: int,
         lock: int,
@@ -85,7 +85,7 @@ class GridRun:
         say: Callable[[str], None],
     ):
         self.name, self.cells, self.needs = name, cells, needs
-        self.place, self.folder, self.jobs, self.say = place, folder, jobs, say
+        self.project, self.folder, self.jobs, self.say = project, folder, jobs, say
         self._lock = lock
         self.outcomes = {cell: Outcome() for cell in cells}
         self._running: dict[Cell, _Running] = {}
@@ -130,7 +130,7 @@ class GridRun:
         return list_ready(self.cells, self._states(), self._running, self.needs)
 
     def _folder(self, cell: Cell) -> CellFolder:
-        return CellFolder(self.place.root, cell.run)
+        return CellFolder(self.project.root, cell.run)
 
     def log(self, cell: Cell) -> Path:
         """What a cell's process says."""
@@ -147,13 +147,13 @@ class GridRun:
     def _begin(self, cell: Cell) -> None:
         """Takes a finished cell as it is, or starts its process."""
         further, folder = self.further(cell), self._folder(cell)
-        fingerprint = self.place.fingerprint(cell, further)
+        fingerprint = self.project.fingerprint(cell, further)
         outcome = self.outcomes[cell]
         outcome.fingerprint = fingerprint.digest
         record = folder.read()
         why = self._why_again(folder, record, fingerprint)
         if record is not None and not why:
-            self.place.add_to_group(record.mlflow_run_id, self.name)
+            self.project.add_to_group(record.mlflow_run_id, self.name)
             self._accept(cell, record, "finished before")
             return
         self._start(cell, folder, fingerprint, further, why)
@@ -169,13 +169,15 @@ class GridRun:
     ) -> None:
         log = self.log(cell)
         replaced = folder.run_id
-        goes_on = folder.begin(new, self.place.outputs(cell), self.place.checkpoints(cell))
+        goes_on = folder.begin(new, self.project.outputs(cell), self.project.checkpoints(cell))
         if not goes_on:
             remove(log)
         note = RunNote(self.name, cell.name, folder.run_id_file, None if goes_on else replaced)
-        command = self.place.command("single_run", cell.settings(further), "--only-missing-outputs")
+        command = self.project.command(
+            "single_run", cell.settings(further), "--only-missing-outputs"
+        )
         environment = {**thread_settings(self.jobs), **note.as_environment()}
-        process = start(command, log, self.place.root, environment, [self._lock])
+        process = start(command, log, self.project.root, environment, [self._lock])
         self._running[cell] = _Running(process, new, time.monotonic())
         because = f", run again: {why}" if why else ", goes on" if goes_on else ""
         self.say(f"{cell.name}: started{because}")
@@ -190,7 +192,7 @@ class GridRun:
             return
         try:
             record = self._folder(cell).finish(
-                running.fingerprint, self.place.outputs(cell), seconds
+                running.fingerprint, self.project.outputs(cell), seconds
             )
         except FileNotFoundError as exc:
             self._fail(cell, f"ended without leaving {exc.filename} ({log})")
@@ -201,7 +203,7 @@ class GridRun:
     def _accept(self, cell: Cell, record: Record, how: str) -> None:
         outcome = self.outcomes[cell]
         outcome.state, outcome.record, outcome.run_id = "finished", record, record.mlflow_run_id
-        outcome.report = self.place.results(cell)
+        outcome.report = self.project.results(cell)
         before, after = (outcome.report[part]["accuracy"] for part in ("before", "after"))
         self._say_progress(f"{cell.name}: {before:.3f} -> {after:.3f} ({how})")
 

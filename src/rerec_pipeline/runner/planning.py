@@ -14,13 +14,13 @@ import torch
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models import cost
 from rerec_pipeline.parameters import BackboneParameters, RFTParameters, portions
-from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.runner.project import Project
 
 GB = 1e9
 
 
 def plan(
-    place: Workplace,
+    project: Project,
     text: str,
     gpus: int,
     card: str,
@@ -30,7 +30,7 @@ def plan(
     """What ``kedro run --params TEXT`` would cost, line by line.
 
     Args:
-        place: The project.
+        project: The project.
         text: As of ``--params``.
         gpus: Number of cards.
         card: An entry of ``conf/base/plan.yml``.
@@ -41,11 +41,11 @@ def plan(
     Raises:
         BadParameterError: If a parameter is wrong, or there is no such card or model.
     """
-    conf, parameters = place.read("plan")["plan"], place.parameters(text)
+    conf, parameters = project.read("plan")["plan"], project.parameters(text)
     rft: RFTParameters = parameters["rft"]
     if rft.algorithm == "sft":
         raise BadParameterError("plan: the compute of sft is a parameter, rft.sft.token_passes")
-    report = _read(place.files(text)["prompt_lengths"]) or {}
+    report = _read(project.files(text)["prompt_lengths"]) or {}
     lengths, asked = report.get("train", {}), report.get(parameters["split"], {}).get("prompts")
     limit = rft.generation.max_prompt_tokens
     mean, longest = lengths.get("mean_tokens") or limit, lengths.get("max_tokens") or limit

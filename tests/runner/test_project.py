@@ -9,7 +9,7 @@ from kedro.framework.startup import bootstrap_project
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.runner.experiment import make_plan, read_grid
-from rerec_pipeline.runner.workplace import Workplace
+from rerec_pipeline.runner.project import Project
 from rerec_pipeline.storage.sources import imported_files
 
 PROJECT = Path(__file__).parents[2]
@@ -17,110 +17,112 @@ QAS = "rft.reward.weights.qas"
 
 
 @pytest.fixture(scope="module")
-def place():
+def project():
     bootstrap_project(PROJECT)
-    return Workplace(PROJECT)
+    return Project(PROJECT)
 
 
 @pytest.fixture(scope="module")
-def presets(place):
-    return place.read("experiments")
+def presets(project):
+    return project.read("experiments")
 
 
-def plan(place, presets, preset="evidence", **options):
-    return make_plan(place, "e", read_grid(presets, preset, options), "sample_movie", "tiny")
+def plan(project, presets, preset="evidence", **options):
+    return make_plan(project, "e", read_grid(presets, preset, options), "sample_movie", "tiny")
 
 
 class TestPlan:
-    def test_every_variant_of_the_ablation_is_resolved(self, place, presets):
-        made = plan(place, presets, "ablation", seeds=[0])
+    def test_every_variant_of_the_ablation_is_resolved(self, project, presets):
+        made = plan(project, presets, "ablation", seeds=[0])
         assert len(made.cells) == 8
         assert {made_for.variant: spender.variant for made_for, spender in made.needs.items()} == {
             "sft": "rerec"
         }
-        files = [set(place.outputs(cell)) for cell in made.cells]
+        files = [set(project.outputs(cell)) for cell in made.cells]
         assert not set.intersection(*files) and all(len(f) >= 12 for f in files)
 
     @pytest.mark.parametrize("preset", ["w_qas", "w_pas", "w_penalty", "tau", "G", "K"])
-    def test_sweeps_can_be_run_and_hold_the_variant_itself(self, place, presets, preset):
-        made = plan(place, presets, preset, seeds=[0])
+    def test_sweeps_can_be_run_and_hold_the_variant_itself(self, project, presets, preset):
+        made = plan(project, presets, preset, seeds=[0])
         assert len(made.cells) >= 3
         assert made.shared["split"] == "validation"  # settings can be chosen by what they find
         labels = [cell.label for cell in made.cells]
         assert labels.count("") == 1 and len(set(labels)) == len(labels)
-        budgets = [place.parameters(c.settings())["rft"].budget for c in made.cells]
+        budgets = [project.parameters(c.settings())["rft"].budget for c in made.cells]
         assert len({b.rollouts for b in budgets}) == 1
         assert len({b.rollouts // b.samples_per_update for b in budgets}) == 1
 
-    def test_the_pair_about_evidence_differs_in_nothing_else(self, place, presets):
+    def test_the_pair_about_evidence_differs_in_nothing_else(self, project, presets):
         pair = [
             make_plan(
-                place, name, read_grid(presets, name, {"seeds": [0]}), "recbench_movie", "scratch"
+                project, name, read_grid(presets, name, {"seeds": [0]}), "recbench_movie", "scratch"
             ).cells
             for name in ("without_evidence", "with_evidence")
         ]
         for cells in zip(*pair, strict=True):
-            without, told = (place.flat_parameters(cell.settings()) for cell in cells)
+            without, told = (project.flat_parameters(cell.settings()) for cell in cells)
             differ = {key for key in without if without[key] != told[key]}
             places = {"label", "data_label", "raw_dir", "rft.backbone.name_or_path"}  # folders
             places |= {key for key in differ if key.endswith("checkpoint_dir")}
             assert differ - places == {"data.prompt.evidence"}
             assert cells[0].run != cells[1].run
 
-    def test_a_labels_files_are_its_own(self, place, presets):
-        made = plan(place, presets, sweep={QAS: [0.5]}, variants=["rerec"], seeds=[0])
+    def test_a_labels_files_are_its_own(self, project, presets):
+        made = plan(project, presets, sweep={QAS: [0.5]}, variants=["rerec"], seeds=[0])
         [cell] = made.cells
         folder = "sample_movie/tiny/rerec/seed-0/qas=0.5"
-        assert PROJECT / "data/08_reporting" / folder / "metrics.json" in place.outputs(cell)
-        assert place.checkpoints(cell) == PROJECT / "data/06_models" / folder / "checkpoints"
+        assert PROJECT / "data/08_reporting" / folder / "metrics.json" in project.outputs(cell)
+        assert project.checkpoints(cell) == PROJECT / "data/06_models" / folder / "checkpoints"
 
-    def test_other_data_parameters_have_folders_of_their_own(self, place, presets):
+    def test_other_data_parameters_have_folders_of_their_own(self, project, presets):
         """Of tables, graphs, raw files and checkpoints, also where the run has a label by hand."""
         text = "dataset=sample_movie,data.candidates.size=10"
-        usual, files = place.files("dataset=sample_movie"), place.files(text)
+        usual, files = project.files("dataset=sample_movie"), project.files(text)
         for name in ("items", "splits", "lightgcn_embeddings", "ranker", "policy", "raw_manifest"):
             other = str(usual[name]).replace("/sample_movie/", "/sample_movie+size-10/")
             other = other.replace("seed-0/", "seed-0/size=10/")
             assert str(files[name]) == other, name
-        named = place.files(f"{text},label=small")
+        named = project.files(f"{text},label=small")
         assert named["splits"] == files["splits"] and named["policy"] != files["policy"]
-        assert place.parameters(text)["raw_dir"].endswith("01_raw/sample_movie+size-10")
-        assert "/sample_movie+size-10/" in place.parameters(text)["lightgcn"].checkpoint_dir
-        same = place.files("dataset=sample_movie,data.candidates.size=20,rft.reward.k=1")
+        assert project.parameters(text)["raw_dir"].endswith("01_raw/sample_movie+size-10")
+        assert "/sample_movie+size-10/" in project.parameters(text)["lightgcn"].checkpoint_dir
+        same = project.files("dataset=sample_movie,data.candidates.size=20,rft.reward.k=1")
         assert same["splits"] == usual["splits"] and same["policy"] == usual["policy"]
-        made = plan(place, presets, params={"data.candidates.size": 10}, seeds=[0])
+        made = plan(project, presets, params={"data.candidates.size": 10}, seeds=[0])
         for cell in made.cells:
-            assert place.files(cell.settings())["policy"].parent == (
+            assert project.files(cell.settings())["policy"].parent == (
                 PROJECT / "data/06_models" / cell.run
             )
 
     def test_what_is_asked_of_validation_queries_does_not_replace_what_test_queries_were(
-        self, place, presets
+        self, project, presets
     ):
         test, validation = (
             {
                 path
-                for cell in plan(place, presets, split=split).cells
-                for path in place.outputs(cell)
+                for cell in plan(project, presets, split=split).cells
+                for path in project.outputs(cell)
             }
             for split in ("test", "validation")
         )
         assert test and validation and not test & validation
         names = ("evaluation_prompts", "answers_before", "baseline_choices", "policy")
-        files = [place.files(f"dataset=sample_movie{split}") for split in ("", ",split=validation")]
+        files = [
+            project.files(f"dataset=sample_movie{split}") for split in ("", ",split=validation")
+        ]
         assert [files[0][name] == files[1][name] for name in names] == [False, False, False, True]
 
-    def test_without_the_reference_the_parameters_compute_is_taken(self, place, presets):
-        made = plan(place, presets, variants=["sft", "grpo"], seeds=[0])
+    def test_without_the_reference_the_parameters_compute_is_taken(self, project, presets):
+        made = plan(project, presets, variants=["sft", "grpo"], seeds=[0])
         assert made.needs == {} and made.unmatched == ["sft"]
 
-    def test_compute_that_was_asked_for_is_not_matched(self, place, presets):
-        made = plan(place, presets, params={"rft.sft.token_passes": 1000}, seeds=[0])
+    def test_compute_that_was_asked_for_is_not_matched(self, project, presets):
+        made = plan(project, presets, params={"rft.sft.token_passes": 1000}, seeds=[0])
         assert made.needs == {} and made.unmatched == []
 
-    def test_compute_is_part_of_the_fingerprint(self, place, presets):
-        [_, _, sft] = plan(place, presets, seeds=[0]).cells
-        flat = place.flat_parameters(sft.settings({"rft.sft.token_passes": 1234}))
+    def test_compute_is_part_of_the_fingerprint(self, project, presets):
+        [_, _, sft] = plan(project, presets, seeds=[0]).cells
+        flat = project.flat_parameters(sft.settings({"rft.sft.token_passes": 1234}))
         assert flat["rft.sft.token_passes"] == 1234
 
 
@@ -137,35 +139,35 @@ class TestRefusal:
             ({"split": "train"}, "split"),
         ],
     )
-    def test_before_anything_runs(self, place, presets, options, said):
+    def test_before_anything_runs(self, project, presets, options, said):
         with pytest.raises(BadParameterError, match=said):
-            plan(place, presets, **{"seeds": [0], **options})
+            plan(project, presets, **{"seeds": [0], **options})
 
     def test_an_unknown_preset_names_those_there_are(self, presets):
         with pytest.raises(BadParameterError, match="preset=x names none; .* ablation, evidence"):
             read_grid(presets, "x", {})
 
-    def test_a_name_is_a_folder(self, place, presets):
+    def test_a_name_is_a_folder(self, project, presets):
         with pytest.raises(BadParameterError, match="'../x' can not name an experiment"):
-            make_plan(place, "../x", read_grid(presets, "evidence", {}), None, None)
+            make_plan(project, "../x", read_grid(presets, "evidence", {}), None, None)
 
-    def test_a_label_is_a_folder_beside_others(self, place):
+    def test_a_label_is_a_folder_beside_others(self, project):
         for label in ("../up", "policy", "validation", "metrics.json", "1"):
             with pytest.raises(BadParameterError, match="label"):
-                place.parameters(f"label={label}")
+                project.parameters(f"label={label}")
 
 
 class TestParts:
-    def test_shared_stages_and_single_run_are_the_whole_and_share_no_output(self, place):
+    def test_shared_stages_and_single_run_are_the_whole_and_share_no_output(self, project):
         shared, cell = pipelines["shared_stages"], pipelines["single_run"]
         made = (shared.all_outputs() & cell.all_outputs()) - {"task"}
         assert not made
         whole = pipelines["__default__"].all_outputs()
         assert whole - shared.all_outputs() - cell.all_outputs() == {"latest_metrics"}
 
-    def test_variants_share_the_shared_stages(self, place):
+    def test_variants_share_the_shared_stages(self, project):
         texts = [f"variant={name},seed=1" for name in ("rerec", "grpo", "sft", "wo_curriculum")]
-        first, *others = [place.shared_parameters(text) for text in texts]
+        first, *others = [project.shared_parameters(text) for text in texts]
         assert all(other == first for other in others)
 
 

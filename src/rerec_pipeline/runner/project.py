@@ -47,7 +47,7 @@ _BY_NAME = (
 )
 
 
-class Workplace:
+class Project:
     """A Kedro project as an experiment sees it.
 
     Args:
@@ -216,13 +216,13 @@ def available_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_shared(workplace: Workplace, texts: Sequence[str]) -> None:
+def check_shared(project: Project, texts: Sequence[str]) -> None:
     """Checks that all cells stand on the same shared stages.
 
     Raises:
         BadParameterError: Naming the parameters that would change it.
     """
-    first, *others = [_apart_from_label(workplace, text) for text in dict.fromkeys(texts)]
+    first, *others = [_apart_from_label(project, text) for text in dict.fromkeys(texts)]
     changed = sorted({key for other in others for key in first if other.get(key) != first[key]})
     if changed:
         raise BadParameterError(
@@ -240,10 +240,10 @@ def _filepath(entry: Any) -> str | None:
     return None if path is None or "{" in path else str(path)
 
 
-def _apart_from_label(workplace: Workplace, text: str) -> dict[str, Any]:
+def _apart_from_label(project: Project, text: str) -> dict[str, Any]:
     """Shared parameters of a cell, without the folder name that follows from the others."""
-    folder = folder_of_data("", workplace.parameters(text)["data_label"])
+    folder = folder_of_data("", project.parameters(text)["data_label"])
     return {
         key: value.replace(folder, "") if folder and isinstance(value, str) else value
-        for key, value in workplace.shared_parameters(text).items()
+        for key, value in project.shared_parameters(text).items()
     }
