@@ -143,8 +143,8 @@ class Outcome:
     """What became of one file.
 
     Attributes:
-        state: ``there`` (before this run), ``fetched``, ``failed``, ``by hand`` (has to be got)
-            or ``optional`` (can be got by hand).
+        state: ``there`` (before this run), ``fetched``, ``failed``, ``by hand`` (to be
+            downloaded) or ``optional`` (can be downloaded).
         file: Its path in the destination.
         detail: Where it comes from, or what is wrong and what to do.
     """
@@ -183,7 +183,7 @@ def fetch_files(config: FetchConfig, dest: Path, domains: Iterable[Domain]) -> l
 
 
 def list_by_hand(config: FetchConfig, dest: Path, domains: Iterable[Domain]) -> list[Outcome]:
-    """Lists what has to be got by hand, and whether it is there."""
+    """Lists what the user must download, and whether it is there."""
     outcomes = []
     for domain in domains:
         folder = data_folder(dest, domain)

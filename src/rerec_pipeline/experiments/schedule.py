@@ -9,7 +9,7 @@ from rerec_pipeline.experiments.grid import Cell
 
 State = Literal["waiting", "finished", "failed"]
 
-#: What others are held against in compute.
+#: The variant whose compute others are given.
 REFERENCE = "rerec"
 
 

@@ -1,4 +1,4 @@
-"""What MLflow is told of a run; imports MLflow, so it is imported late."""
+"""What is logged of a run to MLflow; imports MLflow, so it is imported late."""
 
 from __future__ import annotations
 

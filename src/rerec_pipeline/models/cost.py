@@ -174,7 +174,7 @@ class Work:
         vllm_sleeps: Whether it gives that back while training goes on.
         rollouts, prompts, group, updates: The budget, over all cards.
         micro_batch: Completions in memory at once.
-        batch_size: Completions in the making at once.
+        batch_size: Completions generated at once.
         prompt, completion: Tokens on average.
         prompt_limit, completion_limit: Tokens at most, which memory must be there for.
         processes: Cards.
@@ -288,7 +288,7 @@ def logits(work: Work) -> float:
 
 
 def cache(work: Work) -> float:
-    """Bytes of keys and values of the completions in the making, and of their next logits."""
+    """Bytes of keys and values of the completions of a batch, and of their next logits."""
     size = 4 if not work.half else 2
     tokens = work.prompt_limit + work.completion_limit
     batch_size = min(work.batch_size, work.per_card)

@@ -41,5 +41,5 @@ class BasePolicyParameters(PretrainingParameters):
     @classmethod
     def _evaluation_is_held_out(cls, value: list[str]) -> list[str]:
         if missing := sorted({"validation", "test"} - set(value)):
-            raise ValueError(f"must name {missing}: a backbone that was told them measures nothing")
+            raise ValueError(f"must name {missing}: a backbone that has seen them measures nothing")
         return value

@@ -1,4 +1,4 @@
-"""Blocks about what is told of runs: evaluation, diagnosis, comparison, abilities."""
+"""Blocks about reports: evaluation, diagnosis, comparison, abilities."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ComparisonParameters(Config):
     """How the finished cells of an experiment are compared.
 
     Attributes:
-        reference: Variant that the others are held against.
+        reference: Variant that the others are compared with.
         bootstrap_samples: Resamples of seeds and queries for an interval.
         permutations: Random sign flips of a test that has too many queries to enumerate all.
         confidence: Confidence level of the intervals; the tests have the level 1 - confidence.

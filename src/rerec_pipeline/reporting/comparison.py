@@ -118,7 +118,7 @@ def arms_of(outcomes: pd.DataFrame, reference: str) -> tuple[list[Arm], pd.DataF
 
     Args:
         outcomes: Rows of all finished runs, checked.
-        reference: Variant that the others are held against. The first arm takes its place
+        reference: Variant that the others are compared with. The first arm takes its place
             where it has no finished run without a label.
 
     Returns:

@@ -92,7 +92,7 @@ def report_baselines(
     clusters: NDArray[np.int64],
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Accuracy of what a policy is held against, and of the policy on the same queries.
+    """Accuracy of the baselines, and of the policy on the same queries.
 
     Args:
         examples: What was asked, N examples.

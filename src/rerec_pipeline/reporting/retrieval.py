@@ -55,7 +55,7 @@ def report_systems(
     """Means and intervals of every metric of every system.
 
     Args:
-        systems: What each found; ``graph`` is told at the top, the others under their names.
+        systems: What each found; ``graph`` is at the top, the others under their names.
         query_types: Type of each query, N.
         clusters: Cluster of each query, (N,).
         times: System -> milliseconds for a query.

@@ -228,7 +228,7 @@ class RewardContext(RewardData):
 
     Attributes:
         k: Ranks that count (``K`` of the paper).
-        no_box_ndcg: What stands in for NDCG where nothing is boxed (official: -0.5).
+        no_box_ndcg: Value of the NDCG term where nothing is boxed (official: -0.5).
     """
 
     k: int

@@ -97,7 +97,7 @@ class GridRun:
     def run(self) -> dict[Cell, Outcome]:
         """Runs all cells; returns what has become of each.
 
-        An interruption ends the running processes; the same experiment goes on from their
+        An interruption ends the running processes; the same experiment resumes from their
         checkpoints.
         """
         self._write()

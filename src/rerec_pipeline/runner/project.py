@@ -161,7 +161,7 @@ class Project:
         return [files[name] for name in self._made_by_cells(files)]
 
     def checkpoints(self, cell: Cell) -> Path:
-        """Where an unfinished training of a cell is gone on with."""
+        """The folder of checkpoints of an unfinished training."""
         return Path(self.parameters(cell.settings())["rft"].checkpoint_dir)
 
     def is_supervised(self, cell: Cell) -> bool:

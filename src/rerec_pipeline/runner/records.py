@@ -29,7 +29,7 @@ class Record:
         fingerprint: What it followed from.
         outputs: Output -> hash of its content.
         seconds: From start to end, of the attempt that finished it.
-        mlflow_run_id: Its run, where MLflow was told.
+        mlflow_run_id: Its run, where it was logged to MLflow.
     """
 
     fingerprint: Origin

@@ -179,7 +179,7 @@ class SASRecResult:
 class SASRecTrainer:
     """Trains SASRec with early stopping on validation choices.
 
-    Every epoch draws from generators of its own, so a training that goes on from a validation's
+    Every epoch draws from generators of its own, so a training that resumes from a validation's
     state ends where one without a break does.
 
     Args:

@@ -1,4 +1,4 @@
-"""What MLflow is told beyond kedro-mlflow: per-step metrics, tags, flat numbers of a report."""
+"""What is logged to MLflow beyond kedro-mlflow: per-step metrics, tags, numbers of reports."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ NOTE = "REREC_CELL"
 
 @dataclass(frozen=True)
 class RunNote:
-    """What the MLflow run of a cell is told: its experiment, its name, and where it leaves its id.
+    """What the MLflow run of a cell gets: its experiment, its name, and a file for its id.
 
     It reaches the run through the environment, because no result depends on it.
 
     Attributes:
         group: The experiment.
         cell: The cell.
-        id_file: Gets the id of the run. A run whose id stands there already is gone on with.
+        id_file: Gets the id of the run. A run whose id it has already is resumed.
         replaces: The run of an earlier attempt, which leaves the group.
     """
 

@@ -34,7 +34,7 @@ class RecTaskConfig:
         },
     )
     ndcg_k: int = _help(1, "Ranks of an answer that count (K of the paper).")
-    no_box_ndcg: float = _help(-0.5, "What stands in for NDCG where no answer is boxed.")
+    no_box_ndcg: float = _help(-0.5, "Value of the NDCG term where no answer is boxed.")
     curriculum: bool = _help(
         True,
         "Whether each epoch visits the queries from easy to hard, without those that are mastered. "
@@ -61,7 +61,7 @@ class RecTaskConfig:
         """The curriculum's settings, validated.
 
         Raises:
-            ValueError: If a setting is out of range, or difficulty is told by a term that is not
+            ValueError: If a setting is out of range, or difficulty is that of a term that is not
                 measured.
         """
         own: Any = self.curriculum_seed

@@ -1,4 +1,4 @@
-"""What tells why a run learns or does not: numbers of one generation that TRL does not log.
+"""Diagnostics of one generation that TRL does not log: why a run learns or does not.
 
 Everything is counted over whole arrays, once a generation. A share of nothing is left out, not 0.
 """

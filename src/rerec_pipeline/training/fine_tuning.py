@@ -151,7 +151,7 @@ def _algorithm_arguments(rft: RFTParameters) -> dict[str, Any]:
 
 
 def _rollout_arguments(rft: RFTParameters, processes: int) -> dict[str, Any]:
-    """What all trainers that learn from rollouts are told: budget, sampling and objective."""
+    """Arguments of all trainers that learn from rollouts: budget, sampling and objective."""
     budget, optimizer, generation = rft.budget, rft.optimizer, rft.generation
     per_generation = budget.prompts * budget.group_size
     per_device, accumulation = portions(budget.samples_per_update, processes, budget.micro_batch)
@@ -413,7 +413,7 @@ def sft_config(
 def _shared_arguments(
     backbone: BackboneParameters, checkpoint_every: int, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """What all trainers are told about precision, seeds, logging and checkpoints."""
+    """Arguments of all trainers: precision, seeds, logging and checkpoints."""
     gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),

@@ -157,7 +157,7 @@ def train_or_resume(trainer: Trainer, folder: Path, rank_bound: str | None = Non
     Raises:
         TrainingInterrupted: If it was asked to end.
         BadInputError: If there is no room for a checkpoint.
-        BadParameterError: If the checkpoint is of another launch and can not be gone on with.
+        BadParameterError: If the checkpoint is of another launch and can not be resumed.
     """
     checkpoints = Checkpoints(folder)
     last = ranks.share(checkpoints.newest() if ranks.is_main() else None)

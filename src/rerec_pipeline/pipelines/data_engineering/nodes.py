@@ -287,7 +287,7 @@ def find_pools(
     """What the first stage of retrieval finds for each query; empty where candidates are drawn.
 
     No weight of it is fitted, so the lists of training queries are made as those of test queries
-    are; what similar requests were answered is told by training queries of other clusters.
+    are; answers to similar requests come from training queries of other clusters.
     """
     if config.source == "drawn":
         return pd.DataFrame(columns=["query_id", "item_ids"]).astype({"query_id": "str"})

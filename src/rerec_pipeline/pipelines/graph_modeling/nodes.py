@@ -28,7 +28,7 @@ def pretrain_lightgcn(
     """Trains LightGCN by BPR; keeps the epoch with the best validation recall.
 
     Every item gets an embedding, in the order of the items table; users are in sorted order. An
-    interrupted training goes on from its last validation if nothing it depends on has changed.
+    interrupted training resumes from its last validation if nothing it depends on has changed.
     """
     users, item_codes, held = edge_arrays(interaction_graph, items["item_id"].tolist())
     if not held.any():

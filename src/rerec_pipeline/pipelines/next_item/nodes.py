@@ -139,7 +139,7 @@ def train_sasrec(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Trains SASRec on the training part; keeps the epoch with the best validation NDCG.
 
-    An interrupted training goes on from its last validation if nothing it depends on has changed.
+    An interrupted training resumes from its last validation if nothing it depends on has changed.
     """
     ids, histories = _numbered(sequences)
     _, validation = _choices(choices, "validation", sequences)

@@ -139,7 +139,7 @@ def warmup_writer(
     task: RecTask,
     scratch: ScratchParameters,
 ) -> WarmupWriter:
-    """Who writes what a model from scratch is warmed up on."""
+    """Builds the writer of the documents that a model from scratch is pretrained on."""
     catalogue = task.catalogue
     reader = NeedReader(catalogue, graph_from_table(attribute_graph, catalogue))
     of_query = {query.query_id: query for query in queries_from_table(queries)}
