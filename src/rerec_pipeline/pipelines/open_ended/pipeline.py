@@ -70,15 +70,13 @@ def create_pipeline() -> Pipeline:
                 asking.answer_before,
                 [*_ASKED, *BACKBONE, *ANSWERING],
                 "open_ended_answers_before",
-                name="answer_before_open_ended",
-                namespace="open_ended",
+                name="answer_before_open_ended", namespace="open_ended",
             ),
             node(
                 asking.answer_after,
                 [*_ASKED, "policy", "params:rft", *ANSWERING],
                 "open_ended_answers_after",
-                name="answer_after_open_ended",
-                namespace="open_ended",
+                name="answer_after_open_ended", namespace="open_ended",
             ),
             node(
                 nodes.answer_by_policy,
