@@ -25,6 +25,7 @@ from rerec_pipeline.models.cost import (
     memory,
     passes,
     seconds,
+    supervised,
     what_makes_it_fit,
 )
 
@@ -184,6 +185,15 @@ class TestSeconds:
         alone = replace(WORK, prompts=7, group=1, batch_size=7)
         assert answering(WORK, FULL, 7, 32) == answering(replace(WORK, group=2), FULL, 7, 32)
         assert answering(WORK, FULL, 7, 32) == generating(alone, FULL)
+
+    def test_a_supervised_training_by_hand(self):
+        """3,000 token passes are 1,000 tokens, each worth three forward passes or two."""
+        each = 2 * (WORK.model.trunk + WORK.model.embedding) * 1_000 / FULL.flops32
+        one = replace(WORK, lora=None, half=False, processes=1)
+        assert supervised(one, FULL, 3_000, False) == pytest.approx(3 * each)
+        assert supervised(one, FULL, 3_000, True) == pytest.approx(4 * each)
+        adapter = replace(one, lora=8, processes=2)
+        assert supervised(adapter, FULL, 3_000, False) == pytest.approx(2 * each / 2)
 
     def test_layers_take_time_of_their_own_but_in_vllm(self):
         waits = replace(FULL, launch=1.0)

@@ -1,5 +1,6 @@
 """All pipelines on a built-in sample, with the shipped base policy: short, but real."""
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,14 @@ LAYERS = {
     "raw", "intermediate", "primary", "feature", "model_input", "models", "model_output",
     "reporting",
 }  # fmt: skip
+#: What data engineering made of the sample's files when its version was last raised.
+GOLDEN = Path(__file__).with_name("tables_of_versions.json")
+
+
+def hash_of_rows(table: Path) -> str:
+    """Of the content of a table, in whatever order its rows are."""
+    rows = pd.read_parquet(table).to_json(orient="records", lines=True).splitlines()
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
 
 class TestReport:
@@ -165,6 +174,22 @@ class TestStages:
         monkeypatch.setattr(stages, "VERSIONS", {"graph_modeling": 2})
         with pytest.raises(BadParameterError, match=r"by another version of graph.* not replaced"):
             run(finished, "rft")
+
+    def test_tables_are_those_of_the_recorded_versions(self, finished):
+        """A change of what a stage makes has to raise its version, else old outputs are used."""
+        root, tables = finished / "data", register_pipelines()["data_engineering"].all_outputs()
+        made = {
+            path.stem: hash_of_rows(path)
+            for layer in ("02_intermediate", "03_primary", "05_model_input")
+            for path in sorted((root / layer / "sample_book").glob("*.parquet"))
+            if path.stem in tables
+        }
+        golden = json.loads(GOLDEN.read_text())
+        now = {"version": stages.VERSIONS.get("data_engineering", 1), "tables": made}
+        assert now == golden, (
+            "data_engineering makes other tables of the same files. If that is meant, raise its "
+            f"version in pipelines/stages.py and write {json.dumps(now)} to {GOLDEN.name}"
+        )
 
     def test_other_data_parameters_leave_the_tables_that_a_policy_stands_on(self, finished):
         policy = finished / "data/06_models" / RUN / "policy"

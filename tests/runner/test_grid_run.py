@@ -129,7 +129,7 @@ class TestRunning:
         ]  # fmt: skip
         [sft, _] = outcomes.values()
         assert sft.report["training"]["token_passes"] == 10 * 51 + 1
-        assert sft.record.fingerprint.parameters["rft.sft.token_passes"] == 51
+        assert sft.record.origin.parameters["rft.sft.token_passes"] == 51
 
     def test_several_at_once(self, project):
         project.sleep = 0.1

@@ -38,6 +38,15 @@ class TestCommand:
         assert "2,000 steps on 2,560,000 rollouts" in told.output
         assert "prompts of 400 tokens on average, 768 at most" in told.output
 
+    def test_a_cold_start_is_counted(self):
+        asked = "backbone=smollm2-135m-lora,dataset=recbench_movie,rft.cold_start.traces=graph"
+        told = ask(PROJECT, "--params", asked, "--card", "h100-80gb")
+        assert told.exit_code == 0, told.output
+        [line] = [line for line in told.output.splitlines() if "cold start" in line]
+        assert line.endswith("hours: 0.5 M token passes, once for all variants and seeds")
+        fewer = ask(PROJECT, "--params", asked.replace("graph", "none"), "--card", "h100-80gb")
+        assert "cold start" not in fewer.output
+
     def test_lengths_of_an_earlier_run_are_used(self, tmp_path):
         project = copy_project(tmp_path / "project")
         report = project / "data/08_reporting/recbench_movie/qwen2.5-0.5b-lora"

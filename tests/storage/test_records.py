@@ -1,15 +1,20 @@
 """What an output was made from decides whether it can be used."""
 
+import os
+
 from rerec_pipeline.storage.records import (
     Origin,
+    announce,
     describe_changes,
     hash_of,
     outdated,
     problem_of,
     read_record,
+    record_path,
     replaced_input,
     replacing,
 )
+from rerec_pipeline.storage.writing import temporary
 
 
 def write(target, text, **inputs):
@@ -74,6 +79,22 @@ class TestInputs:
         write(folder / "table", "2", raw=folder / "raw")
         assert replaced_input(folder / "policy") is None
         assert (folder / "table").stat().st_ino == before.st_ino  # who is reading it reads on
+
+    def test_what_a_killed_writer_of_a_record_left_goes_with_the_next_write(self, tmp_path):
+        write(tmp_path / "table", "1")
+        left = temporary(record_path(tmp_path / "table"))
+        dead = left.with_name(left.name.replace(f"-{os.getpid()}-", "-4194305-"))
+        dead.touch()
+        write(tmp_path / "table", "2")
+        assert not dead.exists() and not problem_of(tmp_path / "table")
+
+    def test_what_is_announced_is_not_used_before_it_is_made(self, tmp_path):
+        announce(tmp_path / "table", Origin({"a": 1}, {}, {}))
+        assert read_record(tmp_path / "table").origin.parameters == {"a": 1}
+        (tmp_path / "table").write_text("half")
+        assert problem_of(tmp_path / "table") == "was not written completely"
+        write(tmp_path / "table", "whole")
+        assert problem_of(tmp_path / "table") == ""
 
     def test_what_is_gone_cannot_be_mixed_up(self, tmp_path):
         folder = self.made(tmp_path)

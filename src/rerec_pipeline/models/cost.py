@@ -368,6 +368,21 @@ def answering(work: Work, speed: Speed, queries: int, batch: int) -> float:
     return generating(alone, speed)
 
 
+def supervised(work: Work, speed: Speed, token_passes: int, checkpointing: bool) -> float:
+    """Seconds of a supervised training of the same model, its tokens shared out over the cards.
+
+    Args:
+        work: What is trained.
+        speed: What the card reaches.
+        token_passes: Its budget, in which a token counts three: forward one, backward two.
+        checkpointing: Whether it computes activations again.
+    """
+    flops = speed.flops16 if work.half else speed.flops32
+    passes = 1 + (2 if work.lora is None else 1) + checkpointing
+    tokens = token_passes / 3 / work.processes
+    return tokens * passes * 2 * (work.model.trunk + work.model.embedding) / flops
+
+
 def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | None:
     """The first change of settings with which a training fits in a card's memory.
 

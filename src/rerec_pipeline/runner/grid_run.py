@@ -162,7 +162,7 @@ class GridRun:
     def _why_again(folder: CellFolder, record: Record | None, new: Origin) -> str:
         if record is None:
             return ""
-        return describe_changes(record.fingerprint, new) or folder.what_is_missing(record)
+        return describe_changes(record.origin, new) or folder.what_is_missing(record)
 
     def _start(
         self, cell: Cell, folder: CellFolder, new: Origin, further: Changes, why: str

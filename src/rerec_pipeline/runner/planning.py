@@ -56,6 +56,13 @@ def plan(
     chosen = card_of(conf["cards"], card)
     yield from say_memory(work, chosen)
     yield from say_time(work, chosen, completion)
+    if (cold := rft.cold_start).enabled:
+        hours = [
+            cost.supervised(work, speed, cold.token_budget, cold.gradient_checkpointing) / 3600
+            for speed in chosen.worst_and_best
+        ]
+        told = f"{_range(*sorted(hours))} hours: {cold.token_budget / 1e6:,.1f} M token passes"
+        yield f"  {'cold start':<20}{told}, once for all variants and seeds"
     if asked:
         batch = parameters["evaluation"].batch_size
         hours = [

@@ -1,13 +1,21 @@
-"""What stands on disk about cells: the record of a finished one, the attempt at another."""
+"""What stands on disk about the cells of an experiment: which are finished, which were begun."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerec_pipeline.storage.records import Origin, hash_of, record_path
+from rerec_pipeline.storage.records import (
+    Origin,
+    announce,
+    hash_of,
+    problem_of,
+    read_record,
+    record_path,
+    replacing,
+)
 from rerec_pipeline.storage.writing import remove, write_bytes
 
 
@@ -23,23 +31,26 @@ def read_json(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class Record:
-    """What is written beside the outputs of a cell once all of them are there.
+    """A finished cell.
 
     Attributes:
-        fingerprint: What it followed from.
+        origin: What it followed from.
         outputs: Output -> hash of its content.
         seconds: From start to end, of the attempt that finished it.
         mlflow_run_id: Its run, where it was logged to MLflow.
     """
 
-    fingerprint: Origin
+    origin: Origin
     outputs: dict[str, str]
     seconds: float
     mlflow_run_id: str | None
 
 
 class CellFolder:
-    """What is known of one cell, in the reporting folder of its run.
+    """What is known of one cell: ``cell.json`` in the reporting folder of its run.
+
+    It is an output like any other: its record holds what the cell follows from, and says before
+    the cell is finished what it was begun with.
 
     Args:
         root: The project's folder.
@@ -48,9 +59,8 @@ class CellFolder:
 
     def __init__(self, root: Path, run: str):
         self.root = root
-        self._record = root / "data/08_reporting" / run / "cell.json"
-        self._attempt = self._record.with_name("attempt.json")
-        self.run_id_file = self._record.with_name("mlflow_run_id.txt")
+        self._path = root / "data/08_reporting" / run / "cell.json"
+        self.run_id_file = self._path.with_name("mlflow_run_id.txt")
 
     @property
     def run_id(self) -> str | None:
@@ -59,10 +69,10 @@ class CellFolder:
 
     def read(self) -> Record | None:
         """The record of a finished cell; None where there is none."""
-        content = read_json(self._record)
-        if content is None:
+        made = read_record(self._path)
+        if problem_of(self._path) or made is None or made.origin is None:
             return None
-        return Record(**{**content, "fingerprint": Origin(**content["fingerprint"])})
+        return Record(made.origin, **read_json(self._path))
 
     def what_is_missing(self, record: Record) -> str:
         """Which outputs are not there as they were recorded, in words; empty if all are."""
@@ -74,35 +84,39 @@ class CellFolder:
                 return f"{name} has been written by another run"
         return ""
 
-    def begin(self, fingerprint: Origin, outputs: list[Path], checkpoints: Path) -> bool:
+    def begin(self, origin: Origin, outputs: list[Path], checkpoints: Path) -> bool:
         """Prepares an attempt; says whether it goes on with an interrupted one.
 
         What is left of an attempt at something else, its checkpoints and outputs, is removed:
         nothing of it may be taken for a part of this one.
         """
-        if read_json(self._attempt) == {"digest": fingerprint.digest}:
+        begun = read_record(self._path)
+        if begun and begun.sha256 is None and begun.origin and begun.origin.digest == origin.digest:
             return True
-        remove(self._record)
-        for path in outputs:
+        for path in (self._path, *outputs):
             remove(record_path(path))
-        for path in (*outputs, checkpoints, self.run_id_file):
+        for path in (self._path, *outputs, checkpoints, self.run_id_file):
             remove(path)
-        write_json(self._attempt, {"digest": fingerprint.digest})
+        announce(self._path, origin)
         return False
 
     def forget(self) -> None:
         """Makes the cell as if it had never been begun."""
-        remove(self._record)
-        remove(self._attempt)
+        remove(record_path(self._path))
+        remove(self._path)
 
-    def finish(self, fingerprint: Origin, outputs: list[Path], seconds: float) -> Record:
+    def finish(self, origin: Origin, outputs: list[Path], seconds: float) -> Record:
         """Records a finished cell.
 
         Raises:
             FileNotFoundError: If an output is not there.
         """
         hashes = {path.relative_to(self.root).as_posix(): hash_of(path) for path in outputs}
-        record = Record(fingerprint, hashes, seconds, self.run_id)
-        write_json(self._record, asdict(record))
-        remove(self._attempt)
-        return record
+        content: dict[str, Any] = {
+            "outputs": hashes,
+            "seconds": seconds,
+            "mlflow_run_id": self.run_id,
+        }
+        with replacing(self._path, origin) as beside:
+            beside.write_text(json.dumps(content, indent=1))
+        return Record(origin, **content)

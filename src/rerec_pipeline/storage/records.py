@@ -193,7 +193,8 @@ def replacing(target: Path, origin: Origin | None = None) -> Iterator[Path]:
     recover(target)
     check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    tidy(target)
+    for path in (target, record_path(target), seen_path(target)):
+        tidy(path)
     beside = temporary(target)
     try:
         yield beside
@@ -208,12 +209,17 @@ def replacing(target: Path, origin: Origin | None = None) -> Iterator[Path]:
                 return
             # A writer that is killed between the two renames leaves an output that is ours, and
             # that is not taken for a good one.
-            _write(target, Record(None, target.is_dir() if target.exists() else folder))
+            _write(target, Record(None, target.is_dir() if target.exists() else folder, origin))
             swap_in(beside, target)
             write_bytes(seen_path(target), json.dumps({sha256: seen}).encode())
             _write(target, record)
     finally:
         remove(beside)
+
+
+def announce(output: Path, origin: Origin) -> None:
+    """Notes what an output is being made from. It can not be used before it is complete."""
+    _write(output, Record(None, output.is_dir(), origin))
 
 
 def seal(output: Path) -> None:
