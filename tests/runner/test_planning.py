@@ -43,7 +43,7 @@ class TestCommand:
         told = ask(PROJECT, "--params", asked, "--card", "h100-80gb")
         assert told.exit_code == 0, told.output
         [line] = [line for line in told.output.splitlines() if "cold start" in line]
-        assert line.endswith("hours: 0.5 M token passes, once for all variants and seeds")
+        assert line.endswith("hours: 0.6 M token passes, once for all variants and seeds")
         fewer = ask(PROJECT, "--params", asked.replace("graph", "none"), "--card", "h100-80gb")
         assert "cold start" not in fewer.output
 
