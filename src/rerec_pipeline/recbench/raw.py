@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.recbench.records import QUERY_FILES
-from rerec_pipeline.storage.records import replacing
+from rerec_pipeline.storage.records import problem_of, read_record, replacing
 
 #: Files that hold interactions, the preferred one first.
 INTERACTION_FILES = ("interactions.parquet", "ratings.dat")
@@ -37,7 +37,9 @@ def write_raw_files(folder: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         data = content.encode("utf-8")
         target = folder / name
-        if target.is_file() and target.read_bytes() == data:
+        as_it_is = target.is_file() and target.read_bytes() == data
+        # A writer may have been killed before it could record that the file is complete.
+        if as_it_is and (read_record(target) is None or not problem_of(target)):
             continue
         with replacing(target) as beside:
             beside.write_bytes(data)
