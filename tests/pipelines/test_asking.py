@@ -143,8 +143,9 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_policys_folder_can_be_uploaded_as_it_is(finished):
+def test_the_policys_folder_can_be_uploaded_as_it_is(finished, monkeypatch):
     """The card is there after a run, and the Hub is sent the model and nothing else."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     folder = finished / "data/06_models" / RUN / "policy"
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=hub.serve_forever, daemon=True).start()

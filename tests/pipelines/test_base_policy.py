@@ -1,6 +1,5 @@
 """The base policy: made by its pipeline, and shipped as that pipeline makes it."""
 
-import hashlib
 import json
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 from rerec_pipeline.config_loader import ChoicesConfigLoader
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.recbench.heldout import split_fingerprint
+from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import problem_of
 from tests.pipelines.conftest import PROJECT, copy_project, run
 
@@ -29,8 +29,7 @@ class TestShipped:
         parameters, places = settings
         record = json.loads((SHIPPED / "made_by.json").read_text())
         assert record["settings"] == parameters.model_dump(mode="json", exclude=places)
-        digest = hashlib.sha256(parameters.model_dump_json(exclude=places).encode()).hexdigest()
-        assert record["made_by"] == digest
+        assert record["made_by"] == fingerprint(record["settings"])
 
     def test_it_is_what_its_record_says(self):
         for output in (SHIPPED, SHIPPED / "made_by.json", SHIPPED / "README.md"):

@@ -130,6 +130,7 @@ def save_backbone(
     """
     with replacing(target, origin) as beside:
         backbone.model.save_pretrained(beside)
+        (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty form: the card is ours
         backbone.tokenizer.save_pretrained(beside)
         for name, text in (extra or {}).items():
             (beside / name).write_text(text, encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-#: A package whose nodes are shown within another stage.
-_WITHIN = {"data_report": "data_engineering"}
+#: Packages whose nodes are shown within another stage.
+_WITHIN = {"data_report": "data_engineering", "model_card": "evaluation"}
 
 #: Stages whose code makes something else of the same inputs than it did at first, each with how
 #: often that was changed, plus one. What an earlier version made is not used: it is made again.

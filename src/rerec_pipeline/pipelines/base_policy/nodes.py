@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,13 +103,12 @@ def record_base_policy(
 ) -> tuple[dict[str, Any], str]:
     """Says what made the policy and how well it does on validation; also as a model card."""
     settings = base_policy.model_dump(mode="json", exclude=_PLACES)
-    recorded = hashlib.sha256(base_policy.model_dump_json(exclude=_PLACES).encode())
     accuracy = {}
     for world, prompts, items in zip(base_policy.worlds, tables[0::2], tables[1::2], strict=True):
         task = RecTask(catalogue_from_table(items), base_policy.data[world].prompt)
         accuracy[world] = _validation_accuracy(base_policy_model, prompts, task, rft)
     record = {
-        "made_by": recorded.hexdigest(),
+        "made_by": fingerprint(settings),
         "splits": fingerprints,
         "validation_accuracy": accuracy,
         "parameters": int(sum(p.numel() for p in base_policy_model.model.parameters())),
