@@ -15,8 +15,10 @@ from transformers import (
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    LogitsProcessorList,
     MistralConfig,
     MistralForCausalLM,
+    SuppressTokensLogitsProcessor,
 )
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -203,6 +205,20 @@ class TestModels:
             )[0]  # fmt: skip
             assert row[: len(alone)].tolist() == alone.tolist()
             assert set(row[len(alone) :].tolist()) <= {stops[0]}
+
+    def test_what_else_chooses_tokens_is_left_to_generate(self, name, folders):
+        """A processor of a caller's own may keep something of each row."""
+        model = load_backbone(folders[name]).model
+        batch = rollouts(model)
+        asked = {"input_ids": batch["prompt_ids"], "attention_mask": batch["prompt_mask"]}
+        chooses = LogitsProcessorList([SuppressTokensLogitsProcessor([5])])
+        details = {"max_new_tokens": 12, "do_sample": False, "logits_processor": chooses}
+        free = model.generate(**asked, **details, eos_token_id=None)
+        # Two of the three groups end early.
+        stops = free[: 2 * G : G, P + 3].tolist()
+        details |= {"eos_token_id": stops, "pad_token_id": stops[0]}
+        expected = model.generate(**asked, **details)
+        assert generate(model, **asked, **details).tolist() == expected.tolist()
 
 
 def tokens_read(model):

@@ -202,13 +202,20 @@ def _stops(model: Any, details: dict[str, Any]) -> Tensor | None:
     # Then all ranks must make as many steps.
     if is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model):
         return None
-    config = details.get("generation_config") or model.generation_config
-    asked = {**config.to_dict(), **details}
+    asked = _asked(model, details)
+    if any(not isinstance(chooses, Drawn) for chooses in asked.get("logits_processor") or ()):
+        return None  # of another's, it is not known what it keeps of each row
     several = any((asked.get(name) or 1) > 1 for name in ("num_beams", "num_return_sequences"))
     if several or any(asked.get(name) for name in _BOUND) or not asked.get("max_new_tokens"):
         return None
     stops = asked.get("eos_token_id")
     return None if stops is None else torch.tensor(stops, device=model.device).reshape(-1)
+
+
+def _asked(model: Any, details: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a generation, from wherever they are given."""
+    config = details.get("generation_config") or model.generation_config
+    return {**config.to_dict(), **details}
 
 
 def _at_most(new_tokens: int, details: dict[str, Any]) -> dict[str, Any]:
@@ -224,9 +231,8 @@ def _in_rounds(
     model: Any, input_ids: Tensor, attention_mask: Tensor, stops: Tensor, details: dict[str, Any]
 ) -> Tensor:
     """Generates, leaving out rows that have ended each time that they are half of all."""
-    config = details.get("generation_config") or model.generation_config
-    end = input_ids.shape[1] + (details.get("max_new_tokens") or config.max_new_tokens)
-    pad = details.get("pad_token_id", config.pad_token_id)
+    asked = _asked(model, details)
+    end, pad = input_ids.shape[1] + asked["max_new_tokens"], asked.get("pad_token_id")
     whole = input_ids.new_full((len(input_ids), end), int(stops[0]) if pad is None else pad)
     rows = torch.arange(len(input_ids), device=input_ids.device)
     cache, drawn = details["past_key_values"], details.get("logits_processor", ())
