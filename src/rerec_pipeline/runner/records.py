@@ -10,13 +10,13 @@ from typing import Any
 from rerec_pipeline.storage.records import (
     Origin,
     announce,
+    discard,
     hash_of,
     problem_of,
     read_record,
-    record_path,
     replacing,
 )
-from rerec_pipeline.storage.writing import remove, write_bytes
+from rerec_pipeline.storage.writing import write_bytes
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -93,17 +93,15 @@ class CellFolder:
         begun = read_record(self._path)
         if begun and begun.sha256 is None and begun.origin and begun.origin.digest == origin.digest:
             return True
-        for path in (self._path, *outputs):
-            remove(record_path(path))
-        for path in (self._path, *outputs, checkpoints, self.run_id_file):
-            remove(path)
+        self.forget()
+        for path in (*outputs, checkpoints, self.run_id_file):
+            discard(path)
         announce(self._path, origin)
         return False
 
     def forget(self) -> None:
         """Makes the cell as if it had never been begun."""
-        remove(record_path(self._path))
-        remove(self._path)
+        discard(self._path)
 
     def finish(self, origin: Origin, outputs: list[Path], seconds: float) -> Record:
         """Records a finished cell.

@@ -17,14 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rerec_pipeline.storage.records import (
-    hash_of,
-    problem_of,
-    record_path,
-    replacing,
-    seal,
-)
-from rerec_pipeline.storage.writing import remove
+from rerec_pipeline.storage.records import discard, hash_of, problem_of, replacing, seal
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +83,7 @@ class Checkpoints:
             if not (problem := problem_of(path, reread=True)):
                 return path
             logger.warning("%s %s; it is removed and not used", path, problem)
-            self._remove(step)
+            discard(path)
         return None
 
     def seal(self, step: int) -> None:
@@ -124,11 +117,7 @@ class Checkpoints:
 
     def _rotate(self) -> None:
         for step in self._steps()[:-_KEPT]:
-            self._remove(step)
-
-    def _remove(self, step: int) -> None:
-        remove(record_path(self.path(step)))  # first: what is half removed never counts
-        remove(self.path(step))
+            discard(self.path(step))
 
 
 def remove_finished() -> None:

@@ -222,6 +222,12 @@ def announce(output: Path, origin: Origin) -> None:
     _write(output, Record(None, output.is_dir(), origin))
 
 
+def discard(output: Path) -> None:
+    """Removes an output of this project, its record first: what is half removed never counts."""
+    remove(record_path(output))
+    remove(output)
+
+
 def seal(output: Path) -> None:
     """Writes the record of an output that something else has written, once it is on the disk."""
     flush(output)
