@@ -117,37 +117,31 @@ def _guard(token: str | None) -> Callable[[HttpRequest], None]:
     return check
 
 
+#: Error -> what it is counted as, and its status. Nobody reads the answer to who has gone.
+_FAILURES: dict[type[Exception], tuple[str, int]] = {
+    BusyError: ("refused", 429),
+    LateError: ("late", 504),
+    RemoteError: ("failed", 502),
+    GoneError: ("gone", 499),
+    BadInputError: ("bad", 422),
+    RequestValidationError: ("bad", 422),
+}
+
+
 def _handle_errors(app: FastAPI, meters: _Meters) -> None:
-    @app.exception_handler(BusyError)
-    def busy(_: HttpRequest, error: BusyError) -> Response:
-        meters.requests.labels("refused").inc()
-        headers = {"Retry-After": str(error.retry_after)}
-        return JSONResponse(_error(str(error)), 429, headers)
+    def handler(counted: str, status: int) -> Callable[[HttpRequest, Exception], Response]:
+        def fail(_: HttpRequest, error: Exception) -> Response:
+            meters.requests.labels(counted).inc()
+            said = _said(error) if isinstance(error, RequestValidationError) else str(error)
+            answer = JSONResponse(_error(said), status)
+            if isinstance(error, BusyError):
+                answer.headers["Retry-After"] = str(error.retry_after)
+            return answer
 
-    @app.exception_handler(LateError)
-    def late(_: HttpRequest, error: LateError) -> Response:
-        meters.requests.labels("late").inc()
-        return JSONResponse(_error(str(error)), 504)
+        return fail
 
-    @app.exception_handler(RemoteError)
-    def remote(_: HttpRequest, error: RemoteError) -> Response:
-        meters.requests.labels("failed").inc()
-        return JSONResponse(_error(str(error)), 502)
-
-    @app.exception_handler(GoneError)
-    def gone(_: HttpRequest, error: GoneError) -> Response:
-        meters.requests.labels("gone").inc()
-        return JSONResponse(_error(str(error)), 499)  # nobody reads it
-
-    @app.exception_handler(BadInputError)
-    def bad(_: HttpRequest, error: BadInputError) -> Response:
-        meters.requests.labels("bad").inc()
-        return JSONResponse(_error(str(error)), 422)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_: HttpRequest, error: RequestValidationError) -> Response:
-        meters.requests.labels("bad").inc()
-        return JSONResponse(_error(_said(error)), 422)
+    for kind, (counted, status) in _FAILURES.items():
+        app.add_exception_handler(kind, handler(counted, status))
 
     @app.exception_handler(AnyHttpError)
     def refused(_: HttpRequest, error: AnyHttpError) -> Response:
