@@ -378,9 +378,9 @@ def supervised(work: Work, speed: Speed, token_passes: int, checkpointing: bool)
         checkpointing: Whether it computes activations again.
     """
     flops = speed.flops16 if work.half else speed.flops32
-    passes = 1 + (2 if work.lora is None else 1) + checkpointing
+    alone = replace(work, checkpointing=checkpointing, reference=False, read_again=False)
     tokens = token_passes / 3 / work.processes
-    return tokens * passes * 2 * (work.model.trunk + work.model.embedding) / flops
+    return tokens * passes(alone) * 2 * (work.model.trunk + work.model.embedding) / flops
 
 
 def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | None:

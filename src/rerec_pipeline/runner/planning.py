@@ -57,19 +57,14 @@ def plan(
     yield from say_memory(work, chosen)
     yield from say_time(work, chosen, completion)
     if (cold := rft.cold_start).enabled:
-        hours = [
-            cost.supervised(work, speed, cold.token_budget, cold.gradient_checkpointing) / 3600
-            for speed in chosen.worst_and_best
-        ]
-        told = f"{_range(*sorted(hours))} hours: {cold.token_budget / 1e6:,.1f} M token passes"
-        yield f"  {'cold start':<20}{told}, once for all variants and seeds"
+        budget, again = cold.token_budget, cold.gradient_checkpointing
+        hours = _hours(chosen, lambda speed: cost.supervised(work, speed, budget, again))
+        told = f"{hours}: {budget / 1e6:,.1f} M token passes, once for all variants and seeds"
+        yield f"  {'cold start':<20}{told}"
     if asked:
         batch = parameters["evaluation"].batch_size
-        hours = [
-            2 * cost.answering(work, speed, asked, batch) / 3600 for speed in chosen.worst_and_best
-        ]
-        told = f"{_range(*sorted(hours))} hours: {asked:,} queries, before and after"
-        yield f"  {'answering':<20}{told}"
+        hours = _hours(chosen, lambda speed: 2 * cost.answering(work, speed, asked, batch))
+        yield f"  {'answering':<20}{hours}: {asked:,} queries, before and after"
     yield "\nAssumed"
     yield from (f"  {line}" for line in assumptions(work, chosen, completion))
 
@@ -226,6 +221,10 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _hours(card: cost.Card, seconds: Callable[[cost.Speed], float]) -> str:
+    return f"{_range(*sorted(seconds(speed) / 3600 for speed in card.worst_and_best))} hours"
 
 
 def _range(low: float, high: float) -> str:
