@@ -1,14 +1,13 @@
 """A policy behind an OpenAI-compatible server, which here is a thread."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from rerec_pipeline.models.remote import RemoteError, RemoteReasoner
 from rerec_pipeline.recbench.task import Prompt
+from tests.loopback import JsonHandler, serving
 
 TITLES = ["Harbor, The (1990)", "Ember (1994)", "Long Winter (1960)"]
 
@@ -17,34 +16,21 @@ TITLES = ["Harbor, The (1990)", "Ember (1994)", "Long Winter (1960)"]
 def server():
     """Answers every chat with ``says``, and keeps what it was asked."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self._send({"data": [{"id": "policy"}]})
+    class Handler(JsonHandler):
+        def get(self):
+            self.reply({"data": [{"id": "policy"}]})
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        def post(self, content):
+            body = json.loads(content)
             self.server.asked.append((self.headers.get("Authorization"), body))
             if self.server.status != 200:
                 return self.send_error(self.server.status)
-            return self._send({"choices": [{"message": {"content": self.server.says}}]})
+            return self.reply({"choices": [{"message": {"content": self.server.says}}]})
 
-        def _send(self, reply):
-            data = json.dumps(reply).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.asked, made.status, made.says = [], 200, "It fits.\n\\boxed{The Harbor}"
-    made.url = f"http://127.0.0.1:{made.server_port}/v1"
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving(Handler) as made:
+        made.asked, made.status, made.says = [], 200, "It fits.\n\\boxed{The Harbor}"
+        made.url += "/v1"
+        yield made
 
 
 def prompt(**more):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
@@ -12,6 +10,7 @@ from huggingface_hub import HfApi, ModelCard
 from kedro.framework.startup import bootstrap_project
 
 from rerec_pipeline.commands.asking import ask, serve
+from tests.loopback import JsonHandler, serving
 from tests.models.test_remote import server as remote  # noqa: F401
 from tests.pipelines.test_sample import RUN
 
@@ -118,11 +117,10 @@ class TestAsk:
         assert token == "Bearer secret" and all(t in str(body["messages"]) for t in titles[:5])
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(JsonHandler):
     """As much of the Hub as an upload asks for; keeps the files of a commit."""
 
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    def post(self, body):
         reply = {"commitUrl": "https://huggingface.co/me/policy/commit/0", "commitOid": "0"}
         if "preupload" in self.path:
             files = json.loads(body)["files"]
@@ -133,27 +131,17 @@ class Hub(BaseHTTPRequestHandler):
         else:
             told = [json.loads(line) for line in body.splitlines()]
             self.server.sent = [row["value"]["path"] for row in told if row["key"] == "file"]
-        data = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+        self.reply(reply)
 
 
 def test_the_policys_folder_can_be_uploaded_as_it_is(finished, monkeypatch):
     """The card is there after a run, and the Hub is sent the model and nothing else."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     folder = finished / "data/06_models" / RUN / "policy"
-    hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    HfApi(f"http://127.0.0.1:{hub.server_port}", token="none").upload_folder(
-        repo_id="me/policy", folder_path=folder, ignore_patterns=".records/*"
-    )
-    hub.shutdown()
-    hub.server_close()
+    with serving(Hub) as hub:
+        HfApi(hub.url, token="none").upload_folder(
+            repo_id="me/policy", folder_path=folder, ignore_patterns=".records/*"
+        )
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(hub.sent)
     assert not [path for path in hub.sent if "record" in path or "partial" in path]
     card = ModelCard.load(folder / "README.md")

@@ -56,7 +56,6 @@ STAGES = (
     "next_item_baselines",
     "next_item",
     "likelihood",
-    "model_card",
     "next_item_likelihood",
     "recommend",
     "judge_answers",
