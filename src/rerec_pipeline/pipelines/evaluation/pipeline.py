@@ -15,7 +15,12 @@ nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 def create_pipeline() -> Pipeline:
     """The evaluation pipeline."""
     shared = create_task_pipeline() + create_retriever_pipeline()
-    return shared + Pipeline(
+    return shared + _create_answers_pipeline() + _create_reports_pipeline()
+
+
+def _create_answers_pipeline() -> Pipeline:
+    """Prompts of a split -> scored answers, the baselines' choices beside them."""
+    return Pipeline(
         [
             node(
                 nodes.select_evaluation_prompts,
@@ -50,6 +55,14 @@ def create_pipeline() -> Pipeline:
                  "task", "reward", "params:rft"],
                 "scored_answers",
             ),
+        ]
+    )  # fmt: skip
+
+
+def _create_reports_pipeline() -> Pipeline:
+    """Scored answers -> tables, metrics, plots and transcripts."""
+    return Pipeline(
+        [
             node(
                 nodes.tabulate_outcomes,
                 ["scored_answers", "evaluation_prompts", "task", "attribute_graph"],
