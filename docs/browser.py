@@ -58,7 +58,10 @@ class Page:
                 return dict(told["result"])
 
     def show(self, url: str, width: int, height: int, dark: bool = False, scale: int = 1) -> None:
-        """Opens an address in a window of a size and a colour scheme, and waits for the page."""
+        """Opens an address in a window of a size and a colour scheme, and waits for the page.
+
+        Keys are lost, and nothing has the focus yet, until a page has been painted once.
+        """
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height,
             deviceScaleFactor=scale, mobile=width < 600,
@@ -66,7 +69,10 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=url)
-        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
+        self.wait(
+            "location.href !== 'about:blank' && document.readyState === 'complete'"
+            " && performance.getEntriesByType('paint').length > 0"
+        )
 
     def run(self, script: str) -> Any:
         """Value of an expression in the page."""

@@ -169,8 +169,9 @@ def test_a_server_with_a_token_is_asked_with_it(page, assistant):
         page.wait("document.getElementById('gate').open")
         page.write("wrong")
         page.press("Enter")
-        page.wait("!document.getElementById('gate').open")
-        page.wait("document.getElementById('gate').open")
+        page.wait(  # it was closed, the server has refused, and it is open again
+            "document.getElementById('gate').open && sessionStorage.getItem('token') === 'wrong'"
+        )
         page.write("secret")
         page.press("Enter")
         page.wait(ANSWERED.format(1))
