@@ -78,6 +78,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "likelihood": likelihood.create_pipeline(),
         "next_item_likelihood": likelihood.create_next_item_pipeline(),
         "model_card": model_card.create_pipeline(),
+        "conversations_baselines": conversations.create_baselines_pipeline(),
         "conversations": conversations.create_pipeline(),
         "recommend": recommend.create_pipeline(),
         "open_ended_baselines": found + open_ended.create_baselines_pipeline(),

@@ -121,3 +121,15 @@ def test_candidates_are_ranked_after_the_reasoning(finished, metrics):
         report["free"]["mean"] + changed / report["n"]
     )
     assert report["constrained"]["mean"] <= report["hit@5"]["mean"] <= 1
+
+
+def test_conversations_are_led_with_and_without_the_policy(finished):
+    reports = finished / "data/08_reporting/sample_book"
+    run(finished, "conversations_baselines", conversations=6)
+    alone = json.loads((reports / "conversations.json").read_text())
+    assert (alone["goals"], alone["trials"]) == (6, 3) and set(alone["systems"]) == {"graph"}
+    assert alone["systems"]["graph"]["success@3"]["mean"] > 0.5
+    run(finished, "conversations", conversations=6)
+    (both,) = reports.glob("*/rerec/seed-*/conversations.json")
+    systems = json.loads(both.read_text())["systems"]
+    assert set(systems) == {"graph", "policy"} and systems["graph"] == alone["systems"]["graph"]

@@ -383,7 +383,8 @@ def test_registered_pipelines():
         "next_item_baselines", "next_item", "retrieval", "recommend", "open_ended_baselines",
         "open_ended",
         "judge_answers",
-        "likelihood", "next_item_likelihood", "conversations", "model_card",
+        "likelihood", "next_item_likelihood", "conversations_baselines", "conversations",
+        "model_card",
     }  # fmt: skip
     assert not [n for n in pipelines["rft"].inputs() if not n.startswith("param")]
     # run_pages is no file: it says which pages of the run there are

@@ -59,6 +59,7 @@ STAGES = (
     "next_item_likelihood",
     "recommend",
     "judge_answers",
+    "conversations_baselines",
     "conversations",
     "transfer",
 )

@@ -48,6 +48,7 @@ REPORTED = {
     "next_item_baselines": "next_item_baselines",
     "next_item_report": "next_item",
     "judged_answers": "judged",
+    "conversations_baselines": "conversations_baselines",
     "conversations_report": "conversations",
     "likelihood_report": "likelihood",
     "next_item_likelihood_report": "next_item_likelihood",
@@ -58,7 +59,7 @@ RESULTS = {
     *("policy", "base_policy", "metrics", "transfer.metrics"),
     *("abilities_report", "choice_report", "next_item_report", "next_item_baselines"),
     *("judged_answers", "likelihood_report", "next_item_likelihood_report"),
-    "conversations_report",
+    *("conversations_baselines", "conversations_report"),
 }
 
 

@@ -6,24 +6,45 @@ from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.recommend.pipeline import create_assistant_pipeline
+from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
+from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
 from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.conversations.nodes")
 
+_ASKED = ["params:conversations", "params:evaluation"]
 
-def create_pipeline() -> Pipeline:
-    """The conversations pipeline."""
-    return create_assistant_pipeline() + Pipeline(
+
+def create_baselines_pipeline() -> Pipeline:
+    """The conversations_baselines pipeline: retrieval alone."""
+    shared = create_task_pipeline().to_outputs("task") + create_retriever_pipeline()
+    return shared + Pipeline(
         [
             node(
-                nodes.hold_conversations,
-                ["assistant", "params:conversations", "params:evaluation"],
-                "conversations",
+                nodes.converse_with_retrieval,
+                ["task", "retriever", "ranker", *_ASKED],
+                "retrieval_conversations",
             ),
             node(
-                nodes.report_conversations,
-                ["conversations", "params:evaluation", "parameters"],
-                "conversations_report",
+                nodes.report_retrieval_conversations,
+                ["retrieval_conversations", "params:evaluation", "params:dataset"],
+                "conversations_baselines",
             ),
         ]
     )
+
+
+def create_pipeline() -> Pipeline:
+    """The conversations pipeline: the policy beside retrieval alone."""
+    asked = create_baselines_pipeline() + create_assistant_pipeline()
+    return asked + Pipeline(
+        [
+            node(nodes.converse_with_policy, ["assistant", *_ASKED], "policy_conversations"),
+            node(
+                nodes.report_conversations,
+                ["policy_conversations", "retrieval_conversations", "params:evaluation",
+                 "parameters"],
+                "conversations_report",
+            ),
+        ]
+    )  # fmt: skip
