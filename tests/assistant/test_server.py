@@ -10,7 +10,12 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from rerec_pipeline.assistant.assistant import Request
-from rerec_pipeline.assistant.desk import BusyError, Desk, GoneError, LateError
+from rerec_pipeline.assistant.request_queue import (
+    BusyError,
+    ClientGoneError,
+    DeadlineError,
+    RequestQueue,
+)
 from rerec_pipeline.assistant.server import LARGEST_BODY, create_app
 from tests.assistant.test_assistant import ASK
 
@@ -236,10 +241,10 @@ def held(scripted, monkeypatch):
 REQUEST = Request("a film")
 
 
-def desk_of(answer, **options):
-    """A desk whose answers are made one by one."""
+def queue_of(answer, **options):
+    """A queue whose answers are made one by one."""
     options = {"waiting": 4, "seconds": 10, "batch": 4, **options}
-    return Desk(lambda requests: [answer(request) for request in requests], **options)
+    return RequestQueue(lambda requests: [answer(request) for request in requests], **options)
 
 
 async def all_of(job):
@@ -259,21 +264,21 @@ class TestDesk:
                 request.on_text("a")
             return request.text
 
-        async def use(desk):
+        async def use(queue):
             jobs = [
-                desk.submit(Request("x"), streams=True),
-                desk.submit(Request("bad")),
-                desk.submit(Request("y")),
+                queue.submit(Request("x"), streams=True),
+                queue.submit(Request("bad")),
+                queue.submit(Request("y")),
             ]
             assert (await all_of(jobs[0]))[-2:] == [("text", "a"), ("result", "x")]
             with pytest.raises(ZeroDivisionError):
                 await all_of(jobs[1])
             assert await all_of(jobs[2]) == [("result", "y")]  # one bad request harms no other
-            assert await desk.submit(Request("z")).result(nobody_left) == "z"
+            assert await queue.submit(Request("z")).result(nobody_left) == "z"
 
-        desk = desk_of(answer)
-        asyncio.run(use(desk))
-        desk.close()
+        queue = queue_of(answer)
+        asyncio.run(use(queue))
+        queue.close()
 
     def test_what_is_late_is_not_done(self):
         done = []
@@ -283,33 +288,33 @@ class TestDesk:
             while not request.gone():
                 time.sleep(0.01)
 
-        async def use(desk):
-            slow, late = desk.submit(Request("slow")), desk.submit(Request("late"))
+        async def use(queue):
+            slow, late = queue.submit(Request("slow")), queue.submit(Request("late"))
             for job in (slow, late):
-                with pytest.raises(LateError):
+                with pytest.raises(DeadlineError):
                     await job.result(nobody_left)
 
-        desk = desk_of(answer, seconds=0.1, batch=1)
-        asyncio.run(use(desk))
-        desk.close()
+        queue = queue_of(answer, seconds=0.1, batch=1)
+        asyncio.run(use(queue))
+        queue.close()
         assert done == ["slow"]
 
-    def test_a_full_desk_refuses(self):
+    def test_a_full_queue_refuses(self):
         go_on = threading.Event()
 
-        async def use(desk):
-            first = desk.submit(REQUEST)
-            while desk.waiting:
+        async def use(queue):
+            first = queue.submit(REQUEST)
+            while queue.waiting:
                 await asyncio.sleep(0.01)
-            second = desk.submit(REQUEST)
+            second = queue.submit(REQUEST)
             with pytest.raises(BusyError, match=r"try again in \d s"):
-                desk.submit(REQUEST)
+                queue.submit(REQUEST)
             go_on.set()
             return await asyncio.gather(first.result(nobody_left), second.result(nobody_left))
 
-        desk = desk_of(lambda request: go_on.wait(5), waiting=1)
-        assert asyncio.run(use(desk)) == [True, True]
-        desk.close()
+        queue = queue_of(lambda request: go_on.wait(5), waiting=1)
+        assert asyncio.run(use(queue)) == [True, True]
+        queue.close()
 
     def test_a_client_that_leaves_ends_the_work_for_it(self):
         ended = threading.Event()
@@ -319,19 +324,19 @@ class TestDesk:
                 time.sleep(0.01)
             ended.set()
 
-        async def use(desk):
+        async def use(queue):
             async def has_left():
                 return True
 
-            with pytest.raises(GoneError):
-                await desk.submit(REQUEST).result(has_left)
-            job = desk.submit(REQUEST)
+            with pytest.raises(ClientGoneError):
+                await queue.submit(REQUEST).result(has_left)
+            job = queue.submit(REQUEST)
             job.cancelled.set()
 
-        desk = desk_of(answer)
-        asyncio.run(use(desk))
+        queue = queue_of(answer)
+        asyncio.run(use(queue))
         assert ended.wait(5)
-        desk.close()
+        queue.close()
 
     def test_a_stream_that_is_not_read_on_ends_the_work(self):
         ended = threading.Event()
@@ -342,15 +347,15 @@ class TestDesk:
                 time.sleep(0.01)
             ended.set()
 
-        async def use(desk):
-            pieces = desk.submit(REQUEST, streams=True).stream()
+        async def use(queue):
+            pieces = queue.submit(REQUEST, streams=True).stream()
             await anext(pieces)
             await pieces.aclose()
 
-        desk = desk_of(answer)
-        asyncio.run(use(desk))
+        queue = queue_of(answer)
+        asyncio.run(use(queue))
         assert ended.wait(5)
-        desk.close()
+        queue.close()
 
 
 def test_over_a_socket_a_client_that_hangs_up_is_noticed(assistant, scripted):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rerec_pipeline.models.backbone import load_backbone
-from rerec_pipeline.models.choosing import BOX, Watch, reason, title_scores, until_box
+from rerec_pipeline.models.choosing import BOX, ReasoningCriteria, reason, title_scores, until_box
 from rerec_pipeline.models.reasoner import PolicyReasoner
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Prompt
@@ -78,7 +78,7 @@ class TestReasoning:
         said = ["", ""]
         prompts = [Prompt([], TITLES, lambda text, n=n: tell(said, n, text)) for n in range(2)]
         ids = backbone.tokenizer.encode("So", add_special_tokens=False)
-        one, other = reason(backbone, [ids, ids * 2], Watch(table, prompts), 40)
+        one, other = reason(backbone, [ids, ids * 2], ReasoningCriteria(table, prompts), 40)
         assert table.read(until_box(one, table)[0]).text == said[0] == "So:\n"
         assert "and more" not in table.read(one).text
         assert table.read(other).text.startswith("No box, but words")
@@ -93,7 +93,7 @@ class TestReasoning:
             Prompt([], TITLES, lambda text: tell(said, 0, text), lambda: len(said[0]) > 8),
             Prompt([], TITLES, lambda text: tell(said, 1, text)),
         ]
-        reason(backbone, [[5], [5]], Watch(table, prompts), 40)
+        reason(backbone, [[5], [5]], ReasoningCriteria(table, prompts), 40)
         assert len(said[0]) < 20 < len(said[1])
 
     def test_a_batch_gives_what_each_gives_alone(self, backbone):

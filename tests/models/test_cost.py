@@ -14,7 +14,7 @@ from rerec_pipeline.models.cost import (
     Architecture,
     Card,
     Speed,
-    Work,
+    Workload,
     activations,
     answering,
     architecture_of,
@@ -36,7 +36,7 @@ SMALL = Architecture(
     layers=2, hidden=8, mlp=16, vocabulary=10, heads=2, kv_heads=1, head=4, tied=True
 )  # fmt: skip
 TRUNK = 2 * (8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16)
-WORK = Work(
+WORK = Workload(
     model=SMALL, lora=None, half=False, reference=True, read_again=False, checkpointing=False,
     share_prompts=False, vllm=None, vllm_sleeps=True, rollouts=240, prompts=3, group=4, updates=1,
     micro_batch=4, batch_size=12, prompt=10, completion=5, prompt_limit=10, completion_limit=5,

@@ -23,7 +23,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
 from rerec_pipeline.assistant.bodies import LONGEST, Body
 from rerec_pipeline.assistant.conversation import Turn, read_conversation
-from rerec_pipeline.assistant.desk import Answering, BusyError, Desk, GoneError, Job, LateError
+from rerec_pipeline.assistant.request_queue import (
+    Answering,
+    BusyError,
+    ClientGoneError,
+    DeadlineError,
+    Job,
+    RequestQueue,
+)
 from rerec_pipeline.assistant.words import recommendation
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.remote import RemoteError
@@ -97,13 +104,15 @@ def create_app(
         answer: Answers in place of ``assistant.answer``, e.g. to trace it.
     """
     meters = _Meters()
-    desk = Desk(answer or assistant.answer, waiting, seconds, batch, meters.batches.observe)
-    meters.waiting.set_function(lambda: desk.waiting)
+    queue = RequestQueue(
+        answer or assistant.answer, waiting, seconds, batch, meters.batches.observe
+    )
+    meters.waiting.set_function(lambda: queue.waiting)
     app = FastAPI(title="rerec_pipeline assistant", version="1")
     _handle_errors(app, meters)
     app.add_middleware(_LimitedBodies)
-    _open_routes(app, assistant, desk, meters)
-    _token_routes(app, assistant, desk, meters, _guard(token))
+    _open_routes(app, assistant, queue, meters)
+    _token_routes(app, assistant, queue, meters, _guard(token))
     return app
 
 
@@ -120,9 +129,9 @@ def _guard(token: str | None) -> Callable[[HttpRequest], None]:
 #: Error -> what it is counted as, and its status. Nobody reads the answer to who has gone.
 _FAILURES: dict[type[Exception], tuple[str, int]] = {
     BusyError: ("refused", 429),
-    LateError: ("late", 504),
+    DeadlineError: ("late", 504),
     RemoteError: ("failed", 502),
-    GoneError: ("gone", 499),
+    ClientGoneError: ("gone", 499),
     BadInputError: ("bad", 422),
     RequestValidationError: ("bad", 422),
 }
@@ -148,15 +157,15 @@ def _handle_errors(app: FastAPI, meters: _Meters) -> None:
         return JSONResponse(_error(str(error.detail)), error.status_code, error.headers)
 
 
-class _Problem(BaseModel):
+class _ErrorDetail(BaseModel):
     message: str
     type: str
 
 
-class Failed(BaseModel):
+class ErrorBody(BaseModel):
     """The body of every answer that is none."""
 
-    error: _Problem
+    error: _ErrorDetail
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -197,12 +206,12 @@ def _refused(scope: Scope) -> Response | None:
     return None
 
 
-def _open_routes(app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters) -> None:
+def _open_routes(app: FastAPI, assistant: Assistant, queue: RequestQueue, meters: _Meters) -> None:
     @app.get("/health")
     def health() -> dict[str, Any]:
         """Whether the assistant answers, and with what."""
         items = len(assistant.task.catalogue)
-        return {"status": "ok", "model": assistant.name, "items": items, "waiting": desk.waiting}
+        return {"status": "ok", "model": assistant.name, "items": items, "waiting": queue.waiting}
 
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
@@ -218,11 +227,15 @@ def _open_routes(app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters
 
 
 def _token_routes(
-    app: FastAPI, assistant: Assistant, desk: Desk, meters: _Meters, guard: Callable[..., None]
+    app: FastAPI,
+    assistant: Assistant,
+    queue: RequestQueue,
+    meters: _Meters,
+    guard: Callable[..., None],
 ) -> None:
-    told: dict[int | str, dict[str, Any]] = {401: {"model": Failed}}
+    told: dict[int | str, dict[str, Any]] = {401: {"model": ErrorBody}}
     asked = told | {
-        status: {"model": Failed} for status in (400, 404, 411, 413, 422, 429, 502, 504)
+        status: {"model": ErrorBody} for status in (400, 404, 411, 413, 422, 429, 502, 504)
     }
     guarded = [Depends(guard)]
 
@@ -242,7 +255,7 @@ def _token_routes(
         """Items for a request, with reasons and checked facts."""
         request = await run_in_threadpool(body.read, assistant)
         start = time.monotonic()
-        answer = await desk.submit(request).result(http.is_disconnected)
+        answer = await queue.submit(request).result(http.is_disconnected)
         meters.answered(start)
         return answer
 
@@ -257,7 +270,7 @@ def _token_routes(
             )
         said = [Turn(message.role, message.content) for message in body.messages]
         wish = await run_in_threadpool(read_conversation, said, assistant)
-        job = desk.submit(Request(wish.request, exclude=wish.exclude), streams=body.stream)
+        job = queue.submit(Request(wish.request, exclude=wish.exclude), streams=body.stream)
         if body.stream:
             events = _events(job, meters, assistant.name)
             return StreamingResponse(events, media_type="text/event-stream")
@@ -288,8 +301,8 @@ async def _events(job: Job, meters: _Meters, model: str) -> AsyncIterator[str]:
                 yield event({"content": f"\n\n{recommendation(value)}"})
                 yield event({}, "stop", rerec=value.as_dict())
         yield "data: [DONE]\n\n"
-    except (LateError, RemoteError) as error:
-        outcome = "late" if isinstance(error, LateError) else "failed"
+    except (DeadlineError, RemoteError) as error:
+        outcome = "late" if isinstance(error, DeadlineError) else "failed"
         yield f"data: {json.dumps(_error(str(error)))}\n\n"
     finally:
         job.cancelled.set()

@@ -29,7 +29,7 @@ ASPECT_NAMES = tuple(ASPECTS)
 
 
 @dataclass(frozen=True)
-class Touch:
+class TouchedAttribute:
     """An attribute (by number) that a request touches, in which way and through which items."""
 
     attribute: int
@@ -53,18 +53,18 @@ class Reason:
     through: tuple[int, ...] = ()
 
 
-def touches(links: Links, facts: Facts) -> list[Touch]:
+def touches(links: Links, facts: Facts) -> list[TouchedAttribute]:
     """The attributes that a request touches, each in the way that weighs most.
 
     A name that stands in a claim which the graph contradicts is ``refuted`` wherever it stands:
     whoever liked "the direction of X by P", where Q directed X, wants films of Q's.
     """
     wrong = {claim.value for claim in links.claims if claim.status == "contradicted"}
-    found: dict[int, Touch] = {}
+    found: dict[int, TouchedAttribute] = {}
     for given in _all_touches(links, facts):
         said = given.aspect.startswith("said")
         stands = said and plain_name(facts.attributes[given.attribute][1]) in wrong
-        touch = Touch(given.attribute, "refuted") if stands else given
+        touch = TouchedAttribute(given.attribute, "refuted") if stands else given
         known = found.get(touch.attribute)
         if known is None or ASPECTS[touch.aspect] > ASPECTS[known.aspect]:
             found[touch.attribute] = touch
@@ -88,24 +88,28 @@ def explain(links: Links, item: int, facts: Facts) -> list[Reason]:
     ]
 
 
-def _all_touches(links: Links, facts: Facts) -> Iterator[Touch]:
+def _all_touches(links: Links, facts: Facts) -> Iterator[TouchedAttribute]:
     for value in links.values:
         for attribute in value.attributes:
             relation = facts.attributes[attribute][0]
             if relation in value.relations:
-                yield Touch(attribute, "said_near")
+                yield TouchedAttribute(attribute, "said_near")
             else:
-                yield Touch(attribute, "said_cued" if relation in links.cues else "said_other")
+                yield TouchedAttribute(
+                    attribute, "said_cued" if relation in links.cues else "said_other"
+                )
     for attribute in links.kinds:
-        yield Touch(attribute, "kind")
+        yield TouchedAttribute(attribute, "kind")
     for claim in links.claims:
         if claim.status == "contradicted":
             for right in claim.instead:
-                yield Touch(facts.number[claim.relation, right], "instead", (claim.item,))
+                yield TouchedAttribute(
+                    facts.number[claim.relation, right], "instead", (claim.item,)
+                )
     yield from _held(links, facts)
 
 
-def _held(links: Links, facts: Facts) -> Iterator[Touch]:
+def _held(links: Links, facts: Facts) -> Iterator[TouchedAttribute]:
     holders: dict[int, dict[int, int]] = {}  # attribute -> mention -> an item that it may mean
     for n, mention in enumerate(links.named):
         for item in mention.items:
@@ -114,8 +118,8 @@ def _held(links: Links, facts: Facts) -> Iterator[Touch]:
     for attribute, items in holders.items():
         through = tuple(dict.fromkeys(items.values()))
         if facts.is_kind[attribute]:
-            yield Touch(attribute, "kind_held", through)
+            yield TouchedAttribute(attribute, "kind_held", through)
             continue
         spoken = facts.attributes[attribute][0] in links.free_cues
         way = "shared" if len(through) > 1 else "held"
-        yield Touch(attribute, f"{way}_{'free' if spoken else 'other'}", through)
+        yield TouchedAttribute(attribute, f"{way}_{'free' if spoken else 'other'}", through)

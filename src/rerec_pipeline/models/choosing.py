@@ -26,7 +26,7 @@ BOX = "\\boxed{"
 _BOX = BOX.encode()
 
 
-class Watch(StoppingCriteria):
+class ReasoningCriteria(StoppingCriteria):
     r"""Ends each completion where it opens a box or nobody waits for it; passes on its text.
 
     Args:
@@ -37,7 +37,7 @@ class Watch(StoppingCriteria):
     def __init__(self, table: TokenBytes, prompts: Sequence[Prompt]):
         self._table = table
         self._prompts = prompts
-        self._tellers = [Teller(p.on_text) if p.on_text else None for p in prompts]
+        self._tellers = [ReasoningStreamer(p.on_text) if p.on_text else None for p in prompts]
         self._tails = [b""] * len(prompts)
         self._done = [False] * len(prompts)
 
@@ -60,7 +60,7 @@ class Watch(StoppingCriteria):
                 teller.end()
 
 
-class Teller:
+class ReasoningStreamer:
     """Passes on whole characters of a reasoning, and nothing of its box.
 
     Args:
@@ -160,7 +160,10 @@ def _shared_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 @torch.no_grad()
 def reason(
-    backbone: Backbone, prompts: Sequence[Sequence[int]], watch: Watch, max_new_tokens: int
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    watch: ReasoningCriteria,
+    max_new_tokens: int,
 ) -> list[list[int]]:
     """Lets a policy reason about several prompts at once, greedily, until it opens boxes.
 

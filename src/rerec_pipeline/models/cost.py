@@ -159,7 +159,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A fine-tuning on rollouts, as far as it costs something, on each of ``processes`` cards.
 
     Attributes:
@@ -237,7 +237,7 @@ class Work:
         return self.prompts_of(completions) * prompt**2 + completions * self.completion * whole
 
 
-def memory(work: Work, card: Card) -> dict[str, float]:
+def memory(work: Workload, card: Card) -> dict[str, float]:
     """Bytes that are held on one card: what stays, and the larger of training and generation.
 
     Weights that are trained are float32, with gradients and Adam's two moments; 16-bit arithmetic
@@ -264,7 +264,7 @@ def memory(work: Work, card: Card) -> dict[str, float]:
     return {name: float(value) for name, value in {**held, **larger}.items() if value}
 
 
-def activations(work: Work) -> float:
+def activations(work: Workload) -> float:
     """Bytes that the backward pass of a micro-batch needs of the forward pass.
 
     A layer keeps, for each token, inputs and outputs of its norms (6 hidden sizes), what attention
@@ -281,13 +281,13 @@ def activations(work: Work) -> float:
     return layer + model.layers * tokens * model.hidden * kept
 
 
-def logits(work: Work) -> float:
+def logits(work: Workload) -> float:
     """Bytes of one tile of logits in float32, with its gradient."""
     tokens = work.micro_batch * work.completion_limit
     return 2 * 4 * min(tokens, TILE[0]) * min(work.model.vocabulary, TILE[1])
 
 
-def cache(work: Work) -> float:
+def cache(work: Workload) -> float:
     """Bytes of keys and values of the completions of a batch, and of their next logits."""
     size = 4 if not work.half else 2
     tokens = work.prompt_limit + work.completion_limit
@@ -295,7 +295,7 @@ def cache(work: Work) -> float:
     return batch_size * (tokens * work.model.kv_per_token * size + work.model.vocabulary * 4)
 
 
-def seconds(work: Work, speed: Speed) -> dict[str, float]:
+def seconds(work: Workload, speed: Speed) -> dict[str, float]:
     """Seconds of one generation with the updates on it: generating, training, optimizer.
 
     Args:
@@ -311,7 +311,7 @@ def seconds(work: Work, speed: Speed) -> dict[str, float]:
     }
 
 
-def forward(work: Work) -> float:
+def forward(work: Workload) -> float:
     """FLOPs of one forward pass over the completions of a generation on one card."""
     model, count = work.model, work.per_card
     trunk = 2 * model.trunk * work.read(count, work.prompt, work.completion)
@@ -320,7 +320,7 @@ def forward(work: Work) -> float:
     return trunk + head + attention
 
 
-def passes(work: Work) -> float:
+def passes(work: Workload) -> float:
     """Forward passes that training on a token is worth.
 
     The policy's forward pass counts one and its backward pass two (one with an adapter, whose base
@@ -330,13 +330,13 @@ def passes(work: Work) -> float:
     return 1 + backward + work.checkpointing + work.reference + work.read_again
 
 
-def waiting(work: Work, speed: Speed) -> float:
+def waiting(work: Workload, speed: Speed) -> float:
     """Seconds that layers take at least, in all passes over all micro-batches."""
     count = passes(work) * ceil(work.per_card / work.micro_batch)
     return count * (work.model.layers + AROUND) * speed.launch
 
 
-def generating(work: Work, speed: Speed) -> float:
+def generating(work: Workload, speed: Speed) -> float:
     """Seconds to make the completions of a generation on one card.
 
     A step of decoding reads all weights and the cache, and computes one token of each completion;
@@ -359,7 +359,7 @@ def generating(work: Work, speed: Speed) -> float:
     return portions * steps * step + 2 * model.trunk * prompts * work.prompt / flops
 
 
-def answering(work: Work, speed: Speed, queries: int, batch: int) -> float:
+def answering(work: Workload, speed: Speed, queries: int, batch: int) -> float:
     """Seconds to answer so many queries once, greedily, in one process."""
     alone = replace(
         work, prompts=queries, group=1, batch_size=batch, share_prompts=False, vllm=None,
@@ -368,7 +368,7 @@ def answering(work: Work, speed: Speed, queries: int, batch: int) -> float:
     return generating(alone, speed)
 
 
-def supervised(work: Work, speed: Speed, token_passes: int, checkpointing: bool) -> float:
+def supervised(work: Workload, speed: Speed, token_passes: int, checkpointing: bool) -> float:
     """Seconds of a supervised training of the same model, its tokens shared out over the cards.
 
     Args:
@@ -383,7 +383,7 @@ def supervised(work: Work, speed: Speed, token_passes: int, checkpointing: bool)
     return tokens * passes(alone) * 2 * (work.model.trunk + work.model.embedding) / flops
 
 
-def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | None:
+def what_makes_it_fit(work: Workload, card: Card) -> tuple[Workload, dict[str, Any]] | None:
     """The first change of settings with which a training fits in a card's memory.
 
     Returns:
@@ -395,7 +395,7 @@ def what_makes_it_fit(work: Work, card: Card) -> tuple[Work, dict[str, Any]] | N
     return None
 
 
-def _smaller(work: Work) -> Iterator[tuple[Work, dict[str, Any]]]:
+def _smaller(work: Workload) -> Iterator[tuple[Workload, dict[str, Any]]]:
     """Ever cheaper versions of a training: smaller portions first, then what changes results."""
     parameters: dict[str, Any] = {}
     yield work, {}

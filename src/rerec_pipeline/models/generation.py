@@ -30,7 +30,7 @@ from rerec_pipeline.models.shared_prompts import causal_model, group_size
 from rerec_pipeline.recbench.task import Example
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer of a cache that has room for further tokens, so that it is rarely copied.
 
     transformers' own copies all keys and values for every token, which is more than half of the
@@ -66,7 +66,7 @@ class RoomyLayer(DynamicLayer):
         return room
 
 
-class Drawn(LogitsProcessor):
+class SeededDrawProcessor(LogitsProcessor):
     """Chooses each token by a number that was drawn for it: where cumulative probability passes it.
 
     Args:
@@ -98,7 +98,7 @@ class Drawn(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
-class HalfDone(StoppingCriteria):
+class HalfFinishedCriteria(StoppingCriteria):
     """Ends a generation when half of its rows have ended, if there are enough to be worth it.
 
     Args:
@@ -127,7 +127,7 @@ def _with_draws(draws: Tensor, start: int, details: dict[str, Any]) -> dict[str,
     greedy = copy(config)
     greedy.do_sample, greedy.temperature = False, 1.0
     greedy.top_k, greedy.top_p, greedy.min_p = None, None, None
-    chosen = LogitsProcessorList([Drawn(draws, start, config)])
+    chosen = LogitsProcessorList([SeededDrawProcessor(draws, start, config)])
     return {**details, "generation_config": greedy, "logits_processor": chosen}
 
 
@@ -203,7 +203,10 @@ def _stops(model: Any, details: dict[str, Any]) -> Tensor | None:
     if is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model):
         return None
     asked = _asked(model, details)
-    if any(not isinstance(chooses, Drawn) for chooses in asked.get("logits_processor") or ()):
+    if any(
+        not isinstance(chooses, SeededDrawProcessor)
+        for chooses in asked.get("logits_processor") or ()
+    ):
         return None  # of another's, it is not known what it keeps of each row
     several = any((asked.get(name) or 1) > 1 for name in ("num_beams", "num_return_sequences"))
     if several or any(asked.get(name) for name in _BOUND) or not asked.get("max_new_tokens"):
@@ -237,7 +240,7 @@ def _in_rounds(
     rows = torch.arange(len(input_ids), device=input_ids.device)
     cache, drawn = details["past_key_values"], details.get("logits_processor", ())
     while True:
-        half = HalfDone(stops)
+        half = HalfFinishedCriteria(stops)
         details["stopping_criteria"] = [half]
         made = _plain(model, input_ids, attention_mask, _at_most(end - input_ids.shape[1], details))
         whole[rows, : made.shape[1]] = made
@@ -259,7 +262,7 @@ def _roomy_cache(model: Any) -> DynamicCache | None:
     cache = DynamicCache(config=model.config)
     if not cache.layers or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
-    cache.layers = [RoomyLayer() for _ in cache.layers]
+    cache.layers = [PreallocatedLayer() for _ in cache.layers]
     return cache
 
 

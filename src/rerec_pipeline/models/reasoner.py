@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from rerec_pipeline.models.backbone import Backbone, chat_ids
-from rerec_pipeline.models.choosing import Watch, reason, title_scores, until_box
+from rerec_pipeline.models.choosing import ReasoningCriteria, reason, title_scores, until_box
 from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Prompt
@@ -44,7 +44,7 @@ class PolicyReasoner:
         if not prompts:
             return []
         ids = chat_ids(self.backbone.tokenizer, [prompt.messages for prompt in prompts], True)
-        watch = Watch(self._table, prompts)
+        watch = ReasoningCriteria(self._table, prompts)
         completions = reason(self.backbone, ids, watch, self.max_new_tokens)
         return [self._chosen(*row) for row in zip(prompts, ids, completions, strict=True)]
 

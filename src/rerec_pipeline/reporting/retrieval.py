@@ -17,7 +17,7 @@ CUTS = (1, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True)
-class Found:
+class RetrievalResult:
     """What one system found for N queries.
 
     Attributes:
@@ -34,7 +34,7 @@ class Found:
         found: Sequence[Sequence[int]],
         truths: Sequence[Sequence[int]],
         right: NDArray[np.bool_],
-    ) -> Found:
+    ) -> RetrievalResult:
         """The metrics of lists, best first, beside the listed right items and choices."""
         pairs = [(list(f), set(map(int, t))) for f, t in zip(found, truths, strict=True)]
         values = {
@@ -46,7 +46,7 @@ class Found:
 
 
 def report_systems(
-    systems: Mapping[str, Found],
+    systems: Mapping[str, RetrievalResult],
     query_types: Sequence[str],
     clusters: NDArray[np.int64],
     times: Mapping[str, float],
@@ -71,7 +71,9 @@ def report_systems(
     report: dict[str, Any] = {}
     for name, found in systems.items():
 
-        def row(mask: NDArray[np.bool_], found: Found = found, name: str = name) -> dict[str, Any]:
+        def row(
+            mask: NDArray[np.bool_], found: RetrievalResult = found, name: str = name
+        ) -> dict[str, Any]:
             of = clusters[mask]
             chosen = {metric: values[mask] for metric, values in found.values.items()}
             means = {metric: float(values.mean()) for metric, values in chosen.items()}

@@ -106,14 +106,14 @@ def work_of(
     prompt: float,
     longest: int,
     completion: float | None,
-) -> cost.Work:
+) -> cost.Workload:
     """What a run with these parameters has to do on each card."""
     budget, generation, lora = rft.budget, rft.generation, rft.backbone.lora
     limit = generation.max_completion_tokens
     half = rft.backbone.dtype != "float32" and (gpu or lora is not None)
     batch_size = generation.batch_size or budget.prompts * budget.group_size
     engine = generation.vllm_engine
-    return cost.Work(
+    return cost.Workload(
         model=model,
         lora=None if lora is None else lora.r,
         half=half,
@@ -175,7 +175,7 @@ def measured() -> dict[str, float]:
     }
 
 
-def say_memory(work: cost.Work, card: cost.Card) -> Iterator[str]:
+def say_memory(work: cost.Workload, card: cost.Card) -> Iterator[str]:
     """What a card has to hold, line by line, and whether it can."""
     model = work.model
     trained = "all trained" if work.lora is None else f"{work.trained:,} trained (LoRA)"
@@ -190,7 +190,7 @@ def say_memory(work: cost.Work, card: cost.Card) -> Iterator[str]:
     )
 
 
-def say_time(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[str]:
+def say_time(work: cost.Workload, card: cost.Card, completion: float | None) -> Iterator[str]:
     """Steps, tokens and hours, line by line."""
     yield "\nTime"
     tokens = work.rollouts * (work.prompt + work.completion)
@@ -205,7 +205,7 @@ def say_time(work: cost.Work, card: cost.Card, completion: float | None) -> Iter
     yield f"  {'fine-tuning':<20}{_range(*hours)} hours"
 
 
-def _fits(work: cost.Work, card: cost.Card, total: float) -> str:
+def _fits(work: cost.Workload, card: cost.Card, total: float) -> str:
     if total <= card.memory:
         return "fits"
     found = cost.what_makes_it_fit(work, card)
@@ -231,7 +231,7 @@ def _range(low: float, high: float) -> str:
     return f"{low:.3g} to {high:.3g}"
 
 
-def assumptions(work: cost.Work, card: cost.Card, completion: float | None) -> Iterator[str]:
+def assumptions(work: cost.Workload, card: cost.Card, completion: float | None) -> Iterator[str]:
     """What the figures rest on."""
     yield f"prompts of {work.prompt:.0f} tokens on average, {work.prompt_limit} at most"
     least = "" if completion else f"{work.completion / 2:.0f} to "

@@ -18,7 +18,7 @@ BLOCK_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Ordered:
+class OrderedInteractions:
     """Interactions in order: by user, and each user's from the oldest to the newest.
 
     Attributes:
@@ -34,7 +34,7 @@ class Ordered:
     undated: int
 
 
-def in_order(raw: ir.Table, keys: ir.Table) -> Ordered:
+def in_order(raw: ir.Table, keys: ir.Table) -> OrderedInteractions:
     """Puts interactions in order of time, in the engine.
 
     Interactions of the same second keep the order of the file: ids, by which one could sort them
@@ -60,7 +60,7 @@ def in_order(raw: ir.Table, keys: ir.Table) -> Ordered:
     )
     names = users.order_by("user").to_pyarrow()["user_id"].to_pylist()
     undated = int(known.filter(_.undated > 0).count().to_pyarrow().as_py())
-    return Ordered(names, first.astype(np.int64), second.astype(np.int64), undated)
+    return OrderedInteractions(names, first.astype(np.int64), second.astype(np.int64), undated)
 
 
 def k_core(users: IntArray, items: IntArray, k: int) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class WriteBeside:
+class AtomicWriteMixin:
     """Mix-in for file data sets: a reader sees the old file or the new one, nothing between."""
 
     #: What is saved next is made from, for its record; set by whoever runs a pipeline.
@@ -49,7 +49,7 @@ class WriteBeside:
         return not self.stale and bool(super()._exists())  # type: ignore[misc]
 
 
-class AtomicParquetDataset(WriteBeside, ParquetDataset):
+class AtomicParquetDataset(AtomicWriteMixin, ParquetDataset):
     """A pandas table as Parquet; its columns may hold lists."""
 
     def preview(self, nrows: int = 10) -> TablePreview:
@@ -62,7 +62,7 @@ class AtomicParquetDataset(WriteBeside, ParquetDataset):
         return TablePreview(table)
 
 
-class AtomicJSONDataset(WriteBeside, JSONDataset):
+class AtomicJSONDataset(AtomicWriteMixin, JSONDataset):
     """Plain values as JSON."""
 
     DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = {"indent": 1}
@@ -89,11 +89,11 @@ class PortableJSONDataset(AtomicJSONDataset):
         super().save(json.loads(json.dumps(data).replace(self._root, "{project}")))
 
 
-class AtomicPlotlyDataset(WriteBeside, PlotlyJSONDataset):
+class AtomicPlotlyDataset(AtomicWriteMixin, PlotlyJSONDataset):
     """A Plotly figure as JSON, drawn by kedro viz."""
 
 
-class AtomicTextDataset(WriteBeside, TextDataset):
+class AtomicTextDataset(AtomicWriteMixin, TextDataset):
     """A text file (HTML, Markdown)."""
 
 

@@ -13,7 +13,7 @@ from kedro_datasets._typing import TablePreview
 from kedro_datasets.ibis import FileDataset
 from tqdm import tqdm
 
-from rerec_pipeline.storage.datasets import WriteBeside
+from rerec_pipeline.storage.datasets import AtomicWriteMixin
 
 if TYPE_CHECKING:
     from ibis import BaseBackend
@@ -67,7 +67,7 @@ def _write_stream(stream: pa.RecordBatchReader, path: Path) -> None:
             progress.update(len(batch))
 
 
-class EngineTableDataset(WriteBeside, _CheckedFile):
+class EngineTableDataset(AtomicWriteMixin, _CheckedFile):
     """A Parquet table as an Ibis expression: nothing is loaded until a node asks for a result.
 
     Saved is an expression, which the engine computes and writes, or a stream of Arrow record

@@ -32,7 +32,7 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.reporting import plots
-from rerec_pipeline.reporting.retrieval import CUTS, Found, report_systems
+from rerec_pipeline.reporting.retrieval import CUTS, RetrievalResult, report_systems
 
 #: Parts that training queries are cut into where each is ranked by what the others teach.
 FOLDS = 4
@@ -250,7 +250,7 @@ def report_retrieval(
     rows = prompts[prompts["split"] == split].set_index("query_id")
     truths = queries.set_index("query_id").loc[rows.index, "truth_ids"]
     systems = {
-        str(name): Found.of_lists(
+        str(name): RetrievalResult.of_lists(
             table["item_ids"].tolist(),
             truths.loc[table["query_id"]].tolist(),
             (table["chosen_id"].to_numpy() == rows.loc[table["query_id"], "truth_id"].to_numpy()),

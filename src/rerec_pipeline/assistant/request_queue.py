@@ -33,14 +33,14 @@ class BusyError(ReRecError):
         super().__init__(f"too many requests are waiting: try again in {retry_after} s")
 
 
-class LateError(ReRecError):
+class DeadlineError(ReRecError):
     """A request that could not be answered before its deadline."""
 
     def __init__(self) -> None:
         super().__init__("the answer took longer than the server allows")
 
 
-class GoneError(ReRecError):
+class ClientGoneError(ReRecError):
     """The client has closed the connection before its answer was made."""
 
 
@@ -102,14 +102,14 @@ class Job:
             is_gone: Whether the client has left; asked every now and then.
 
         Raises:
-            GoneError: If it has.
+            ClientGoneError: If it has.
         """
         found = asyncio.ensure_future(self._last())
         while not (await asyncio.wait({found}, timeout=_LOOK))[0]:
             if await is_gone():
                 found.cancel()
                 self.cancelled.set()
-                raise GoneError("the client has left")
+                raise ClientGoneError("the client has left")
         return found.result()
 
     async def _last(self) -> Answer:
@@ -118,7 +118,7 @@ class Job:
         return found
 
 
-class Desk:
+class RequestQueue:
     """A queue of at most ``waiting`` jobs, and the thread that answers them, several at a time.
 
     What has come in while a batch was answered is the next batch. The model computes on all cores
@@ -190,7 +190,7 @@ class Desk:
         waited_for = [job for job in jobs if not (job.cancelled.is_set() or job.is_late())]
         for job in jobs:
             if job.is_late():  # while it was waiting
-                job.tell("error", LateError())
+                job.tell("error", DeadlineError())
         if not waited_for:
             return
         self._on_batch(len(waited_for))
@@ -204,4 +204,4 @@ class Desk:
                     self._do([job])
             return
         for job, answer in zip(waited_for, answers, strict=True):
-            job.tell("error", LateError()) if job.is_late() else job.tell("result", answer)
+            job.tell("error", DeadlineError()) if job.is_late() else job.tell("result", answer)
