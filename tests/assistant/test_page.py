@@ -108,14 +108,14 @@ def test_it_is_written_as_it_comes(page, address, scripted, monkeypatch):
     def reason(prompts):
         prompts[0].on_text("First of all, ")
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(90)
         return plain(prompts)
 
     monkeypatch.setattr(scripted, "reason", reason)
     page.show(address, 1280, 800)
     page.write(ASK)
     page.press("Enter")
-    assert begun.wait(10)
+    assert begun.wait(60)
     page.wait("document.querySelector('.thinking').innerText.startsWith('First of all')")
     assert page.run("document.querySelector('.card')") is None
     go_on.set()

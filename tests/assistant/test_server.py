@@ -185,7 +185,7 @@ class TestAround:
     def test_a_full_queue_is_429_with_a_time(self, held, client):
         asking = [threading.Thread(target=ask, args=(client,)) for _ in range(1 + 32)]
         asking[0].start()
-        held.begun.wait(10)
+        held.begun.wait(60)
         for thread in asking[1:]:
             thread.start()
         while client.get("/health").json()["waiting"] < 32:
@@ -204,7 +204,7 @@ class TestAround:
             for n in (1, 2, 3)
         ]
         asking[0].start()
-        held.begun.wait(10)
+        held.begun.wait(60)
         for thread in asking[1:]:
             thread.start()
         while client.get("/health").json()["waiting"] < 2:
@@ -231,7 +231,7 @@ def held(scripted, monkeypatch):
 
     def reason(prompts):
         Held.begun.set()
-        assert Held.go_on.wait(20)
+        assert Held.go_on.wait(90)
         return plain(prompts)
 
     monkeypatch.setattr(scripted, "reason", reason)
@@ -243,7 +243,7 @@ REQUEST = Request("a film")
 
 def queue_of(answer, **options):
     """A queue whose answers are made one by one."""
-    options = {"waiting": 4, "seconds": 10, "batch": 4, **options}
+    options = {"waiting": 4, "seconds": 60, "batch": 4, **options}
     return RequestQueue(lambda requests: [answer(request) for request in requests], **options)
 
 
@@ -312,7 +312,7 @@ class TestDesk:
             go_on.set()
             return await asyncio.gather(first.result(nobody_left), second.result(nobody_left))
 
-        queue = queue_of(lambda request: go_on.wait(5), waiting=1)
+        queue = queue_of(lambda request: go_on.wait(60), waiting=1)
         assert asyncio.run(use(queue)) == [True, True]
         queue.close()
 
@@ -335,7 +335,7 @@ class TestDesk:
 
         queue = queue_of(answer)
         asyncio.run(use(queue))
-        assert ended.wait(5)
+        assert ended.wait(60)
         queue.close()
 
     def test_a_stream_that_is_not_read_on_ends_the_work(self):
@@ -354,16 +354,17 @@ class TestDesk:
 
         queue = queue_of(answer)
         asyncio.run(use(queue))
-        assert ended.wait(5)
+        assert ended.wait(60)
         queue.close()
 
 
 def test_over_a_socket_a_client_that_hangs_up_is_noticed(assistant, scripted):
     """With uvicorn and a real connection, whose end the server has to see by itself."""
-    seen = []
+    seen, begun = [], threading.Event()
 
     def reason(prompts):
-        deadline = time.monotonic() + 10
+        begun.set()
+        deadline = time.monotonic() + 60
         while not prompts[0].gone() and time.monotonic() < deadline:
             time.sleep(0.02)
         seen.append(prompts[0].gone())
@@ -381,8 +382,8 @@ def test_over_a_socket_a_client_that_hangs_up_is_noticed(assistant, scripted):
     head = "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        time.sleep(0.3)
-    deadline = time.monotonic() + 10
+        assert begun.wait(60)
+    deadline = time.monotonic() + 60
     while not seen and time.monotonic() < deadline:
         time.sleep(0.05)
     assert seen == [True]
