@@ -96,9 +96,9 @@ def engineer(
     every: AttributeParameters | None = None,
 ) -> dict[str, pd.DataFrame]:
     """All tables of a data set, by the nodes of the data engineering pipeline."""
-    tables = {"manifest": de.prepare_raw_files(data, raw_dir)}
+    tables = {"manifest": de.prepare_raw_files(data.source, data.domain, data.world, raw_dir)}
     every = every or attribute_parameters("items", "edge_list", "gexf", "training_queries")
-    tables["items"], kinds = de.ingest_items(tables["manifest"], data, every)
+    tables["items"], kinds = de.ingest_items(tables["manifest"], data.domain, every)
     tables["users"] = de.ingest_users(tables["manifest"])
     raw = ibis.duckdb.connect().create_table(
         "raw", de.read_interactions(tables["manifest"]).read_all()
@@ -108,7 +108,7 @@ def engineer(
         tables["manifest"], tables["items"], kinds, every
     )
     tables["queries"], tables["exclusions"] = de.ingest_queries(
-        tables["manifest"], tables["items"], data, every
+        tables["manifest"], tables["items"], data.source, every
     )
     queries, items = tables["queries"], tables["items"]
     tables["mentions"] = de.find_mentions(queries, items)
@@ -118,7 +118,7 @@ def engineer(
         tables["attributes"], tables["stated_facts"]
     )
     tables["histories"] = de.collect_histories(
-        queries, tables["interactions"], data, HistoryParameters(length=10)
+        queries, tables["interactions"], data.history, HistoryParameters(length=10)
     )
     tables["interaction_graph"] = de.build_interaction_graph(
         tables["interactions"], queries, tables["splits"], HELD_OUT

@@ -135,7 +135,7 @@ def _json_lines(rows: Iterable[dict]) -> str:
 
 
 def read_items(world: World, path: Path) -> Rows:
-    items, kinds = de.ingest_items(world.manifest("movies.dat", path), data_parameters(), EVERY)
+    items, kinds = de.ingest_items(world.manifest("movies.dat", path), "movie", EVERY)
     items = schemas.Items.validate(items)
     schemas.Attributes.validate(kinds)
     catalogue_from_table(items)
@@ -180,7 +180,7 @@ def read_queries(name: str) -> Callable[[World, Path], Rows]:
     def read(world: World, path: Path) -> Rows:
         items = world.tables["items"]
         manifest = {name: {"path": str(path)}}
-        found, _ = de.ingest_queries(manifest, items, data_parameters(), EVERY)
+        found, _ = de.ingest_queries(manifest, items, "fabricated", EVERY)
         found = schemas.Queries.validate(found)
         mentions = de.find_mentions(found, items)
         de._asked(found, mentions, world.task.catalogue)

@@ -50,7 +50,7 @@ class TestLabels:
     def test_they_go_by_the_ids_of_the_queries(self, world_tables):
         data, tables = world_tables
         raw = str(next(iter(tables["manifest"].values()))["path"]).partition("/dataset/")[0]
-        table = PublishedLabels.validate(nodes.read_published_labels(data, raw))
+        table = PublishedLabels.validate(nodes.read_published_labels(data.domain, raw))
         assert set(tables["queries"]["query_id"]) <= set(table["query_id"])
 
 

@@ -14,7 +14,6 @@ from rerec_pipeline.recbench.open_ended import (
     score_file,
     score_open_ended,
 )
-from tests.conftest import data_parameters
 
 REAL = Path(__file__).parents[3] / "shared/recbench_plus"
 GOLDEN = REAL / "golden_demographics"
@@ -110,8 +109,7 @@ class TestFiles:
 def test_it_reproduces_the_authors_figures(model):
     predictions = next((GOLDEN / "predictions").glob(f"*_{model}-*"))
     golden = json.loads(next((GOLDEN / "eval_results").glob(f"*_{model}-*")).read_text())
-    data = data_parameters(source="published", world=None)
-    labels = nodes.read_labels(data, str(REAL), "demographics")
+    labels = nodes.read_labels("movie", str(REAL), "demographics")
     scores, means = nodes.score_answers(
         predictions.read_bytes(), labels, str(predictions), "demographics", [5]
     )

@@ -58,6 +58,14 @@ class TestOrigin:
             "was made by another version of rft, retrieval"
         )
 
+    def test_a_parameter_that_is_no_longer_read_is_no_reason(self):
+        made = Origin({"k": 1, "prompt": "a"}, {}, {})
+        assert outdated(made, Origin({"k": 1}, {}, {}), {"k", "prompt"}) == ""
+        assert "prompt was 'a', is '(unset)'" in outdated(made, Origin({"k": 1}, {}, {}), {"k"})
+        assert "prompt was 'a', is 'b'" in outdated(
+            made, Origin({"prompt": "b"}, {}, {}), {"prompt"}
+        )
+
 
 class TestInputs:
     def made(self, folder):

@@ -37,14 +37,18 @@ def parameters_read(pipeline: Pipeline) -> set[str]:
 
 
 def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Values of some parameters, flat, with the project's own folder left out of paths."""
+    """Values of some parameters, flat, with the project's own folder left out of paths.
+
+    Where checkpoints lie is no part of what is made.
+    """
     chosen: dict[str, Any] = {}
     for name in sorted(names):
         value: Any = parameters
         for part in name.split("."):
             value = value[part] if isinstance(value, Mapping) else getattr(value, part)
         chosen[name] = value
-    return {name: plain(value, root) for name, value in flatten(chosen).items()}
+    flat = {k: v for k, v in flatten(chosen).items() if not k.endswith("checkpoint_dir")}
+    return {name: plain(value, root) for name, value in flat.items()}
 
 
 def plain(value: Any, root: Path) -> Any:

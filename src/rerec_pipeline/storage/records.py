@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,19 @@ def describe_changes(old: Origin, new: Origin, *parts: str) -> str:
     return "; ".join(reasons)
 
 
-def outdated(made: Origin, now: Origin) -> str:
+def outdated(made: Origin, now: Origin, known: Container[str] = ()) -> str:
     """Why an output has to be made again; empty if it has not.
 
-    Not each change of the code is a reason, but that of a version that ``now.code`` names.
+    Not each change of the code is a reason, but that of a version that ``now.code`` names. A
+    parameter that is no longer read on the way is none, either.
 
     Args:
         made: What it was made from.
         now: What it would be made from now.
+        known: Names of all parameters that there are now, read on the way or not.
     """
-    if changed := describe_changes(made, now, "parameters"):
+    read = {k: v for k, v in made.parameters.items() if k in now.parameters or k not in known}
+    if changed := describe_changes(replace(made, parameters=read), now, "parameters"):
         return f"was made with other {changed.replace(' changed', '', 1)}"
     others = [stage for stage, version in now.code.items() if made.code.get(stage, "1") != version]
     return f"was made by another version of {', '.join(others)}" if others else ""

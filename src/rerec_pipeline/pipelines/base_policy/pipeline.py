@@ -13,6 +13,9 @@ nodes = LazyModule("rerec_pipeline.pipelines.base_policy.nodes")
 #: The worlds it is pretrained on; ``base_policy.worlds`` gives their shares.
 WORLDS = ("sample_movie", "sample_book")
 
+#: What of ``data`` each world has of its own.
+_OWN = ("source", "domain", "world", "split", "candidates", "history")
+
 #: Blocks of parameters that hold for every world.
 _SHARED = ("attributes", "fixed", "histories", "interactions", "retrieval")
 
@@ -25,8 +28,7 @@ def _world_pipeline(name: str) -> Pipeline:
         outputs={table: f"{name}_{table}" for table in ("prompts", "queries", "items")},
         parameters={
             "params:data": f"params:base_policy.data.{name}",
-            "params:data.split": f"params:base_policy.data.{name}.split",
-            "params:data.candidates": f"params:base_policy.data.{name}.candidates",
+            **{f"params:data.{p}": f"params:base_policy.data.{name}.{p}" for p in _OWN},
             "params:raw_dir": f"params:base_policy.raw_dir.{name}",
             **{f"params:{block}": f"params:{block}" for block in _SHARED},
         },

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ibis import _
 from tqdm import tqdm
 
+from rerec_pipeline.configs import WorldSize
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
 from rerec_pipeline.graphs.edges import hold_out
@@ -78,14 +79,14 @@ _FACT = {"item_id": "int64", "relation": "str", "value": "str", "source": "str"}
 # -- raw files -> tables ------------------------------------------------------------------
 
 
-def prepare_raw_files(data: DataParameters, raw_dir: str) -> Manifest:
+def prepare_raw_files(source: str, domain: str, world: WorldSize | None, raw_dir: str) -> Manifest:
     """Writes the fabricated sample, or finds the published files; fingerprints either."""
-    folder = data_folder(raw_dir, data.domain)
-    if data.source == "fabricated" and data.world is not None:
+    folder = data_folder(raw_dir, domain)
+    if source == "fabricated" and world is not None:
         from rerec_pipeline.sample.layout import fabricate_files
 
-        write_raw_files(folder, fabricate_files(data.domain, data.world))
-    return find_raw_files(folder, data.domain)
+        write_raw_files(folder, fabricate_files(domain, world))
+    return find_raw_files(folder, domain)
 
 
 def _read(manifest: Manifest, name: str) -> tuple[str, Path]:
@@ -95,18 +96,18 @@ def _read(manifest: Manifest, name: str) -> tuple[str, Path]:
 
 
 def ingest_items(
-    manifest: Manifest, data: DataParameters, wanted: AttributeParameters
+    manifest: Manifest, domain: str, wanted: AttributeParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Reads the items file into items and their kinds (genres, categories) as attributes.
 
     Without one, the items are what the interactions name.
     """
-    name = items_file(manifest, data.domain)
+    name = items_file(manifest, domain)
     if name is not None:
         items, kinds = reading.read_items(*_read(manifest, name))
     else:
         items, kinds = ratings.items_named(interactions_file(manifest)), []
-    relation = wanted.kind_relation(data.domain)
+    relation = wanted.kind_relation(domain)
     facts = [
         {"item_id": k["item_id"], "relation": relation, "value": k["kind"], "source": name}
         for k in kinds
@@ -166,10 +167,10 @@ def _facts_table(rows: list[dict[str, Any]], source: str | None = None) -> pd.Da
 
 
 def ingest_queries(
-    manifest: Manifest, items: pd.DataFrame, data: DataParameters, wanted: AttributeParameters
+    manifest: Manifest, items: pd.DataFrame, source: str, wanted: AttributeParameters
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Reads the query files; also counts the records left out, by reason."""
-    published = data.source == "published"
+    published = source == "published"
     catalogue = catalogue_from_table(items)
     exclusions = Exclusions()
     count_unanswerable(catalogue, exclusions)
@@ -247,7 +248,7 @@ def assign_splits(
 def collect_histories(
     queries: pd.DataFrame,
     interactions: ir.Table,
-    data: DataParameters,
+    told: bool,
     wanted: HistoryParameters,
 ) -> pd.DataFrame:
     """What each user has seen: the record's own list, else the user's latest interactions.
@@ -255,7 +256,7 @@ def collect_histories(
     Right items are left out of it. Empty where prompts do not tell histories, or for a user
     without any.
     """
-    records = queries_from_table(queries) if data.history else []
+    records = queries_from_table(queries) if told else []
     users = {query.user_id for query in records if query.user_id and not query.history}
     seen = _items_of(interactions, users) if users else {}
     rows = []

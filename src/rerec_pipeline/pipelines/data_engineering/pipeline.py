@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.collect_histories,
-                ["queries", "interactions", "params:data", "params:histories"],
+                ["queries", "interactions", "params:data.history", "params:histories"],
                 "histories",
             ),
             node(
@@ -49,10 +49,14 @@ def _create_tables_pipeline() -> Pipeline:
     """Raw files -> checked tables, splits and the two graphs."""
     return Pipeline(
         [
-            node(nodes.prepare_raw_files, ["params:data", "params:raw_dir"], "raw_manifest"),
+            node(
+                nodes.prepare_raw_files,
+                ["params:data.source", "params:data.domain", "params:data.world", "params:raw_dir"],
+                "raw_manifest",
+            ),
             node(
                 nodes.ingest_items,
-                ["raw_manifest", "params:data", "params:attributes"],
+                ["raw_manifest", "params:data.domain", "params:attributes"],
                 ["items", "item_kinds"],
             ),
             node(nodes.ingest_users, "raw_manifest", "users"),
@@ -69,7 +73,7 @@ def _create_tables_pipeline() -> Pipeline:
             ),
             node(
                 nodes.ingest_queries,
-                ["raw_manifest", "items", "params:data", "params:attributes"],
+                ["raw_manifest", "items", "params:data.source", "params:attributes"],
                 ["queries", "exclusions"],
             ),
             node(nodes.find_mentions, ["queries", "items"], "mentions"),

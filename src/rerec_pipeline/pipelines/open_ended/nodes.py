@@ -43,11 +43,11 @@ _ANSWER_FILE = re.compile(r"^\w+-\w+Query_(?P<model>.+?)(-history(True|False)\b.
 # -- labels, and answers of other models ----------------------------------------------------
 
 
-def read_published_labels(data: DataParameters, raw_dir: str) -> pd.DataFrame:
+def read_published_labels(domain: str, raw_dir: str) -> pd.DataFrame:
     """Right titles of all queries, as they are published: what the authors' measures compare."""
     rows: list[dict[str, Any]] = []
     for query_type, name in QUERY_FILES.items():
-        path = data_folder(raw_dir, data.domain) / name
+        path = data_folder(raw_dir, domain) / name
         if path.is_file():
             records = reading.read_json(reading.decode(path.read_bytes(), path), path)
             rows += published_labels(records, query_type, path)

@@ -21,7 +21,7 @@ def create_baselines_pipeline() -> Pipeline:
         [
             node(
                 nodes.read_published_labels,
-                ["params:data", "params:raw_dir"],
+                ["params:data.domain", "params:raw_dir"],
                 "published_labels",
             ),
             node(

@@ -7,16 +7,15 @@ from typing import Any
 import pandas as pd
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.parameters import DataParameters
 from rerec_pipeline.recbench import reading
 from rerec_pipeline.recbench.open_ended import labelled_titles, score_file
 from rerec_pipeline.recbench.raw import data_folder
 from rerec_pipeline.recbench.records import QUERY_FILES
 
 
-def read_labels(data: DataParameters, raw_dir: str, query_type: str) -> dict[str, list[str]]:
+def read_labels(domain: str, raw_dir: str, query_type: str) -> dict[str, list[str]]:
     """Right titles of all queries of one type, from the published file."""
-    path = data_folder(raw_dir, data.domain) / QUERY_FILES[query_type]
+    path = data_folder(raw_dir, domain) / QUERY_FILES[query_type]
     if not path.is_file():
         raise BadInputError(
             path,

@@ -16,7 +16,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.read_labels,
-                ["params:data", "params:raw_dir", "params:query_type"],
+                ["params:data.domain", "params:raw_dir", "params:query_type"],
                 "labels",
             ),
             node(
