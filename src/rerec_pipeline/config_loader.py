@@ -9,12 +9,9 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from rerec_pipeline.configs import folder_of_data
-from rerec_pipeline.experiments.grid import DATA, LABELLED, label_of_changes
+from rerec_pipeline.experiments.grid import LABELLED, LABELS, label_of_changes
 from rerec_pipeline.parameters import CHOICES, compose, folder_of_split
 from rerec_pipeline.storage.provenance import flatten
-
-#: Label, which is part of folder names -> the blocks of parameters that change it.
-_LABELS: dict[str, tuple[str, ...]] = {"label": LABELLED, "data_label": DATA}
 
 
 class ChoicesConfigLoader(OmegaConfigLoader):
@@ -34,14 +31,14 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         #: Blocks that another configuration has in addition, e.g. a variant of conf/local.
         self._further_blocks: dict[str, Any] = {}
         self._arguments = {k: v for k, v in kwargs.items() if k not in ("env", "runtime_params")}
-        #: The labels (``label``, ``data_label``) that this run was given because of its parameters.
+        #: The labels (see ``LABELS``) that this run was given because of its parameters.
         self.own_labels: dict[str, str] = {}
         OmegaConf.register_new_resolver("project_root", self.project_root.as_posix, replace=True)
         OmegaConf.register_new_resolver("folder_of_split", folder_of_split, replace=True)
         OmegaConf.register_new_resolver("folder_of_data", folder_of_data, replace=True)
         super().__init__(conf_source, *args, **kwargs)
         given = self.runtime_params or {}  # label=null is no label, by choice
-        labels = {key: given[key] or "" for key in _LABELS if key in given}
+        labels = {key: given[key] or "" for key in LABELS if key in given}
         self.runtime_params = {**given, **labels}
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -76,13 +73,14 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         asked = {k: v for k, v in (self.runtime_params or {}).items() if k != "target"}
         environment = Path(self.conf_source) / (self.env or self.default_run_env)
         local = any(environment.glob("**/parameters*")) or any(environment.glob("**/globals*"))
-        if set(_LABELS) <= set(asked) or not (local or set(asked) & set(LABELLED)):
+        changed = [b for b in LABELLED if local or b.split(".")[0] in asked]
+        if not changed or set(LABELS) <= set(asked):
             return {}
         now = self.parameters_of_training()
         wanted = [
             name
-            for name, blocks in _LABELS.items()
-            if name not in asked and not now[name] and (local or set(asked) & set(blocks))
+            for name, blocks in LABELS.items()
+            if name not in asked and not now[name] and set(changed) & set(blocks)
         ]
         if not wanted:
             return {}
@@ -92,13 +90,13 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         arguments = {**self._arguments, "default_run_env": self.base_env}
         base = ChoicesConfigLoader(
             str(self.conf_source),
-            runtime_params={**chosen, **dict.fromkeys(_LABELS, "")},
+            runtime_params={**chosen, **dict.fromkeys(LABELS, "")},
             **arguments,
         )
         base._further_blocks = {key: self._defaults.get(key) or {} for key in CHOICES.values()}
         try:
             was, now = flatten(base["parameters"]), flatten(now)
-            found = {name: label_of_changes(was, now, _LABELS[name]) for name in wanted}
+            found = {name: label_of_changes(was, now, LABELS[name]) for name in wanted}
             return {name: label for name, label in found.items() if label}
         finally:
             # OmegaConf has one resolver of each name: from here on ours, not the other loader's.

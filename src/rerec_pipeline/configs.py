@@ -34,12 +34,12 @@ def folder_of_split(split: str) -> str:
     return "" if split == "test" else split
 
 
-def folder_of_data(dataset: str, label: str) -> str:
+def folder_of_data(dataset: str, *labels: str) -> str:
     """Folder of what is made of a data set; with other parameters, of one beside it.
 
     Without ``=``: engines take a folder ``size=10`` for a column of the tables in it.
     """
-    return f"{dataset}+{label.replace('=', '-')}" if label else dataset
+    return "+".join([dataset, *(label.replace("=", "-") for label in labels if label)])
 
 
 class Bootstrap(NamedTuple):

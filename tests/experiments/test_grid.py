@@ -91,6 +91,10 @@ class TestCells:
     def test_what_all_cells_are_given_names_their_folders(self):
         [cell] = cells(labels={"label": "size=10", "data_label": "size=10"})
         assert cell.run == "movies+size-10/tiny/rerec/seed-0/size=10"
+        told = {"label": "both", "data_label": "size=10", "prompt_label": "evidence=2"}
+        assert cells(labels=told)[0].run == "movies+size-10+evidence-2/tiny/rerec/seed-0/both"
+        [cell] = cells(labels={"label": "evidence=2", "prompt_label": "evidence=2"})
+        assert cell.run == "movies+evidence-2/tiny/rerec/seed-0/evidence=2"
 
 
 class TestNames:

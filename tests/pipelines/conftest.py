@@ -19,6 +19,7 @@ SHORT = {
     "dataset": "sample_book",
     "label": "",  # else its folders would be named by what follows
     "data_label": "",
+    "prompt_label": "",
     "rft": {"budget": {"rollouts": 640}, "checkpoint_every": 4},
     "lightgcn": {"epochs": 30},
     "evaluation": {"bootstrap_samples": 200},

@@ -15,9 +15,10 @@ import pytest
 from nbclient import NotebookClient
 from safetensors.torch import load_file
 
-from rerec_pipeline.errors import BadParameterError, MissingStageError
+from rerec_pipeline.errors import BadParameterError, MissingStageError, ReRecError
 from rerec_pipeline.pipeline_registry import register_pipelines
 from rerec_pipeline.pipelines import stages
+from rerec_pipeline.storage.lock import Claims
 from rerec_pipeline.storage.records import problem_of, read_record, replaced_input
 from tests.notebooks import execute
 from tests.pipelines.conftest import PROJECT, copy_project, run
@@ -35,6 +36,12 @@ def hash_of_rows(table: Path) -> str:
     """Of the content of a table, in whatever order its rows are."""
     rows = pd.read_parquet(table).to_json(orient="records", lines=True).splitlines()
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+
+
+def looks(data: Path, folder: str) -> dict[Path, int]:
+    """Every output below a folder of all layers, and when it was written."""
+    files = (path for path in data.glob(f"*/{folder}/**/*") if path.is_file())
+    return {p: p.stat().st_mtime_ns for p in files if ".records" not in p.parts}
 
 
 class TestReport:
@@ -201,6 +208,37 @@ class TestStages:
         assert len(pd.read_parquet(other)["candidate_ids"][0]) == 10
         assert read_record(table) == before and problem_of(policy) == ""
         assert replaced_input(policy) is None
+
+    def test_other_prompts_leave_tables_graphs_and_what_was_made_of_the_usual_ones(
+        self, finished, monkeypatch, tmp_path
+    ):
+        """LightGCN and the ranker are not made again, nor asked for; both can run at once."""
+        data, prompt = finished / "data", {"evidence": 2, "user": "{candidates}\n{query}{known}"}
+        told = {"data": {"prompt": prompt}, "rft": {
+            "budget": {"rollouts": 64}, "generation": {"max_prompt_tokens": 900},
+        }}  # fmt: skip
+        labels = {"label": "told", "prompt_label": "evidence=2"}
+        claimed, take, latest = [], Claims.take, data / "08_reporting/metrics.json"
+        monkeypatch.setattr(Claims, "take", lambda s, made: (claimed.append(made), take(s, made)))
+        before, of_usual = looks(data, "sample_book"), latest.read_text()
+        assert {"lightgcn_embeddings.safetensors", "ranker.txt"} <= {p.name for p in before}
+        run(finished, "rft", only_missing=True)
+        run(finished, "rft", only_missing=True, **told, **labels)
+        with pytest.raises(BadParameterError, match="data.prompt.evidence was 0, is 2"):
+            run(finished, "rft", **told)  # in the usual folder
+        usual, other, mixed = claimed[:3]
+        run(finished, "evaluation", **told, **labels)
+        latest.write_text(of_usual)
+        assert looks(data, "sample_book") == before
+        made = {path.name for path in looks(data, "sample_book+evidence-2")}
+        assert {"prompts.parquet", "training_prompts.parquet", "metrics.json"} <= made
+        assert not {"items.parquet", "lightgcn_embeddings.safetensors", "ranker.txt"} & made
+        assert (data / "06_models/sample_book+evidence-2/tiny/rerec/seed-0/told/policy").is_dir()
+        runs = [Claims(tmp_path / "runs") for _ in range(3)]
+        take(runs[0], usual)
+        take(runs[1], other)
+        with pytest.raises(ReRecError, match="works in sample_book: "):
+            take(runs[2], mixed)
 
     def test_with_only_missing_outputs_nothing_fresh_is_made_again(self, finished):
         policy = finished / "data/06_models" / RUN / "policy/model.safetensors"

@@ -8,6 +8,8 @@ from kedro.framework.startup import bootstrap_project
 
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.grid import DATA, PROMPTS
+from rerec_pipeline.parameters import DataParameters
 from rerec_pipeline.runner.experiment import make_plan, read_grid
 from rerec_pipeline.runner.project import Project
 from rerec_pipeline.storage.sources import imported_files
@@ -62,10 +64,14 @@ class TestPlan:
         for cells in zip(*pair, strict=True):
             without, told = (project.flat_parameters(cell.settings()) for cell in cells)
             differ = {key for key in without if without[key] != told[key]}
-            places = {"label", "data_label", "raw_dir", "rft.backbone.name_or_path"}  # folders
+            places = {"label", "prompt_label", "rft.backbone.name_or_path"}  # folders
             places |= {key for key in differ if key.endswith("checkpoint_dir")}
             assert differ - places == {"data.prompt.evidence"}
             assert cells[0].run != cells[1].run
+            files = [project.files(cell.settings()) for cell in cells]
+            same = {name for name in files[0] if files[0][name] == files[1][name]}
+            assert {"raw_manifest", "splits", "lightgcn_embeddings", "ranker"} <= same
+            assert not {"prompts", "backbone_record", "policy", "metrics"} & same
 
     def test_a_labels_files_are_its_own(self, project, presets):
         made = plan(project, presets, sweep={QAS: [0.5]}, variants=["rerec"], seeds=[0])
@@ -93,6 +99,30 @@ class TestPlan:
             assert project.files(cell.settings())["policy"].parent == (
                 PROJECT / "data/06_models" / cell.run
             )
+
+    @pytest.mark.parametrize("change", ["data.prompt.evidence_words=9", "data.history=true"])
+    def test_other_prompts_stand_on_the_same_tables_graphs_and_lightgcn(self, project, change):
+        """Nothing that they share was made with a parameter that tells them apart."""
+        usual, other = "dataset=recbench_movie", f"dataset=recbench_movie,{change}"
+        files = [project.files(text) for text in (usual, other)]
+        same = {name for name in files[0] if files[0][name] == files[1][name]}
+        shared = same & pipelines["shared_stages"].all_outputs()
+        assert {"raw_manifest", "items", "interaction_graph", "candidate_pools"} <= shared
+        assert {"lightgcn_embeddings", "ranker"} <= shared
+        assert not {"prompts", "arranged_prompts", "answers_before", "policy", "metrics"} & same
+        stamps = [project._stamp(shared, project.parameters(text)) for text in (usual, other)]
+        assert stamps[0] == stamps[1] and not [key for key in stamps[0] if "prompt" in key]
+        assert project.labels(other) == dict.fromkeys(
+            ("label", "prompt_label"), change.removeprefix("data.").removeprefix("prompt.")
+        )
+        both = project.files(f"{other},data.candidates.size=9")
+        folder = f"recbench_movie+size-9+{project.labels(other)['label'].replace('=', '-')}"
+        assert both["prompts"].parent == PROJECT / "data/05_model_input" / folder
+        assert both["ranker"].parent == PROJECT / "data/06_models/recbench_movie+size-9"
+
+    def test_every_parameter_of_data_names_one_folder(self):
+        blocks = [f"data.{name}" for name in DataParameters.model_fields]
+        assert all((block in DATA) != (block in PROMPTS) for block in blocks)
 
     def test_what_is_asked_of_validation_queries_does_not_replace_what_test_queries_were(
         self, project, presets

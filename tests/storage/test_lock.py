@@ -56,6 +56,16 @@ def test_not_with_other_data_in_the_same_place(other, tmp_path):
         Claims(tmp_path / "runs").take({"sample_book": "made with seed 1"})
 
 
+def test_what_only_one_makes_in_a_folder_is_no_reason(other, tmp_path):
+    other({"sample_book": {"items": "a", "prompts": "b"}})
+    claims = Claims(tmp_path / "runs")
+    claims.take({"sample_book": {"items": "a", "lightgcn": "c"}, "sample_book+evidence-2": {}})
+    claims.release()
+    for made in ({"items": "x"}, {"items": "a", "prompts": "x"}, READ, exclusive()):
+        with pytest.raises(ReRecError, match="works in sample_book: "):
+            Claims(tmp_path / "runs").take({"sample_book": made})
+
+
 def test_nobody_writes_what_another_reads(other, tmp_path):
     other({"seed-0": READ})
     Claims(tmp_path / "runs").take({"seed-0": READ})

@@ -25,11 +25,17 @@ Changes = Mapping[str, Any]
 PLACE = ("dataset", "backbone", "variant", "seed", "label", "split")
 
 
-#: Blocks of parameters that a policy follows from: a run that changes one has a label.
-LABELLED = (
-    *(DATA := ("data", "attributes", "fixed", "histories", "interactions", "lightgcn")),
-    "rft",
+#: Parameters and blocks of them that tables, graphs and LightGCN follow from.
+DATA = (
+    *(f"data.{part}" for part in ("source", "domain", "world", "split", "candidates")),
+    *("attributes", "fixed", "interactions", "lightgcn"),
 )
+#: What only prompts follow from, and what is made of prompts.
+PROMPTS = ("data.history", "data.prompt", "histories")
+#: What a policy follows from: a run that changes some of it has a label.
+LABELLED = (*DATA, *PROMPTS, "rft")
+#: The labels that name folders -> what changes them.
+LABELS = {"label": LABELLED, "data_label": DATA, "prompt_label": PROMPTS}
 
 #: A longer label is no help to a reader, and names of folders have a limit.
 _LONGEST = 60
@@ -71,7 +77,7 @@ class Cell:
         params: What all its cells are run with, as (parameter, value).
         split: The queries that its policy is asked.
         given: Names what ``params`` change of its variant.
-        data: Names what they change of its data.
+        data: Name what they change of its data and of its prompts.
     """
 
     dataset: str
@@ -83,7 +89,7 @@ class Cell:
     params: tuple[tuple[str, Any], ...] = ()
     split: EvaluatedSplit = "test"
     given: str = ""
-    data: str = ""
+    data: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -94,7 +100,7 @@ class Cell:
     @property
     def run(self) -> str:
         """Its folder below every layer of ``data/``."""
-        data = folder_of_data(self.dataset, self.data)
+        data = folder_of_data(self.dataset, *self.data)
         parts = (data, self.backbone, self.variant, f"seed-{self.seed}", self.folder)
         return "/".join(part for part in parts if part)
 
@@ -215,8 +221,9 @@ def make_cells(
         own = defaults(variant)
         label = make_label({k: v for k, v in change.items() if k not in own or own[k] != v}, names)
         parameters = (*change.items(),), (*grid.params.items(),)
-        given = (labels(variant).get(name, "") for name in ("label", "data_label"))
-        cells.append(Cell(dataset, backbone, variant, seed, label, *parameters, grid.split, *given))
+        given, *data = (labels(variant).get(name, "") for name in LABELS)
+        named = (*parameters, grid.split, given, tuple(data))
+        cells.append(Cell(dataset, backbone, variant, seed, label, *named))
     if twice := [run for run, count in Counter(cell.run for cell in cells).items() if count > 1]:
         raise BadParameterError(f"these cells are in the grid more than once: {', '.join(twice)}")
     return cells
@@ -230,12 +237,13 @@ def label_of_changes(
     Args:
         base: Flat parameters that the choices name.
         now: Flat parameters of the run.
-        blocks: Those that count.
+        blocks: Those that count, or single parameters.
     """
+    counted = tuple(f"{block}." for block in blocks)
     changes = {
         key: value
         for key, value in sorted(now.items())
-        if key.split(".")[0] in blocks
+        if f"{key}.".startswith(counted)
         and not key.endswith(".checkpoint_dir")
         and (key not in base or base[key] != value)
     }

@@ -25,7 +25,7 @@ from rerec_pipeline.pipelines.stages import versions_behind
 from rerec_pipeline.pipelines.transfer.pipeline import TRAINED
 from rerec_pipeline.storage import provenance
 from rerec_pipeline.storage.checkpoints import fingerprint, remove_finished
-from rerec_pipeline.storage.lock import READ, Claims, exclusive
+from rerec_pipeline.storage.lock import READ, Claims, Made, exclusive
 from rerec_pipeline.storage.records import (
     Origin,
     check_replaceable,
@@ -77,6 +77,7 @@ class ProvenanceHooks:
     def __init__(self) -> None:
         self._root = Path()
         self._parameters: dict[str, Any] = {}
+        self._known: dict[str, Any] = {}
         self._trained_with: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
         self._env: str | None = None
@@ -93,6 +94,7 @@ class ProvenanceHooks:
         """Validates all parameters before anything else is done."""
         self._root = Path(context.project_path)
         self._parameters = dict(context.config_loader["parameters"])
+        self._known = provenance.flatten(self._parameters)
         assert isinstance(context.config_loader, ChoicesConfigLoader)  # settings.py says so
         self._trained_with = context.config_loader.parameters_of_training()
         self._asked = dict(context.config_loader.runtime_params or {})
@@ -156,26 +158,26 @@ class ProvenanceHooks:
             self._claims.release()
             self._claims = None
 
-    def _places(self, pipeline: Pipeline) -> dict[str, str]:
+    def _places(self, pipeline: Pipeline) -> dict[str, Made]:
         """The folders that a run works in, whatever the layer, and what it makes there.
 
-        What follows from the data, or from the untrained backbone, is shared by runs that make
-        the same of it. A run that makes nothing else has it for itself.
+        What follows from data, prompts or the untrained backbone is shared by runs that make the
+        same of it. A run that makes nothing else has the innermost of these for itself.
         """
         dataset = self._parameters["target"] or self._parameters["dataset"]
-        on = folder_of_data(dataset, self._parameters["data_label"])
-        backbone = f"{on}/{self._parameters['backbone']}"
-        shared: dict[str | None, str] = {on: "", backbone: "", f"{backbone}/validation": ""}
+        data = folder_of_data(dataset, self._parameters["data_label"])
+        prompts = folder_of_data(data, self._parameters["prompt_label"])
+        backbone = f"{prompts}/{self._parameters['backbone']}"
+        places = (data, prompts, backbone, f"{backbone}/validation")
+        shared: dict[str | None, dict[str, str]] = {place: {} for place in places}
+        for name in sorted(pipelines["shared_stages"].all_outputs()):  # what runs share
+            if (place := self._place(name)) in shared:
+                shared[place][name] = fingerprint(dict(self._origin(name).parameters))[:16]
         written = {self._place(name) for name in pipeline.all_outputs()} - {None}
-        read = {self._place(name) for name in pipeline.inputs()} - {None} - written
-        shared_stages = pipelines["shared_stages"].all_outputs()  # what runs share
-        for place in shared:
-            made = [n for n in sorted(shared_stages) if self._place(n) == place]
-            told = {name: dict(self._origin(name).parameters) for name in made}
-            shared[place] = fingerprint(told)[:16]
-        own = written - set(shared) or {max(written & set(shared), default=None, key=_depth)}
-        places = {place: shared.get(place, READ) for place in written | read}
-        return {str(k): v for k, v in {**places, **{p: exclusive() for p in own}}.items() if k}
+        read = {self._place(name) for name in pipeline.inputs()} - {None}
+        own = written - set(shared) or {*[place for place in shared if place in written][-1:]}
+        claimed = {p: exclusive() if p in own else shared.get(p, READ) for p in written | read}
+        return {str(place): made for place, made in claimed.items()}
 
     def _place(self, name: str) -> str | None:
         """Folder of an output below its layer; None where there is none, or outside the project."""
@@ -202,7 +204,7 @@ class ProvenanceHooks:
         record = read_record(path)
         if record is None or record.origin is None:
             return "has no record of what it was made from"
-        if why := outdated(record.origin, self._origin(name)):
+        if why := outdated(record.origin, self._origin(name), self._known):
             return why
         if (replaced := replaced_input(path)) is not None:
             return f"was made from another {replaced.relative_to(self._root)} than is there now"
@@ -324,10 +326,6 @@ def _check_target(pipeline: Pipeline, target: str | None) -> None:
         )
     if target is not None and not tests:
         raise BadParameterError("target is of the transfer pipeline alone: leave it out")
-
-
-def _depth(place: str | None) -> int:
-    return -1 if place is None else place.count("/")
 
 
 def _stage_of(name: str) -> str:

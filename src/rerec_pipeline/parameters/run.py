@@ -49,6 +49,7 @@ class Parameters(Config):
         seed: Seed of rollouts, curriculum and adapters; data, LightGCN and evaluation have others.
         label: Names the folder of a run that differs from its variant by further parameters.
         data_label: Names the folder of tables and graphs that differ from those of ``dataset``.
+        prompt_label: Names the folder of prompts that differ, and of what follows from them.
         split: The queries that policies are evaluated on.
         raw_dir: Folder that holds ``dataset/<domain>/...``.
         query_type: Query type of the recorded answers that ``score_answers`` reads.
@@ -71,6 +72,7 @@ class Parameters(Config):
     seed: int = Field(ge=0)
     label: Annotated[str, AfterValidator(check_label)]
     data_label: Annotated[str, AfterValidator(check_label)]
+    prompt_label: Annotated[str, AfterValidator(check_label)]
     split: EvaluatedSplit
     raw_dir: str
     data: DataParameters

@@ -122,7 +122,8 @@ class Project:
         if record is None or record.origin is None:
             return False
         versions = versions_behind(pipelines["__default__"], name)
-        return not outdated(record.origin, Origin(self._stamp({name}, parameters), {}, versions))
+        now = Origin(self._stamp({name}, parameters), {}, versions)
+        return not outdated(record.origin, now, flatten(parameters))
 
     def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Flat values of the parameters on the way to some outputs."""
@@ -241,9 +242,12 @@ def _filepath(entry: Any) -> str | None:
 
 
 def _apart_from_label(project: Project, text: str) -> dict[str, Any]:
-    """Shared parameters of a cell, without the folder name that follows from the others."""
-    folder = folder_of_data("", project.parameters(text)["data_label"])
+    """Shared parameters of a cell, without the folder names that follow from the others."""
+    labels = (project.parameters(text)[f"{of}_label"] for of in ("data", "prompt"))
+    data, prompts = (folder_of_data("", label) for label in labels)
     return {
-        key: value.replace(folder, "") if folder and isinstance(value, str) else value
+        key: value.replace(data + prompts, "").replace(data, "")
+        if isinstance(value, str)
+        else value
         for key, value in project.shared_parameters(text).items()
     }

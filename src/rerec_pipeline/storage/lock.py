@@ -1,8 +1,8 @@
 """One writer at a time: what every running process of a project writes and reads.
 
 A run leaves a claim in ``data/.runs``: for each folder that it works in, what it makes there. Two
-runs can share a folder in which they make or read the very same; any other two can not, and the
-second stops at once. A claim lasts as long as its process: the operating system holds its lock.
+runs can share a folder if what both make or read there is the very same; any other two can not, and
+the second stops at once. A claim lasts as long as its process: the operating system holds its lock.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from rerec_pipeline.storage.writing import write_bytes
 #: Claim on a folder that is only read: any number of runs may read it at once.
 READ = "read"
 
+#: What is made in a folder: one word for all of it, or output -> what it is made from.
+Made = str | Mapping[str, str]
+
 
 def exclusive() -> str:
     """A claim on a folder that no other run may use."""
@@ -43,11 +46,12 @@ class Claims:
         self._mine = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = FileLock(self._mine.with_suffix(".lock"))
 
-    def take(self, places: Mapping[str, str]) -> None:
+    def take(self, places: Mapping[str, Made]) -> None:
         """Claims folders, all or none.
 
         Args:
-            places: Folder -> what is made there. Two runs may share it if both make the same.
+            places: Folder -> what is made there. Two runs may share it if what both make there is
+                the same.
 
         Raises:
             BadInputError: If the folder of claims cannot be written.
@@ -61,7 +65,8 @@ class Claims:
             ) from None
         with FileLock(self._folder / "all.lock"):
             for other in self._running():
-                taken = [p for p in places if other["places"].get(p, places[p]) != places[p]]
+                theirs = other["places"]
+                taken = [p for p in places if p in theirs and _differ(places[p], theirs[p])]
                 if taken:
                     raise ReRecError(
                         f"process {other['pid']} ({other['command']}), running since "
@@ -94,3 +99,10 @@ class Claims:
             except Timeout:
                 with suppress(OSError, ValueError):
                     yield json.loads(path.read_text())
+
+
+def _differ(one: Made, other: Made) -> bool:
+    """Whether two runs make different things in a folder that both work in."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one != other
+    return any(one[name] != other[name] for name in one.keys() & other.keys())
