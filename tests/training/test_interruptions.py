@@ -10,7 +10,9 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from rerec_pipeline.errors import BadInputError, TrainingInterrupted
-from tests.training.test_trainer import rft_parameters, tune, weights
+from rerec_pipeline.models.backbone import load_backbone
+from rerec_pipeline.training.fine_tuning import fine_tune_sft
+from tests.training.test_trainer import boxed, rft_parameters, tune, weights
 
 
 class AtStep(TrainerCallback):
@@ -67,6 +69,25 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_continue(
     notes = AtStep()
     assert same(tune(material, warm_backbone, rft, tmp_path, callbacks=[notes]), expected)
     assert notes.began == 3
+
+
+def test_lessons_are_gone_on_with_and_logged_as_if_there_had_been_no_break(
+    material, warm_backbone, tmp_path
+):
+    plan = rft_parameters(warm_backbone, tmp_path).supervised
+    task, _, examples = material
+
+    def teach(folder, *callbacks):
+        backbone, lessons = load_backbone(warm_backbone), boxed(examples, task)
+        return fine_tune_sft(backbone, lessons, plan, 0, tmp_path / folder, callbacks)
+
+    one, stop = teach("one"), AtStep(3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(TrainingInterrupted, match="continue from step 3"):
+        teach("two", stop)
+    two = teach("two", notes := AtStep())
+    assert notes.began == 3 and same(two, weights(one)) and one.log["num_tokens"].is_unique
+    untimed = one.log.columns[~one.log.columns.str.startswith("train_")]
+    assert two.log[untimed].equals(one.log[untimed])
 
 
 PARTS = ["model.safetensors", "scheduler.pt", "trainer_state.json"]

@@ -271,6 +271,14 @@ def boxed_answer(example: Example, titles: Sequence[str]) -> str:
     return f"\\boxed{{{titles[example.truth]}}}"
 
 
+class _LessonsTrainer(SFTTrainer):
+    """TRL's SFT trainer, whose count of tokens would begin again in a training that is resumed."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._total_train_tokens = int(self.state.num_input_tokens_seen)
+
+
 def fine_tune_sft(
     backbone: Backbone,
     lessons: Sequence[tuple[Example, str]],
@@ -299,7 +307,7 @@ def fine_tune_sft(
     rows = tokenized_lessons(backbone.tokenizer, examples, answers, plan.longest)
     mean_length = sum(map(len, rows["input_ids"])) / len(answers)
     steps = max(1, int(plan.token_passes / (3 * plan.batch_size * mean_length)))
-    trainer = SFTTrainer(
+    trainer = _LessonsTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
         args=sft_config(plan, seed, folder, steps, ranks.count()),
@@ -446,7 +454,7 @@ def rank_bound(plan: RFTParameters | SupervisedPlan) -> str | None:
     them, and an optimizer step sums over all ranks.
     """
     if isinstance(plan, SupervisedPlan):
-        return "each rank orders its own share of what is taught"
+        return "several ranks fill up the last batch of an epoch of what is taught"
     lora = plan.backbone.lora
     reasons = {
         "rollouts are dealt out to several updates within each rank (rft.budget.updates)": (
