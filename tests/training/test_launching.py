@@ -30,8 +30,8 @@ from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": "all-linear"}
 CONFIGS = Path(__file__).parents[2] / "conf/accelerate"
-#: What has to be the same, whatever the number of ranks.
-SAME = ["loss", "reward", "reward_std", "accuracy", "grad_norm", "curriculum/batch_difficulty"]
+#: What has to be the same, whatever the number of ranks; of lessons, the first of them.
+SAME = ["loss", "grad_norm", "reward", "reward_std", "accuracy", "curriculum/batch_difficulty"]
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +80,10 @@ class Follower:
 
 def assert_same(one, several):
     assert len(one.log) == len(several.log)
-    assert one.log["reward_std"].min() > 0.1 and one.log["grad_norm"].min() > 0.01
-    for name in SAME:
+    on_rollouts = "reward" in one.log
+    assert one.log["grad_norm"].min() > 0.01
+    assert not on_rollouts or one.log["reward_std"].min() > 0.1
+    for name in SAME if on_rollouts else SAME[:2]:
         expected = pytest.approx(one.log[name].tolist(), rel=1e-5, abs=1e-7)
         assert several.log[name].tolist() == expected, name
     assert several.epochs.to_json() == one.epochs.to_json()

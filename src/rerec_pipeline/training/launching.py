@@ -140,23 +140,20 @@ def _run(
     remove(log)
     process = processes.start(_command(job, launch), log, None, environment)
     try:
-        while (status := process.poll()) is None:
+        status: int | None = None
+        while status is None:
+            status = process.poll()
             if stop is not None and stop.is_set():
                 write_bytes(job / STOP_FILE, b"")  # again and again: ranks that begin remove it
-            _pass_on(events, told)
+            for event in events.new():
+                told(event)
             time.sleep(_POLL)
-        _pass_on(events, told)
     finally:
         if process.poll() is None:
             processes.stop(process)
         remove(job / STOP_FILE)
     if status:
         raise ReRecError(explain_failure(job, launch, status))
-
-
-def _pass_on(events: Events, told: Callable[[Event], None]) -> None:
-    for event in events.new():
-        told(event)
 
 
 def _command(job: Path, launch: LaunchParameters) -> list[str]:
