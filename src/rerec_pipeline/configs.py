@@ -39,7 +39,8 @@ def folder_of_data(dataset: str, *labels: str) -> str:
 
     Without ``=``: engines take a folder ``size=10`` for a column of the tables in it.
     """
-    return "+".join([dataset, *(label.replace("=", "-") for label in labels if label)])
+    named = "".join(f"+{label.replace('=', '-')}" for label in labels if label)
+    return f"{dataset}{named}"
 
 
 class Bootstrap(NamedTuple):

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
 
 import rerec_pipeline
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.experiments.grid import DATA, PROMPTS
+from rerec_pipeline.hooks.provenance import STAGES
 from rerec_pipeline.parameters import DataParameters
 from rerec_pipeline.runner.experiment import make_plan, read_grid
 from rerec_pipeline.runner.project import Project
+from rerec_pipeline.storage.provenance import parameters_behind
 from rerec_pipeline.storage.sources import imported_files
 
 PROJECT = Path(__file__).parents[2]
@@ -115,6 +118,10 @@ class TestPlan:
         assert project.labels(other) == dict.fromkeys(
             ("label", "prompt_label"), change.removeprefix("data.").removeprefix("prompt.")
         )
+        whole = sum((pipelines[stage] for stage in STAGES), Pipeline([]))
+        read = {name: parameters_behind(whole, name) for name in whole.all_outputs() & same}
+        of_prompts = {name for name, names in read.items() if names & {"data", *PROMPTS}}
+        assert not of_prompts - {"latest_metrics"} - pipelines["base_policy"].all_outputs()
         both = project.files(f"{other},data.candidates.size=9")
         folder = f"recbench_movie+size-9+{project.labels(other)['label'].replace('=', '-')}"
         assert both["prompts"].parent == PROJECT / "data/05_model_input" / folder
