@@ -14,7 +14,7 @@ from rerec_pipeline.graphs.lightgcn import LightGCNTrainer
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.parameters import LaunchParameters
 from rerec_pipeline.sequences.sasrec import Choices, SASRecTrainer, score_candidates
-from rerec_pipeline.training.jobs import Answering, OnRollouts
+from rerec_pipeline.training.jobs import Answering, RolloutTraining
 from rerec_pipeline.training.launching import answer_all, train
 from tests.training.real_backbones import make_backbone
 from tests.training.test_launching import training
@@ -104,7 +104,7 @@ def test_vllm_makes_the_rollouts(material, warm_backbone, tmp_path):
     plain = training(material, warm_backbone, tmp_path, 5)
     generation = plain.rft.generation.model_copy(update={"vllm": True})
     rft = plain.rft.model_copy(update={"generation": generation})
-    work = OnRollouts(plain.name_or_path, 0, plain.examples, plain.task, plain.reward, rft)
+    work = RolloutTraining(plain.name_or_path, 0, plain.examples, plain.task, plain.reward, rft)
     tuned = train(copy.copy(work), HERE, tmp_path / "run")
     assert len(tuned.log) == 5 and np.isfinite(tuned.log["loss"]).all()
     assert (tuned.log["sampling/sampling_logp_difference/mean"] < 0.05).all()

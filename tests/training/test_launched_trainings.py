@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from rerec_pipeline.errors import TrainingInterrupted
 from rerec_pipeline.parameters import LoraParameters
-from rerec_pipeline.training.jobs import OnLessons, OnRollouts
+from rerec_pipeline.training.jobs import RolloutTraining, SupervisedTraining
 from rerec_pipeline.training.launching import train
 from tests.training.test_launching import CONFIGS, LORA, Follower, assert_same, launch
 from tests.training.test_trainer import GROUP, PROMPTS, boxed, rft_parameters
@@ -39,7 +39,7 @@ def on_rollouts(material, backbone, folder, steps, changes):
         **changes,
     }
     rft = rft_parameters(backbone, folder, **changes)
-    return OnRollouts(backbone, 0, examples, task, reward.context, rft)
+    return RolloutTraining(backbone, 0, examples, task, reward.context, rft)
 
 
 def on_lessons(material, backbone, folder, changes):
@@ -49,7 +49,7 @@ def on_lessons(material, backbone, folder, changes):
     lessons = [*zip(examples, replies[1:] + replies[:1], strict=True)]
     plan = rft_parameters(backbone, folder, **changes).supervised
     plan = plan.model_copy(update={"batch_size": 4, "micro_batch": 4, "token_passes": 20_000})
-    return OnLessons(backbone, 0, (lessons * 2)[:12], plan)
+    return SupervisedTraining(backbone, 0, (lessons * 2)[:12], plan)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from rerec_pipeline.parameters import LaunchParameters, LoraParameters
 from rerec_pipeline.training import jobs, ranks
 from rerec_pipeline.training.events import Events, failure_file
 from rerec_pipeline.training.fine_tuning import rank_bound
-from rerec_pipeline.training.jobs import Answering, OnLessons, OnRollouts
+from rerec_pipeline.training.jobs import Answering, RolloutTraining, SupervisedTraining
 from rerec_pipeline.training.launching import LOG, answer_all, explain_failure, train
 from rerec_pipeline.training.progress import check_launch
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters
@@ -51,7 +51,7 @@ def training(material, backbone, folder, steps, **changes):
     changes.setdefault("generation", {"max_completion_tokens": 24})
     budget = {"rollouts": steps * PROMPTS * GROUP}
     rft = rft_parameters(backbone, folder, budget=budget, **changes)
-    return OnRollouts(backbone, 0, examples, task, reward.context, rft)
+    return RolloutTraining(backbone, 0, examples, task, reward.context, rft)
 
 
 class Follower:
@@ -210,7 +210,7 @@ class TestGoingOn:
 class TestTheJob:
     def test_it_holds_everything_but_the_backbone(self, work, tmp_path):
         work.write(tmp_path)
-        read = OnRollouts.read(tmp_path)
+        read = RolloutTraining.read(tmp_path)
         assert read.examples == list(work.examples) and read.rft == work.rft
         assert (read.seed, read.name_or_path) == (0, work.name_or_path)
         assert (read.reward.bits == work.reward.bits).all()
@@ -220,11 +220,11 @@ class TestTheJob:
 
     def test_what_is_taught_is_in_it(self, work, tmp_path):
         lessons = [(example, f"reply {n}") for n, example in enumerate(work.examples)]
-        taught = OnLessons(work.name_or_path, 3, lessons, work.rft.supervised)
+        taught = SupervisedTraining(work.name_or_path, 3, lessons, work.rft.supervised)
         taught.write(tmp_path)
-        assert OnLessons.read(tmp_path) == taught
+        assert SupervisedTraining.read(tmp_path) == taught
         with pytest.raises(BadInputError, match="another kind"):
-            OnRollouts.read(tmp_path)
+            RolloutTraining.read(tmp_path)
 
     def test_a_folder_that_is_none(self, tmp_path):
         with pytest.raises(BadInputError, match="is no JOB"):
@@ -233,7 +233,7 @@ class TestTheJob:
     def test_for_a_cluster_it_is_written_and_its_result_waited_for(self, work, alone, tmp_path):
         with pytest.raises(JobSubmitted, match=r"submit it as docs/scaling.md shows"):
             train(work, launch("multi_node", 4), tmp_path)
-        submitted = OnRollouts.read(tmp_path)
+        submitted = RolloutTraining.read(tmp_path)
         events = Events(tmp_path)  # the cluster's part
         events.tell(event="on_log", step=1, logs={"reward": 0.5})
         submitted.write_result(tmp_path, alone)

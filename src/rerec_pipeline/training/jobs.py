@@ -57,7 +57,7 @@ def load_trained(name_or_path: str, backbone: BackboneParameters) -> Backbone:
 
 @dataclass(frozen=True)
 class Training:
-    """A fine-tuning: ``OnRollouts`` or ``OnLessons``.
+    """A fine-tuning: ``RolloutTraining`` or ``SupervisedTraining``.
 
     Attributes:
         name_or_path: The backbone.
@@ -103,7 +103,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class OnRollouts(Training):
+class RolloutTraining(Training):
     """A fine-tuning on rollouts.
 
     Attributes:
@@ -141,7 +141,7 @@ class OnRollouts(Training):
         self._write_settings(job, wording=wording, rft=self.rft.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, job: Path) -> OnRollouts:
+    def read(cls, job: Path) -> RolloutTraining:
         """The training behind ``write``."""
         settings = read_settings(job, cls.kind)
         items = pd.read_parquet(job / _ITEMS)
@@ -160,7 +160,7 @@ class OnRollouts(Training):
 
 
 @dataclass(frozen=True)
-class OnLessons(Training):
+class SupervisedTraining(Training):
     """A supervised fine-tuning.
 
     Attributes:
@@ -185,7 +185,7 @@ class OnLessons(Training):
         self._write_settings(job, plan=self.plan.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, job: Path) -> OnLessons:
+    def read(cls, job: Path) -> SupervisedTraining:
         """The training behind ``write``."""
         settings = read_settings(job, cls.kind)
         lessons = [*zip(*read_queries(job), strict=True)]
@@ -300,4 +300,6 @@ def read_settings(job: Path, kind: str | None = None) -> dict[str, Any]:
 
 
 #: kind -> what a JOB of that kind is.
-KINDS: Mapping[str, Any] = {work.kind: work for work in (OnRollouts, OnLessons, Answering)}
+KINDS: Mapping[str, Any] = {
+    work.kind: work for work in (RolloutTraining, SupervisedTraining, Answering)
+}

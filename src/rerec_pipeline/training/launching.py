@@ -63,16 +63,16 @@ def train(
     if launch.preset is None:
         return work.run(folder, callbacks)
     work.write(folder)
-    told = _Told([TrainingProgress(SHOWN), *callbacks])
+    forward = _EventForwarder([TrainingProgress(SHOWN), *callbacks])
     if launch.submitted:
         if (tuned := work.read_result(folder)) is None:
             raise JobSubmitted(folder)
         for event in Events(folder).new():
-            told(event)
+            forward(event)
     else:
         remove(folder / RESULT)
         with StopRequest("finishing this step and writing a checkpoint") as stop:
-            _run(folder, launch, told, stop)
+            _run(folder, launch, forward, stop)
         tuned = work.read_result(folder)
         assert tuned is not None  # else a rank has failed
     Checkpoints(folder).finish()
@@ -103,7 +103,7 @@ def answer_all(work: Answering, launch: LaunchParameters) -> list[list[int]]:
     return answers
 
 
-class _Told:
+class _EventForwarder:
     """Passes a job's events on to callbacks and to the log."""
 
     def __init__(self, callbacks: Sequence[TrainerCallback]):

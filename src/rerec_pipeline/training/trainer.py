@@ -44,7 +44,7 @@ CURRICULUM_FILE = "curriculum.json"
 _RolloutTrainer: Any = object
 
 
-class Rows(list[dict[str, Any]]):
+class GenerationRows(list[dict[str, Any]]):
     """The rows of a generation, B completions of this process, and what they turn out to be worth.
 
     TRL hands the very object that it is given on to ``_calculate_rewards``, but not what that
@@ -162,12 +162,12 @@ class RecTaskTrainer(_RolloutTrainer):
             is_training=True,
         )
 
-    def _local_rows(self, batch: list[int], count: int) -> Rows:
+    def _local_rows(self, batch: list[int], count: int) -> GenerationRows:
         """This process's share of the batch, each query repeated for its group."""
         asked = (self.train_dataset[query] for query in batch)
         rows = [dict(row) for row in asked for _ in range(self.num_generations)]
         start = self.accelerator.process_index * count
-        return Rows(rows[start : start + count])
+        return GenerationRows(rows[start : start + count])
 
     # -- generation: TRL makes all completions of a generation at once, whatever they need --------
 
@@ -243,7 +243,7 @@ class RecTaskTrainer(_RolloutTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
-            rows = Rows(inputs)
+            rows = GenerationRows(inputs)
             output: dict[str, Any] = super()._generate_and_score_completions(rows)
             self._log_accuracy("eval", rows.scored)
             return output

@@ -58,7 +58,7 @@ class Reports(TrainerCallback):
             self.events.tell(event=event, step=state.global_step, **more)
 
 
-class Said(logging.Handler):
+class LogForwarder(logging.Handler):
     """Passes on what the package logs."""
 
     def __init__(self, events: Events):
@@ -112,7 +112,7 @@ def _log(events: Events) -> None:
     if ranks.is_main():
         package = logging.getLogger("rerec_pipeline")
         package.setLevel(logging.INFO)
-        package.addHandler(Said(events))
+        package.addHandler(LogForwarder(events))
 
 
 def _let_cpus_shard() -> None:

@@ -60,7 +60,7 @@ from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import hash_of
 from rerec_pipeline.tracking import MlflowStepLogger
 from rerec_pipeline.training.fine_tuning import boxed_answer
-from rerec_pipeline.training.jobs import OnLessons, OnRollouts, Training
+from rerec_pipeline.training.jobs import RolloutTraining, SupervisedTraining, Training
 from rerec_pipeline.training.launching import train
 from rerec_pipeline.training.scratch import is_made, make_from_scratch
 
@@ -327,12 +327,12 @@ def fine_tune(
     context = (reward.context.bits, reward.context.embeddings, *reward.context.extra.values())
     followed = (rft, start_record.get("made_by"), *tables, *context, seed)
     name, folder = start_record["name_or_path"], Path(rft.checkpoint_dir)
-    work: Training = OnRollouts(name, seed, examples, task, reward.context, rft)
+    work: Training = RolloutTraining(name, seed, examples, task, reward.context, rft)
     if rft.algorithm == "sft":
         lessons = [(e, boxed_answer(e, task.catalogue.titles)) for e in examples]
         if rft.teaches_traces:
             lessons = traced_lessons(examples, reasoning_traces)
-        work = OnLessons(name, seed, lessons, rft.supervised)
+        work = SupervisedTraining(name, seed, lessons, rft.supervised)
     folder /= fingerprint(*followed)[:16]
     tuned = train(work, launch, folder, [MlflowStepLogger("rft")])
     free_memory()
@@ -392,7 +392,7 @@ def start_cold(
     if not is_made(folder, made_by):
         examples = examples_from_table(training_prompts, task.catalogue)
         lessons = traced_lessons(examples, cold_start_traces, "rft.cold_start.traces")
-        work = OnLessons(backbone_record["name_or_path"], cold_start.seed, lessons, plan)
+        work = SupervisedTraining(backbone_record["name_or_path"], cold_start.seed, lessons, plan)
         checkpoints = Path(cold_start.checkpoint_dir) / f".{made_by[:16]}_checkpoints"
         tuned = train(work, launch, checkpoints, [MlflowStepLogger("cold_start")])
         kept = {"made_by": made_by, "splits": {}, **_splits_of(backbone_record)}
