@@ -140,7 +140,7 @@ def test_the_policys_folder_can_be_uploaded_as_it_is(finished, monkeypatch):
     folder = finished / "data/06_models" / RUN / "policy"
     with serving(Hub) as hub:
         HfApi(hub.url, token="none").upload_folder(
-            repo_id="me/policy", folder_path=folder, ignore_patterns=".records/*"
+            repo_id="me/policy", folder_path=folder, ignore_patterns="*.records/*"
         )
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(hub.sent)
     assert not [path for path in hub.sent if "record" in path or "partial" in path]
