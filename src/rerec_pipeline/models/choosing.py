@@ -37,7 +37,7 @@ class ReasoningCriteria(StoppingCriteria):
     def __init__(self, table: TokenBytes, prompts: Sequence[Prompt]):
         self._table = table
         self._prompts = prompts
-        self._tellers = [ReasoningStreamer(p.on_text) if p.on_text else None for p in prompts]
+        self._streamers = [ReasoningStreamer(p.on_text) if p.on_text else None for p in prompts]
         self._tails = [b""] * len(prompts)
         self._done = [False] * len(prompts)
 
@@ -46,8 +46,8 @@ class ReasoningCriteria(StoppingCriteria):
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if not self._done[row]:
                 written = self._table.read([token]).data
-                if (teller := self._tellers[row]) is not None:
-                    teller.tell(written)
+                if (streamer := self._streamers[row]) is not None:
+                    streamer.tell(written)
                 tail = self._tails[row] + written
                 self._done[row] = _BOX in tail or self._prompts[row].gone()
                 self._tails[row] = tail[1 - len(_BOX) :]
@@ -55,9 +55,9 @@ class ReasoningCriteria(StoppingCriteria):
 
     def end(self) -> None:
         """Passes on what turned out not to be a box."""
-        for teller in self._tellers:
-            if teller is not None:
-                teller.end()
+        for streamer in self._streamers:
+            if streamer is not None:
+                streamer.end()
 
 
 class ReasoningStreamer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,13 +108,17 @@ class Project:
     def missing_shared_stages(self, text: str) -> list[str]:
         """What all cells share and has not been made, or has been made with other parameters."""
         files, parameters = self.files(text), self.parameters(text)
+        known = self.flat_parameters(text)
         return [
             name
             for name in sorted(pipelines["shared_stages"].all_outputs())
-            if (path := files.get(name)) is not None and not self._is_good(name, path, parameters)
+            if (path := files.get(name)) is not None
+            and not self._is_good(name, path, parameters, known)
         ]
 
-    def _is_good(self, name: str, path: Path, parameters: Mapping[str, Any]) -> bool:
+    def _is_good(
+        self, name: str, path: Path, parameters: Mapping[str, Any], known: Container[str]
+    ) -> bool:
         """Whether an output is what its record says, and made from what there is."""
         if problem_of(path) or replaced_input(path) is not None:
             return False
@@ -123,7 +127,7 @@ class Project:
             return False
         versions = versions_behind(pipelines["__default__"], name)
         now = Origin(self._stamp({name}, parameters), {}, versions)
-        return not outdated(record.origin, now, flatten(parameters))
+        return not outdated(record.origin, now, known)
 
     def _stamp(self, outputs: Iterable[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Flat values of the parameters on the way to some outputs."""

@@ -140,13 +140,14 @@ def _run(
     remove(log)
     process = processes.start(_command(job, launch), log, None, environment)
     try:
-        status: int | None = None
-        while status is None:
-            status = process.poll()
-            if stop is not None and stop.is_set():
-                write_bytes(job / STOP_FILE, b"")  # again and again: ranks that begin remove it
+        while True:
+            status = process.poll()  # before the events: what was told last is among them
             for event in events.new():
                 told(event)
+            if status is not None:
+                break
+            if stop is not None and stop.is_set():
+                write_bytes(job / STOP_FILE, b"")  # again and again: ranks that begin remove it
             time.sleep(_POLL)
     finally:
         if process.poll() is None:

@@ -6,8 +6,6 @@ from kedro.pipeline import Pipeline
 
 from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.recommend.pipeline import create_assistant_pipeline
-from rerec_pipeline.pipelines.retrieval.pipeline import create_retriever_pipeline
-from rerec_pipeline.pipelines.rft.pipeline import create_task_pipeline
 from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.conversations.nodes")
@@ -17,8 +15,7 @@ _ASKED = ["params:conversations", "params:evaluation"]
 
 def create_baselines_pipeline() -> Pipeline:
     """The conversations_baselines pipeline: retrieval alone."""
-    shared = create_task_pipeline().to_outputs("task") + create_retriever_pipeline()
-    return shared + Pipeline(
+    return create_assistant_pipeline().to_outputs("task", "retriever") + Pipeline(
         [
             node(
                 nodes.converse_with_retrieval,
