@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.measure import PROJECT, Section, at_most
 
+KEDRO = (sys.executable, "-m", "kedro")
 #: In words that the sample's policy knows.
 REQUESTS = (
     "I enjoyed Iron Canyon (1987). Could you recommend another film by the director of it?",
@@ -19,7 +20,15 @@ REQUESTS = (
 
 
 def run(starts: int = 3) -> Section:
-    """Measures with what `make run` has left; without a trained policy the base policy answers."""
+    """Measures with what `make run` has left; without it the base policy is asked.
+
+    Raises:
+        RuntimeError: If retrieval fails; says what it said.
+    """
+    make = [*KEDRO, "run", "--pipelines", "retrieval", "--only-missing-outputs"]
+    made = subprocess.run(make, cwd=PROJECT, text=True, capture_output=True, check=False)
+    if made.returncode:
+        raise RuntimeError(f"{' '.join(make)}: {made.stderr.strip()}")
     first, further = zip(*(converse() for _ in range(starts)), strict=True)
     later = np.concatenate(further)
     checks = [
@@ -45,7 +54,7 @@ def converse() -> tuple[float, list[float]]:
     Raises:
         RuntimeError: If the command ends without an answer; says what it said.
     """
-    command = [sys.executable, "-m", "kedro", "ask", "--json"]
+    command = [*KEDRO, "ask", "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=PROJECT, text=True,

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -178,7 +178,11 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def finish(heading: str, sections: Sequence[Section]) -> None:
-    """Prints the report and ends the process: with 0 if every bar is met, else with 1."""
-    print("\n\n".join([heading, *(section.markdown() for section in sections)]), flush=True)
-    sys.exit(0 if all(check.met for section in sections for check in section.checks) else 1)
+def finish(heading: str, sections: Iterable[Section]) -> None:
+    """Prints each section as soon as it is measured; exits with 1 if a bar is missed."""
+    print(heading, flush=True)
+    met = True
+    for section in sections:
+        print(f"\n{section.markdown()}", flush=True)
+        met = met and all(check.met for check in section.checks)
+    sys.exit(0 if met else 1)

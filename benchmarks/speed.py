@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,16 +44,20 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown parts {unknown}; there are {list(PARTS)}")
     heading = surroundings("make bench", PACKAGES)
-    sections = [PARTS[name]() for name in tqdm(chosen, desc="benchmarks", unit="part")]
-    keep(RATIOS, sections)
-    finish(heading, sections)
+    finish(heading, map(measure, tqdm(chosen, desc="benchmarks", unit="part")))
 
 
-def keep(path: Path, sections: Sequence[Section]) -> None:
-    """Puts the ratios of some sections into a JSON file, beside those that it has of others."""
+def measure(part: str) -> Section:
+    """Runs a part and keeps its ratios at once, so that a part that fails loses no other's."""
+    section = PARTS[part]()
+    keep(RATIOS, section)
+    return section
+
+
+def keep(path: Path, section: Section) -> None:
+    """Puts the ratios of a section into a JSON file, beside those that it has of others."""
     ratios: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    for section in sections:
-        ratios |= {name: round(ratio, 3) for name, ratio in section.ratios.items()}
+    ratios |= {name: round(ratio, 3) for name, ratio in section.ratios.items()}
     write_bytes(path, (json.dumps(ratios, indent=2, sort_keys=True) + "\n").encode())
 
 

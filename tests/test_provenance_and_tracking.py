@@ -17,6 +17,7 @@ from rerec_pipeline.tracking import (
     flat_numbers,
     git_commit,
 )
+from rerec_pipeline.tracking.store import shown_at
 from rerec_pipeline.tracking.tracker import Tracker
 
 
@@ -117,8 +118,20 @@ class TestTracking:
         add_to_group(client, "of another store", "evidence")
         assert comparison_link(client, ["of another store"]) is None
         assert comparison_link(client, [begun, now]) == (
-            f"#/compare-runs?runs=%5B%22{begun}%22%2C%22{now}%22%5D&experiments=%5B%221%22%5D"
+            f"http://127.0.0.1:5000/#/compare-runs?runs=%5B%22{begun}%22%2C%22{now}%22%5D"
+            "&experiments=%5B%221%22%5D (after: make ui)"
         )
+
+    @pytest.mark.parametrize(
+        ("uri", "address"),
+        [
+            ("sqlite:////there/mlflow.db", "http://127.0.0.1:5000/#/runs (after: make ui)"),
+            ("postgresql://me:secret@db/mlflow", "http://127.0.0.1:5000/#/runs (after: make ui)"),
+            ("https://me:secret@mlflow.example/team/", "https://mlflow.example/team/#/runs"),
+        ],
+    )
+    def test_pages_are_where_the_store_is(self, uri, address):
+        assert shown_at(uri, "#/runs") == address
 
     def test_outside_of_an_experiment_there_is_no_note(self, monkeypatch):
         monkeypatch.delenv("REREC_CELL", raising=False)

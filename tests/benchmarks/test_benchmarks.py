@@ -103,8 +103,21 @@ class TestSharing:
 def test_ratios_of_parts_that_are_not_run_are_kept(tmp_path):
     path = tmp_path / "08_reporting" / "benchmarks.json"
     for ratios in ({"a": 1.23456, "b": 2.0}, {"b": 3.0}):
-        speed.keep(path, [Section("", "", [], [], [], ratios)])
+        speed.keep(path, Section("", "", [], [], [], ratios))
     assert json.loads(path.read_text()) == {"a": 1.235, "b": 3.0}
+
+
+def test_a_part_that_fails_loses_no_other(tmp_path, monkeypatch, capsys):
+    def fails():
+        raise RuntimeError("no assistant")
+
+    monkeypatch.setattr(speed, "RATIOS", tmp_path / "benchmarks.json")
+    done = Section("Done", "", [], [], [], {"a": 2.0})
+    monkeypatch.setattr(speed, "PARTS", {"done": lambda: done, "fails": fails})
+    with pytest.raises(RuntimeError, match="no assistant"):
+        speed.main([])
+    assert "### Done" in capsys.readouterr().out
+    assert json.loads((tmp_path / "benchmarks.json").read_text()) == {"a": 2.0}
 
 
 def test_an_unknown_part_is_refused(capsys):

@@ -91,8 +91,7 @@ class SummaryHooks:
         from rerec_pipeline.tracking.tracker import Tracker
 
         if lines and Tracker.last is not None and (address := Tracker.last.address):
-            served = " (after: make ui)" if address.startswith("http://127.0.0.1:5000/") else ""
-            lines.append(f"{'MLflow run':<12} {address}{served}")
+            lines.append(f"{'MLflow run':<12} {address}")
         for line in lines:
             logger.info(line)
 

@@ -228,4 +228,4 @@ def say_results(plan: Plan, outcomes: Mapping[Cell, Outcome], project: Project) 
         yield f"Comparison: {page}"
     ids = [outcome.run_id for outcome in outcomes.values() if outcome.run_id is not None]
     if link := comparison_link(project.mlflow, ids):
-        yield f"MLflow (make ui), side by side: http://127.0.0.1:5000/{link}"
+        yield f"MLflow, side by side: {link}"

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from transformers import TrainerCallback
 
 from rerec_pipeline.storage.writing import write_bytes
-from rerec_pipeline.tracking.store import address
+from rerec_pipeline.tracking.store import address, shown_at
 from rerec_pipeline.tracking.tracker import Tracker
 
 #: Metrics are sent in portions: one write to the tracking store per step would cost more than
@@ -168,7 +168,8 @@ def comparison_link(client: MlflowClient, run_ids: Sequence[str]) -> str | None:
     experiments = sorted({run.info.experiment_id for run in runs})
     ids = [run.info.run_id for run in runs]
     said = (quote(json.dumps(part, separators=(",", ":"))) for part in (ids, experiments))
-    return "#/compare-runs?runs={}&experiments={}".format(*said)
+    page = "#/compare-runs?runs={}&experiments={}".format(*said)
+    return shown_at(client.tracking_uri, page)
 
 
 def _has_run(client: MlflowClient, run_id: str) -> bool:

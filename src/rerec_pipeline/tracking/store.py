@@ -137,10 +137,11 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
-def run_address(uri: str, experiment: str, run_id: str) -> str:
-    """The page of a run that shows its metrics; ``make ui`` serves a local store."""
-    base = "http://127.0.0.1:5000" if uri.startswith(_SQLITE) else uri.rstrip("/")
-    return f"{base}/#/experiments/{experiment}/runs/{run_id}/model-metrics"
+def shown_at(uri: str, page: str) -> str:
+    """Where a page of MLflow's can be opened: at its server, else where ``make ui`` serves it."""
+    if uri.startswith(("http://", "https://")):
+        return f"{without_password(uri).rstrip('/')}/{page}"
+    return f"http://127.0.0.1:5000/{page} (after: make ui)"
 
 
 def as_text(values: Mapping[str, Any], most: int = 6000) -> dict[str, str]:

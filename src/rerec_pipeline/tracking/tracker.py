@@ -14,7 +14,7 @@ import mlflow
 
 from rerec_pipeline.storage.writing import remove
 from rerec_pipeline.tracking.journal import Entry, Journal, apply
-from rerec_pipeline.tracking.store import Store, as_text, run_address, without_password
+from rerec_pipeline.tracking.store import Store, as_text, shown_at, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ class Tracker:
         """Where MLflow shows the run; None if MLflow does not know it."""
         if self._store is None or self.run_id is None:
             return None
-        return run_address(self._uri, self._store.experiments[self._experiment], self.run_id)
+        experiment = self._store.experiments[self._experiment]
+        return shown_at(self._uri, f"#/experiments/{experiment}/runs/{self.run_id}/model-metrics")
 
     def _start(self, name: str, run_id: str | None) -> None:
         self._store = self._connect()
