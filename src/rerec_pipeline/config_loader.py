@@ -37,6 +37,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
         OmegaConf.register_new_resolver("folder_of_split", folder_of_split, replace=True)
         OmegaConf.register_new_resolver("folder_of_data", folder_of_data, replace=True)
         super().__init__(conf_source, *args, **kwargs)
+        self.config_patterns["paths"] = ["paths*"]
         given = self.runtime_params or {}  # label=null is no label, by choice
         labels = {key: given[key] or "" for key in LABELS if key in given}
         self.runtime_params = {**given, **labels}
@@ -44,6 +45,7 @@ class ChoicesConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> dict[str, Any]:
         if key == "catalog":
             _ = self["parameters"]
+            OmegaConf.register_new_resolver("paths", dict(self["paths"]).__getitem__, replace=True)
         if key != "parameters" or key in self:
             return super().__getitem__(key)
         self[key] = self._composed()
