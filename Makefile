@@ -1,4 +1,4 @@
-# Everything a user runs. Each target makes .venv first, from requirements.lock, and only once.
+# Everything a user runs. Targets that need .venv make it first, from requirements.lock, and only once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +34,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-run: setup ## all four pipelines on the built-in sample (PARAMS="dataset=sample_book,variant=grpo")
+run: setup ## from the data to the model card, on the built-in sample (PARAMS="dataset=sample_book,variant=grpo")
 	$(BIN)/kedro run $(if $(PARAMS),--params $(PARAMS))
 
 test: setup ## the test suite, a file at a time in each of WORKERS processes (WORKERS=auto: one a core)
