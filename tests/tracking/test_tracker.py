@@ -97,7 +97,8 @@ def test_a_run_that_mlflow_takes_leaves_nothing_behind(switch, tmp_path):
     assert found.info.status == "FINISHED" and found.info.run_name == "run a"
     check(found, mlflow.MlflowClient(switch.uri), [1])
     assert mlflow.active_run() is None and not [*(tmp_path / ".tracking").glob("*")]
-    assert Tracker.last is run and f"/runs/{run.run_id}/model-metrics " in run.address
+    assert Tracker.last is run
+    assert run.address.endswith(f"/runs/{run.run_id}/model-metrics (after: make ui)")
 
 
 def test_a_store_that_dies_in_mid_run_is_told_the_rest_by_the_next_run(switch, tmp_path, caplog):
