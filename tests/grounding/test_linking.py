@@ -146,6 +146,9 @@ class TestUnusualInput:
         links = linker.link(text)
         assert links.items == () and links.values == () and links.claims == ()
 
+    def test_a_title_with_a_thousand_brackets_behind_it(self, linker):
+        assert linker.link("I loved Night Train" + " (a)" * 2_000).items == (1,)
+
     def test_a_hundred_kilobytes(self, linker):
         links = linker.link("lorem ipsum " * 8000 + "The Harbor " + "dolor " * 1000)
         assert links.items == (0,)

@@ -7,7 +7,7 @@ graph alone.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -40,6 +40,8 @@ _INITIALS = frozenset(["dr", "mr", "mrs", "ms", "st", "jr", "sr", "vs"])
 _WITHIN = frozenset(("of", "the", "a", "an", "to", "at"))
 _ARTICLES = frozenset(("the", "a", "an"))
 _LONGEST_BRACKET = 14
+#: Brackets behind a title in which its year is looked for: other names come before it.
+_MOST_BRACKETS = 4
 _OTHER_NAME = re.compile(r"^(?P<first>.+?) \((?P<second>[^()]*\D[^()]*)\)$")
 _DECADE = re.compile(r"(?:(1[89]|20))?(\d)0s")
 _ASKING = frozenset((
@@ -177,7 +179,8 @@ class Linker:
             text: A request of any length; an empty one, or one in a script in which nothing is
                 known, has no links.
         """
-        said, cased = words(text), cased_words(text)
+        # Not by the cache of ``words``: it would keep what users write.
+        said, cased = words.__wrapped__(text), cased_words(text)
         reading = _Reading(said, cased if len(cased) == len(said) else said)
         spans = list(self._index.scan(said, lambda *at: self._accept(reading, *at)))
         covered = {at for span in spans for at in range(span.start, span.end)}
@@ -248,10 +251,15 @@ class Linker:
     ) -> Iterator[Claim]:
         """Checks each name that stands with a title in one clause: "X ... directed by Y"."""
         seen = set()
+        checked = set()
         for item in named:
             for value in values:
                 if value.sentence != item.sentence or reading.asks_between(item, value):
                     continue
+                pair = (item.items, value.attributes, value.relations)
+                if pair in checked:  # the same said again
+                    continue
+                checked.add(pair)
                 for claim in self._check(item, value):
                     if claim not in seen:
                         seen.add(claim)
@@ -338,6 +346,7 @@ class _Reading:
     def __init__(self, said: tuple[str, ...], cased: Sequence[str]):
         self.said = said
         self.cased = cased
+        self._asking = [n for n, word in enumerate(said) if word in _ASKING]
         # A text in one case, or with capitals only where sentences begin, tells nothing by them.
         letters = [n for n, w in enumerate(cased) if w.isalpha() and len(w) > 1]
         names = any(cased[n][0].isupper() and not self.begins(n) for n in letters)
@@ -394,15 +403,17 @@ class _Reading:
 
     def year_after(self, end: int) -> int | None:
         """The year in brackets after a position, also behind another name in brackets."""
-        after = self.said[end : end + 3]
-        if after[:1] != ("(",):
-            return None
-        if len(after) == 3 and after[2] == ")" and re.fullmatch(r"\d{4}", after[1]):
-            return int(after[1])
-        within = self.said[end + 1 : end + _LONGEST_BRACKET]
-        if ")" not in within or "(" in within[: within.index(")")]:
-            return None
-        return self.year_after(end + within.index(")") + 2)
+        for _ in range(_MOST_BRACKETS):
+            after = self.said[end : end + 3]
+            if after[:1] != ("(",):
+                return None
+            if len(after) == 3 and after[2] == ")" and re.fullmatch(r"\d{4}", after[1]):
+                return int(after[1])
+            within = self.said[end + 1 : end + _LONGEST_BRACKET]
+            if ")" not in within or "(" in within[: within.index(")")]:
+                return None
+            end += within.index(")") + 2
+        return None
 
     def sequel_follows(self, end: int) -> bool:
         """Whether a year, a number or a Roman numeral follows: another item is meant."""
@@ -423,7 +434,7 @@ class _Reading:
     def asks_between(self, item: NamedItem, value: NamedValue) -> bool:
         """Whether a wish separates a title from a name, so that they are no statement."""
         first, second = sorted(((item.start, item.end), (value.start, value.end)))
-        return any(word in _ASKING for word in self.said[first[1] : second[0]])
+        return bisect_left(self._asking, first[1]) < bisect_left(self._asking, second[0])
 
 
 def _distance(start: int, end: int, at: int) -> int:
