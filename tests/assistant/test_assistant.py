@@ -1,9 +1,16 @@
 import dataclasses
+import time
 
 import pytest
 
 from rerec_pipeline.assistant.assistant import Assistant
-from rerec_pipeline.assistant.conversation import Turn, read_conversation
+from rerec_pipeline.assistant.conversation import (
+    LONGEST,
+    LONGEST_CONVERSATION,
+    MOST_MESSAGES,
+    Turn,
+    read_conversation,
+)
 from rerec_pipeline.errors import BadInputError
 
 ASK = "I loved Night Train (1991). Another film by the same director, please."
@@ -133,3 +140,58 @@ class TestConversation:
         assert wish.shown == (3,)
         again = assistant.ask(wish.request, exclude=wish.shown)
         assert "Ember (1994)" not in {item.title for item in again.candidates}
+
+
+class TestLongConversations:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "not " * 100,
+            "A film directed by Ana Torv. A comedy instead. ",
+            "Something older. ",
+            "not by Ana Torv. ",
+        ],
+    )
+    def test_reading_is_linear(self, assistant, monkeypatch, text):
+        """Counted in characters that are linked, which is what reading takes its time for."""
+        plain, read = assistant.retriever.linker.link, []
+
+        def link(said):
+            read.append(len(said))
+            return plain(said)
+
+        monkeypatch.setattr(assistant.retriever.linker, "link", link)
+
+        def cost(turns, times):
+            read.clear()
+            read_conversation([Turn("user", text * times)] * turns, assistant)
+            return sum(read)
+
+        assert cost(40, 1) < 2.5 * cost(20, 1)
+        assert cost(1, 10) < 2.5 * cost(1, 5)
+
+    def test_white_space_is_read_once(self, assistant):
+        turns = [Turn("user", "A drama" + " " * (LONGEST - 10) + ".")]
+        start = time.process_time()
+        for _ in range(5):
+            read_conversation(turns, assistant)
+        assert time.process_time() - start < 0.05  # .15 s where each space is a beginning
+
+    @pytest.mark.parametrize(
+        ("turns", "problem"),
+        [
+            ([], "there is no message"),
+            ([Turn("user", "x" * (LONGEST + 1))], "message 1, .*at most 4000 characters"),
+            ([Turn("user", "x")] * (MOST_MESSAGES + 1), "at most 100 messages, this one 101"),
+            ([Turn("user", "x" * LONGEST)] * 6, "at most 20000 characters together, these 24000"),
+        ],
+    )
+    def test_what_is_too_long_is_refused(self, assistant, turns, problem):
+        with pytest.raises(BadInputError, match=problem):
+            read_conversation(turns, assistant)
+
+    def test_answers_do_not_count_as_what_the_user_says(self, assistant):
+        long = f"{'It is good. ' * 1_000}\n\nI recommend Ember (1994)."
+        turns = [Turn("user", "A drama."), Turn("assistant", long)] * 20
+        assert len(long) * 20 > LONGEST_CONVERSATION
+        assert read_conversation(turns, assistant).shown == (3,)

@@ -154,6 +154,22 @@ class TestChat:
         assert response.status_code == 404 and "scripted" in response.json()["error"]["message"]
         assert client.get("/v1/models").json()["data"][0]["id"] == "scripted"
 
+    def test_a_long_conversation_is_answered_and_a_longer_one_refused(self, client):
+        body = chat()
+        body["messages"] *= 80
+        assert sum(len(message["content"]) for message in body["messages"]) > 4_000
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+        body["messages"] = chat("x" * 4_000)["messages"] * 6
+        refused = client.post("/v1/chat/completions", json=body)
+        assert refused.status_code == 422
+        assert "at most 20000 characters together" in refused.json()["error"]["message"]
+        body["messages"] = chat("x" * 4_001)["messages"]
+        assert client.post("/v1/chat/completions", json=body).status_code == 422
+
+    def test_a_megabyte_is_refused_before_it_is_read(self, client):
+        reply = client.post("/v1/chat/completions", json=chat("not " * 250_000))
+        assert reply.status_code == 413
+
     def test_what_was_shown_is_not_shown_again(self, client):
         first = client.post("/v1/chat/completions", json=chat()).json()
         said = first["choices"][0]["message"]

@@ -21,8 +21,13 @@ from starlette.exceptions import HTTPException as AnyHttpError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rerec_pipeline.assistant.assistant import Answer, Assistant, Request
-from rerec_pipeline.assistant.bodies import LONGEST, Body
-from rerec_pipeline.assistant.conversation import Turn, read_conversation
+from rerec_pipeline.assistant.bodies import Body
+from rerec_pipeline.assistant.conversation import (
+    LONGEST,
+    MOST_MESSAGES,
+    Turn,
+    read_conversation,
+)
 from rerec_pipeline.assistant.request_queue import (
     Answering,
     BusyError,
@@ -48,7 +53,10 @@ def _as_text(content: Any) -> Any:
 
 
 class Message(BaseModel):
-    """A message of OpenAI's chat form; further fields of it are ignored."""
+    """A message of OpenAI's chat form; further fields of it are ignored.
+
+    Answers are longer than what users write, who have a limit of their own (``LONGEST``).
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str, BeforeValidator(_as_text)] = Field(max_length=5 * LONGEST)
@@ -58,7 +66,7 @@ class Chat(BaseModel):
     """Body of ``POST /v1/chat/completions``; sampling options of OpenAI's form are ignored."""
 
     model: str | None = None
-    messages: list[Message] = Field(min_length=1, max_length=100)
+    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
     stream: bool = Field(default=False, strict=True)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mlflow.types.responses import (
 )
 
 from rerec_pipeline.assistant.assistant import Answer
-from rerec_pipeline.assistant.bodies import Body
+from rerec_pipeline.assistant.bodies import Details
 from rerec_pipeline.assistant.conversation import Turn, read_conversation
 from rerec_pipeline.assistant.loading import Settings, load_assistant
 from rerec_pipeline.assistant.words import recommendation
@@ -61,9 +60,8 @@ class AssistantAgent(ResponsesAgent):
         parts: list[Any] = [part for part in request.input if _says(part)]
         turns = [Turn(part.role, _text(part.content)) for part in parts]
         wish = read_conversation(turns, self.assistant)
-        body = Body.model_validate({"request": wish.request, **(request.custom_inputs or {})})
-        asked = body.read(self.assistant)
-        return self.assistant.answer([replace(asked, exclude=[*asked.exclude, *wish.exclude])])[0]
+        details = Details.model_validate(request.custom_inputs or {})
+        return self.assistant.answer([details.asked(wish, self.assistant)])[0]
 
 
 def _says(part: Any) -> bool:
