@@ -133,6 +133,30 @@ class TestTitlesThatTwoItemsHave:
         assert graded.correct.tolist() == [ranked == listed[0]]
 
 
+TITLES = ("Sabrina", "Sabrina (1954)", "heat", "Heat (1995)", "Emma", "Nobody", "nobody", "{}", " ")
+
+
+@given(st.lists(st.lists(st.sampled_from(TITLES), max_size=6), max_size=5))
+def test_a_batch_is_ranked_as_each_of_its_answers_is(answers):
+    task = TestTitlesThatTwoItemsHave.TASK
+    texts = [f"\\boxed{{{';'.join(titles)}}}" for titles in answers]
+    lists = [(1, 3), (0, 1, 2, 5), (4,)]
+    examples = [
+        Example("q", "explicit", [], truth=c[0], candidates=c) for c in (lists * 2)[: len(texts)]
+    ]
+    ranked = task.grade(texts, examples).ranked
+    assert ranked.shape[1] >= 1
+    for row, text, example in zip(ranked.tolist(), texts, examples, strict=True):
+        alone = task.rank(read_answer(text), example.candidates)
+        assert row[: len(alone)] == alone
+        assert set(row[len(alone) :]) <= {-1}
+
+
+def test_a_completion_for_each_example():
+    with pytest.raises(ValueError, match="longer"):
+        TASK.grade(["nothing"], [EXAMPLE, EXAMPLE])
+
+
 def test_several_completions_are_padded():
     graded = TASK.grade([r"\boxed{Toy Story; The Harbor}", "nothing"], [EXAMPLE, EXAMPLE])
     assert graded.ranked.tolist() == [[0, 2], [-1, -1]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 #: What stands between the titles of an answer.
 SEPARATOR = ";"
@@ -25,12 +26,12 @@ class Answer:
         content: Text inside the last complete ``\boxed{...}`` that says something; None without
             one.
         span: Where this box begins and ends in the completion, in characters; None without one.
-        paragraphs: Which of the completion's lines with text the box stands in.
+        completion: The completion.
     """
 
     content: str | None
     span: tuple[int, int] | None = None
-    paragraphs: range = range(0)
+    completion: str = field(default="", repr=False)
 
     @property
     def boxed(self) -> bool:
@@ -40,8 +41,17 @@ class Answer:
     @property
     def titles(self) -> tuple[str, ...]:
         """The titles as written, ranked best first (see ``SEPARATOR``); none is blank."""
-        parts = (self.content or "").split(SEPARATOR)
-        return tuple([part.strip() for part in parts if _says_something(part)])
+        return tuple(filter(says_something, self.parts))
+
+    @property
+    def parts(self) -> list[str]:
+        """What stands between separators, not empty; some of it may say nothing."""
+        return [*filter(None, map(str.strip, (self.content or "").split(SEPARATOR)))]
+
+    @cached_property
+    def paragraphs(self) -> range:
+        """Which of the completion's lines with text the box stands in."""
+        return range(0) if self.span is None else _lines(self.completion, *self.span)
 
 
 def read_answer(completion: str) -> Answer:
@@ -57,22 +67,40 @@ def read_answer(completion: str) -> Answer:
     Returns:
         The answer; ``boxed`` is False when there is none.
     """
-    blank = (0, 0)
-    for start, end in _boxes(completion):
-        inside = (start + len(_BOX), end - 1)
-        # Of a box around one that says nothing, only what is outside that one is looked at.
-        around = start < blank[0] and blank[1] < end
-        parts = [(inside[0], blank[0]), (blank[1], inside[1])] if around else [inside]
-        if any(_says_something(completion[first:last]) for first, last in parts):
-            content = _strip_macro(completion[slice(*inside)].strip())
-            return Answer(content, (start, end), _lines(completion, start, end))
-        blank = (start, end)
-    return Answer(None)
+    span = _plain_box(completion) or _last_box(completion)
+    if span is None:
+        return Answer(None, None, completion)
+    content = completion[span[0] + len(_BOX) : span[1] - 1].strip()
+    return Answer(_strip_macro(content), span, completion)
 
 
 def can_be_boxed(title: str) -> bool:
     r"""Whether ``\boxed{title}`` is read as this title; ``A}`` and ``\text{A}`` are not."""
     return read_answer(f"{_BOX}{title}}}").content == title
+
+
+def _plain_box(text: str) -> tuple[int, int] | None:
+    """The last box, if it says something and no brace is in it: as nearly every answer is."""
+    start = text.rfind(_BOX)
+    inside = start + len(_BOX)
+    close = text.find("}", inside)
+    if start < 0 or close < 0 or text.find("{", inside, close) >= 0:
+        return None
+    return (start, close + 1) if says_something(text[inside:close]) else None
+
+
+def _last_box(text: str) -> tuple[int, int] | None:
+    """The last complete box that says something."""
+    blank = (0, 0)
+    for start, end in _boxes(text):
+        inside = (start + len(_BOX), end - 1)
+        # Of a box around one that says nothing, only what is outside that one is looked at.
+        around = start < blank[0] and blank[1] < end
+        parts = [(inside[0], blank[0]), (blank[1], inside[1])] if around else [inside]
+        if any(says_something(text[first:last]) for first, last in parts):
+            return start, end
+        blank = (start, end)
+    return None
 
 
 def _boxes(text: str) -> Iterator[tuple[int, int]]:
@@ -92,8 +120,10 @@ def _boxes(text: str) -> Iterator[tuple[int, int]]:
             yield match.start(), end
 
 
-def _says_something(text: str) -> bool:
+def says_something(text: str) -> bool:
     """Whether there is more than markup, separators, spaces, controls and direction marks."""
+    if text[:1].isalnum():  # as nearly every text begins, and no markup does
+        return True
     said = _MARKUP.sub("", text)
     return any(unicodedata.category(character)[0] not in "ZC" for character in said)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -18,13 +19,19 @@ from pydantic import Field, field_validator, model_validator
 
 from rerec_pipeline.configs import Config
 from rerec_pipeline.graphs.attributes import Attribute
-from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer
+from rerec_pipeline.recbench.answers import SEPARATOR, Answer, read_answer, says_something
 from rerec_pipeline.recbench.mentions import PhraseIndex, title_forms, title_index, words
-from rerec_pipeline.recbench.titles import ItemIndex, choose, natural_order, split_year, tidy
+from rerec_pipeline.recbench.titles import (
+    NO_ITEM,
+    SEVERAL,
+    ItemIndex,
+    choose,
+    natural_order,
+    split_year,
+    tidy,
+)
 
 Messages = list[dict[str, str]]
-#: See ``ItemIndex.readings``.
-Readings = Sequence[Sequence[int]]
 
 _PLACES = re.compile(r"\{(history|candidates|query|known)\}")
 
@@ -243,20 +250,57 @@ class RecTask:
         is no candidate keeps its rank as -1: it is a wrong answer and never replaced by something
         else.
         """
-        titles = self._titles(answer)
-        return _rank(titles, self._read_each(titles), candidates)
+        allowed = set(candidates)
+        ranked: dict[object, int] = {}
+        for title in self._titles(answer):
+            index = choose(self.catalogue.readings(title), allowed)
+            if index is not None and index in allowed:
+                ranked[index] = index
+            else:
+                ranked[title] = -1
+        return list(ranked.values())
 
-    def _read_each(self, titles: Iterable[str]) -> dict[str, Readings]:
-        return {title: self.catalogue.readings(title) for title in titles}
+    def _rank_each(
+        self, answers: Sequence[Answer], examples: Sequence[Example], listed: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """``rank`` of N answers at once: (N, R), padded with -1.
 
-    def _titles(self, answer: Answer) -> tuple[str, ...]:
-        """The answered titles; a title of the catalogue may itself contain the separator."""
-        titles = answer.titles
+        The rollouts of a prompt answer the same few titles: each is resolved once.
+        """
+        rows = [self._parts(answer) for answer, _ in zip(answers, examples, strict=True)]
+        parts = [*chain.from_iterable(rows)]
+        ranked = _padded(rows, map(self._numbers({*parts}).__getitem__, parts))
+        in_order = np.sort(ranked, axis=1)
+        again = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] != NO_ITEM)
+        # Few answers repeat a title, or have one that the list decides or that says nothing.
+        alone = again.any(axis=1) | (ranked == SEVERAL).any(axis=1)
+        for row in np.flatnonzero(alone).tolist():
+            items = self.rank(answers[row], examples[row].candidates)
+            ranked[row] = NO_ITEM
+            ranked[row, : len(items)] = items
+        is_listed = np.zeros(ranked.shape, dtype=bool)
+        for place in listed.T:
+            is_listed |= ranked == place[:, None]
+        return np.where(is_listed, ranked, NO_ITEM)
+
+    def _numbers(self, parts: Iterable[str]) -> dict[str, int]:
+        """Part of an answer -> its item, a number of its own below all others if it has none."""
+        numbers = {}
+        for n, part in enumerate(parts):
+            item = self.catalogue.only_reading(part) if says_something(part) else SEVERAL
+            numbers[part] = SEVERAL - 1 - n if item == NO_ITEM else item
+        return numbers
+
+    def _titles(self, answer: Answer) -> list[str]:
+        return [*filter(says_something, self._parts(answer))]
+
+    def _parts(self, answer: Answer) -> list[str]:
+        """What separators part; a title of the catalogue may itself contain the separator."""
         # A separator at the end of a title leaves one part.
-        if answer.content is not None and 0 < answer.content.count(SEPARATOR) < self._most_parts:
-            whole = any(self.catalogue.readings(answer.content))
-            titles = (answer.content,) if whole else titles
-        return titles
+        content = answer.content or ""
+        if self._most_parts > 1 and 0 < content.count(SEPARATOR) < self._most_parts:
+            return [content] if any(self.catalogue.readings(content)) else answer.parts
+        return answer.parts
 
     @cached_property
     def _most_parts(self) -> int:
@@ -271,11 +315,9 @@ class RecTask:
             examples: What it was asked, N examples.
         """
         answers = [read_answer(text) for text in completions]
-        titles = [self._titles(answer) for answer in answers]
-        # The rollouts of a prompt answer the same few titles: each is resolved once.
-        found = self._read_each({title for row in titles for title in row})
-        ranks = [_rank(t, found, e.candidates) for t, e in zip(titles, examples, strict=True)]
-        ranked, listed = _padded(ranks), _padded([e.candidates for e in examples])
+        lists = [example.candidates for example in examples]
+        listed = _padded(lists, chain.from_iterable(lists))
+        ranked = self._rank_each(answers, examples, listed)
         truths = np.array([[e.truth] for e in examples], dtype=np.int64).reshape(-1, 1)
         boxed = np.array([answer.boxed for answer in answers], dtype=bool)
         return Graded(answers, ranked, truths, listed, boxed, ranked[:, 0] == truths[:, 0])
@@ -330,24 +372,10 @@ class RecTask:
         return title_index(self.catalogue)
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Rows of different lengths as one array, at least one column wide, padded with -1."""
-    whole = np.full((len(rows), max([1, *map(len, rows)])), -1, dtype=np.int64)
-    for number, row in enumerate(rows):
-        whole[number, : len(row)] = row
+def _padded(rows: Sequence[Sized], values: Iterable[int]) -> NDArray[np.int64]:
+    """Values of rows of different lengths as one array, at least one column wide, -1 at the end."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    whole = np.full((len(rows), lengths.max(initial=1)), -1, dtype=np.int64)
+    filled = np.arange(whole.shape[1]) < lengths[:, None]
+    whole[filled] = np.fromiter(values, dtype=np.int64, count=lengths.sum())
     return whole
-
-
-def _rank(
-    titles: Sequence[str], found: Mapping[str, Readings], candidates: Sequence[int]
-) -> list[int]:
-    """See ``RecTask.rank``."""
-    allowed = set(candidates)
-    ranked: dict[object, int] = {}
-    for title in titles:
-        index = choose(found[title], allowed)
-        if index is not None and index in allowed:
-            ranked[index] = index
-        else:
-            ranked[title] = -1
-    return list(ranked.values())

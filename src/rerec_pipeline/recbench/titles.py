@@ -22,7 +22,9 @@ ARTICLES = (
     "un", "une", "una", "der", "die", "das", "ein", "eine", "o", "os", "as", "en", "det",
 )  # fmt: skip
 
-_YEAR = re.compile(r"\(\d{4}\)")
+#: In place of an item's index: that there is none, that there are several.
+NO_ITEM, SEVERAL = -1, -2
+
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "`": "'"})
 _TRAILING_ARTICLE = re.compile(
     r"^(?P<rest>.+), (?P<article>"
@@ -35,7 +37,7 @@ _TRAILING_ARTICLE = re.compile(
 def split_year(title: str) -> tuple[str, int | None]:
     """Splits "Title (1999)" into ("Title", 1999); the year is None where there is none."""
     title = title.strip()
-    if _YEAR.fullmatch(title[-6:]) is None:
+    if title[-1:] != ")" or title[-6:-5] != "(" or not title[-5:-1].isdecimal():
         return title, None
     return title[:-6].rstrip(), int(title[-5:-1])
 
@@ -64,7 +66,8 @@ def tidy(text: str) -> str:
 @lru_cache(maxsize=65536)
 def normal_form(title: str) -> tuple[str, int | None]:
     """The key under which two spellings of one title meet: (folded name, year or None)."""
-    name, year = split_year(natural_order(tidy(title)))
+    text = tidy(title)
+    name, year = split_year(natural_order(text) if ", " in text else text)
     return name.casefold(), year
 
 
@@ -111,12 +114,21 @@ class ItemIndex:
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def readings(self, title: str) -> tuple[list[int], ...]:
+    def readings(self, title: str) -> tuple[Sequence[int], ...]:
         """The items that a title fits: exactly, by its normal form, and without its year."""
-        name, year = normal_form(title)
-        exact, normal = self._exact.get(title, []), self._normal.get((name, year), [])
+        name, year = key = normal_form(title)
         # Only a title *without* a year may stand for one with a year: a wrong year is wrong.
-        return exact, normal, self._yearless.get(name, []) if year is None else []
+        yearless = self._yearless.get(name, ()) if year is None else ()
+        return self._exact.get(title, ()), self._normal.get(key, ()), yearless
+
+    def only_reading(self, title: str) -> int:
+        """The one item that a title fits, ``NO_ITEM`` where none, ``SEVERAL`` where more do."""
+        name, year = key = normal_form(title)
+        # An item that fits in a closer reading fits in the widest one.
+        widest = self._yearless.get(name, ()) if year is None else self._normal.get(key, ())
+        if len(widest) > 1:
+            return SEVERAL
+        return widest[0] if widest else NO_ITEM
 
     def resolve(self, title: str) -> int | None:
         """Finds the item a title means, where there is no list to choose from.
