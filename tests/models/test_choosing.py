@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rerec_pipeline.models import choosing
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.models.choosing import BOX, ReasoningCriteria, reason, title_scores, until_box
 from rerec_pipeline.models.reasoner import PolicyReasoner
@@ -51,6 +52,23 @@ class TestScores:
         scores = title_scores(backbone, context, titles)
         alone = [self.plain(backbone, context, f"{BOX}{title}}}") for title in titles]
         np.testing.assert_allclose(scores - scores[0], np.array(alone) - alone[0], atol=1e-4)
+
+    @pytest.mark.parametrize("n", [1, 32, 33, 200])
+    def test_many_titles_are_read_in_portions_and_the_context_once(self, backbone, monkeypatch, n):
+        titles = [f"{'The ' * (k % 5)}Boat {k} ({1900 + k})" for k in range(n)]
+        context = backbone.tokenizer.encode("A sea film, please.\n") * 4
+        original, read = backbone.model.forward, []
+
+        def forward(ids, **details):
+            read.append(tuple(ids.shape))
+            return original(ids, **details)
+
+        monkeypatch.setattr(backbone.model, "forward", forward)
+        scores = title_scores(backbone, context, titles)
+        assert [rows for rows, _ in read] == [1, *[32] * (n // 32), *filter(None, [n % 32])]
+        assert [width for _, width in read if width >= len(context)] == [read[0][1]]
+        monkeypatch.setattr(choosing, "_AT_ONCE", n)
+        np.testing.assert_allclose(scores, title_scores(backbone, context, titles), atol=1e-5)
 
     @staticmethod
     @torch.no_grad()

@@ -9,6 +9,7 @@ exactly (greedy decoding under a trie of the titles can miss it), and all candid
 from __future__ import annotations
 
 import codecs
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from rerec_pipeline.recbench.task import Prompt
 
 BOX = "\\boxed{"
 _BOX = BOX.encode()
+#: Titles that are read at once: each has a copy of the prompt's cache.
+_AT_ONCE = 32
 
 
 class ReasoningCriteria(StoppingCriteria):
@@ -131,18 +134,32 @@ def title_scores(
     tails = [ids[shared:] for ids in encoded]
     # The context is read once; every title goes on from a copy of its cache.
     first = model(torch.tensor([head], device=model.device), use_cache=True)
-    cache = first.past_key_values
-    cache.batch_repeat_interleave(len(tails))
-    width = max(map(len, tails))
-    ids = torch.zeros((len(tails), width), dtype=torch.long, device=model.device)
-    known = torch.zeros((len(tails), width), dtype=torch.long, device=model.device)
+    cache, before = first.past_key_values, first.logits[:, -1:]
+    scores = []
+    for start in range(0, len(tails), _AT_ONCE):
+        is_last = start + _AT_ONCE >= len(tails)
+        own = cache if is_last else copy.deepcopy(cache)
+        scores.append(_tail_scores(model, own, before, tails[start : start + _AT_ONCE]))
+    return np.concatenate(scores)
+
+
+def _tail_scores(
+    model: Any, cache: Any, before: torch.Tensor, tails: Sequence[Sequence[int]]
+) -> NDArray[np.float64]:
+    """Log-probabilities of some tails, (n,); ``cache`` of what they follow is used up.
+
+    ``before``, (1, 1, V), are the logits of their first tokens.
+    """
+    n, width, seen = len(tails), max(map(len, tails)), cache.get_seq_length()
+    cache.batch_repeat_interleave(n)
+    ids = torch.zeros((n, width), dtype=torch.long, device=model.device)
+    known = torch.zeros((n, width), dtype=torch.long, device=model.device)
     for row, tail in enumerate(tails):
         ids[row, : len(tail)] = torch.tensor(tail)
         known[row, : len(tail)] = 1
-    seen = torch.ones((len(tails), len(head)), dtype=torch.long, device=model.device)
-    later = model(ids, past_key_values=cache, attention_mask=torch.cat([seen, known], dim=1))
-    before = first.logits[:, -1:].expand(len(tails), 1, -1)
-    logits = torch.cat([before, later.logits[:, :-1]], dim=1).float()
+    mask = torch.cat([known.new_ones((n, seen)), known], dim=1)
+    later = model(ids, past_key_values=cache, attention_mask=mask)
+    logits = torch.cat([before.expand(n, 1, -1), later.logits[:, :-1]], dim=1).float()
     chosen = logits.log_softmax(-1).gather(2, ids.unsqueeze(2)).squeeze(2)
     return (chosen.double() * known).sum(dim=1).cpu().numpy()
 
