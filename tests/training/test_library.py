@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from trl import GRPOConfig
 
 from rerec_pipeline.errors import BadInputError, BadParameterError
+from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.rerec.advantage import ADVANTAGES, AdvantageConfig, advantage
 from rerec_pipeline.rerec.reward import TERMS, RewardData, term
@@ -24,9 +25,13 @@ from rerec_pipeline.training import (
     ReRecTrainer,
     TaskRLOOConfig,
     TaskRLOOTrainer,
+    evaluate,
     examples_from_dataset,
     examples_to_dataset,
+    load_job,
 )
+from rerec_pipeline.training.jobs import RolloutTraining
+from tests.training.test_trainer import rft_parameters
 
 PROJECT = Path(__file__).parents[2]
 SMALL = {
@@ -249,6 +254,26 @@ class TestExamples:
         shares = [float(word) for word in run("train_without_kedro.py").splitlines()[-1].split()]
         assert len(shares) == 5
         assert all(0 <= share <= 1 for share in shares) and max(shares) > 0
+
+    def test_data_of_ones_own(self, run, tmp_path, monkeypatch):
+        """A JOB is read back whole, and accuracy is measured before and after training on it."""
+        sample = runpy.run_path(str(PROJECT / "examples/train_without_kedro.py"))
+        rft = rft_parameters(sample["POLICY"], tmp_path)
+        rest = (sample["examples"][:60], sample["task"], sample["reward"], rft)
+        RolloutTraining(sample["POLICY"], 0, *rest).write(tmp_path / "job")
+        job = load_job(tmp_path / "job")
+        assert job.examples == sample["examples"][:60] and job.rft == rft
+        assert (job.reward.bits == sample["reward"].bits).all()
+
+        monkeypatch.setattr(sys, "argv", ["train_your_data.py", str(tmp_path / "job"), "2"])
+        before, after = run("train_your_data.py").splitlines()[-1].split(" -> ")
+        graded = evaluate(load_backbone(sample["POLICY"]), job.examples[::10], job.task)
+        assert float(before) == pytest.approx(graded.correct.mean(), abs=5e-4)
+        assert graded.boxed.any() and 0 <= float(after) <= 1
+
+    def test_what_is_no_job(self, tmp_path):
+        with pytest.raises(BadInputError, match="is no JOB"):
+            load_job(tmp_path)
 
     def test_a_reward_and_an_advantage_of_ones_own(self, run):
         try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from rerec_pipeline.training.config import ReRecConfig
     from rerec_pipeline.training.data import examples_from_dataset, examples_to_dataset
+    from rerec_pipeline.training.library import evaluate, load_job
     from rerec_pipeline.training.trainer import ReRecTrainer
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "ReinforcePPTrainer",
     "TaskRLOOConfig",
     "TaskRLOOTrainer",
+    "evaluate",
     "examples_from_dataset",
     "examples_to_dataset",
+    "load_job",
 ]
 
 _MODULES = {
@@ -39,6 +42,8 @@ _MODULES = {
     "Reinforce": "baselines",
     "TaskRLOO": "baselines",
     "examples": "data",
+    "evaluate": "library",
+    "load_job": "library",
 }
 
 

@@ -12,9 +12,7 @@ from transformers import Qwen2Tokenizer
 
 from rerec_pipeline.configs import DOCUMENT_KINDS
 from rerec_pipeline.models.backbone import Backbone
-from rerec_pipeline.models.generation import answer
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
-from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import BasePolicyParameters, DataParameters, RFTParameters
 from rerec_pipeline.parameters.backbone import MADE_BY
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
@@ -26,6 +24,7 @@ from rerec_pipeline.sample.corpus import CorpusWriter
 from rerec_pipeline.sample.reasoner import phrases_of
 from rerec_pipeline.sample.world import DOMAINS, World, fabricate_world
 from rerec_pipeline.storage.checkpoints import fingerprint
+from rerec_pipeline.training import evaluate
 from rerec_pipeline.training.pretraining import Batch, DocumentEncoder, pretrain, write_batches
 
 HeldOut = dict[str, set[tuple[Hashable, int]]]
@@ -122,9 +121,9 @@ def _validation_accuracy(
 ) -> float:
     chosen = prompts[prompts["split"] == "validation"].reset_index(drop=True)
     examples = examples_from_table(chosen, task.catalogue)
-    ids = answer(policy, examples, rft.generation.max_completion_tokens, 256, "Validating")
-    table = TokenBytes(policy.tokenizer)
-    return float(task.grade([table.read(i).text for i in ids], examples).correct.mean())
+    limits = {"max_new_tokens": rft.generation.max_completion_tokens, "batch_size": 256}
+    graded = evaluate(policy, examples, task, **limits, label="Validating")
+    return float(graded.correct.mean())
 
 
 def _writers(base_policy: BasePolicyParameters, heldout: HeldOut) -> list[CorpusWriter]:
