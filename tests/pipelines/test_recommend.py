@@ -48,7 +48,7 @@ def test_every_request_gets_items_of_the_catalogue(finished, asked, monkeypatch,
     assert table["id"].tolist() == [row["id"] for row in rows]
     assert all(len(row) == 3 and set(row) <= titles for row in table["titles"])
     assert (table["reasoning"].str.len() > 0).mean() > 0.9
-    assert not list(finished.glob("data/06_models/**/part-*.parquet"))
+    assert not list(finished.glob("data/06_models/**/rows-*.parquet"))
 
 
 def test_a_file_that_is_not_there_is_named(finished, tmp_path):

@@ -28,9 +28,11 @@ def in_parts(
     """
     parts = []
     for start in range(0, len(rows), size):
-        path = folder / f"part-{start // size:06d}.parquet"
+        stop = min(start + size, len(rows))
+        # By its rows, so that a part of another size is not taken for this one.
+        path = folder / f"rows-{start:06d}-{stop:06d}.parquet"
         if problem_of(path):
-            part = work(rows[start : start + size])
+            part = work(rows[start:stop])
             with replacing(path) as beside:
                 part.to_parquet(beside)
         parts.append(pd.read_parquet(path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from pydantic import ValidationError
 from tqdm import tqdm
 
@@ -23,6 +24,7 @@ from rerec_pipeline.models.reasoner import PolicyReasoner
 from rerec_pipeline.parameters import (
     DataParameters,
     EvaluationParameters,
+    RetrievalParameters,
     RFTParameters,
     explain,
     policy_name,
@@ -57,8 +59,21 @@ def recommend(
     requests: str | None,
     rft: RFTParameters,
     evaluation: EvaluationParameters,
+    retrieval: RetrievalParameters,
+    lightgcn_embeddings: dict[str, torch.Tensor],
+    *tables: pd.DataFrame,
 ) -> pd.DataFrame:
     """Answers every request of a file; the same command goes on with what an interrupted one did.
+
+    Args:
+        assistant: Answers.
+        request_file: Content of the file.
+        requests: Its name, for errors.
+        rft: Says where finished parts are kept.
+        evaluation: Says how many requests are answered at once.
+        retrieval: What the assistant's retriever was built with, as are the rest.
+        lightgcn_embeddings: Of users and items.
+        *tables: Those that its retriever was built from.
 
     Returns:
         A row for each request, in the order of the file: id, request, item_ids, titles, scores
@@ -67,7 +82,9 @@ def recommend(
     """
     asked = read_requests(request_file, requests or "requests", assistant)
     size = evaluation.batch_size
-    folder = Path(rft.checkpoint_dir) / fingerprint(*_followed(assistant, request_file))[:16]
+    built_from = (retrieval, lightgcn_embeddings["items"].numpy(), *tables)
+    follows = fingerprint(*_followed(assistant, request_file), *built_from)
+    folder = Path(rft.checkpoint_dir) / follows[:16]
     with tqdm(total=len(asked), desc="Recommending", unit="request") as progress:
 
         def answer(some: Sequence[tuple[str, Request]]) -> pd.DataFrame:
@@ -135,15 +152,15 @@ def read_requests(
 
 
 def _followed(assistant: Assistant, request_file: bytes) -> list[Any]:
-    """What the recommendations follow from; the policy's folder counts by its content."""
-    reasoner, retriever = assistant.reasoner, assistant.retriever
+    """What of the assistant recommendations follow from; the policy counts by its content."""
+    reasoner, ranker = assistant.reasoner, assistant.retriever.ranker
     assert isinstance(reasoner, PolicyReasoner)
-    folder = str(Path(str(reasoner.backbone.model.name_or_path)).resolve())
-    ranker = retriever.ranker.text if isinstance(retriever.ranker, TreeRanker) else ""
+    backbone = reasoner.backbone
+    source = str(backbone.source or backbone.model.name_or_path)  # the latter leaves adapters out
+    policy = str(Path(source).resolve()) if Path(source).exists() else source
     return [
-        request_file.decode(), folder, reasoner.max_new_tokens, assistant.list_size,
-        assistant.task.wording, assistant.task.catalogue.titles, ranker,
-        retriever.facts.items.indices, retriever.facts.items.indptr, retriever.popularity,
+        request_file.decode(), policy, reasoner.max_new_tokens, assistant.list_size,
+        assistant.task.wording, ranker.text if isinstance(ranker, TreeRanker) else "",
     ]  # fmt: skip
 
 

@@ -32,7 +32,9 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.recommend,
-                ["assistant", "request_file", "params:requests", "params:rft", "params:evaluation"],
+                ["assistant", "request_file", "params:requests", "params:rft", "params:evaluation",
+                 "params:retrieval", "lightgcn_embeddings", "items", "attribute_graph",
+                 "item_popularity", "group_popularity", "queries", "splits"],
                 "recommendations",
             )
         ]
