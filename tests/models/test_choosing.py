@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from rerec_pipeline.configs import Bootstrap
 from rerec_pipeline.models import choosing
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.models.choosing import BOX, ReasoningCriteria, reason, title_scores, until_box
 from rerec_pipeline.models.reasoner import PolicyReasoner
 from rerec_pipeline.models.token_bytes import TokenBytes
-from rerec_pipeline.recbench.task import Prompt
+from rerec_pipeline.pipelines.likelihood.nodes import rank_candidates
+from rerec_pipeline.recbench.task import Prompt, RecTask
+from rerec_pipeline.recbench.titles import ItemIndex
+from rerec_pipeline.reporting.likelihood import report_ranks
+from tests.assistant.conftest import WORDING
 
 TITLES = ["The Boat (1981)", "Boat", "The Boat (1981) II", "Ünder the Sea (1990)"]
 
@@ -133,3 +141,27 @@ class TestReasoning:
         ((text, beliefs),) = PolicyReasoner(backbone, "p", 12).reason([prompt])
         assert beliefs.shape == (4,) and beliefs.sum() == pytest.approx(1)
         assert "".join(said).strip() == text and BOX not in text
+
+
+def test_a_right_item_that_retrieval_has_not_found_has_no_place(backbone):
+    """Its place is 0, which is no hit, as among retrieved lists it is a miss."""
+    catalogue = ItemIndex(range(1, 4), TITLES[:3])
+    rows = [("found", 1, [1, 2]), ("missed", 3, [1, 2])]
+    prompts = pd.DataFrame(
+        [
+            {
+                "query_id": name, "query_type": "explicit", "system": "s", "user": "u",
+                "truth_id": truth, "candidate_ids": listed, "mentioned_ids": [], "conditions": [],
+            }
+            for name, truth, listed in rows
+        ]
+    )  # fmt: skip
+    answers = pd.DataFrame({"token_ids": [[5, 6], [5, 6]], "completion": ["x", "x"]})
+    rft = SimpleNamespace(backbone=SimpleNamespace(dtype="float32"))
+    found = rank_candidates(prompts, answers, backbone, RecTask(catalogue, WORDING), rft)
+    assert found["place"].tolist()[1] == 0 and found["place"].tolist()[0] in (1, 2)
+    clusters = np.arange(2)
+    report = report_ranks(
+        found["place"].to_numpy(), found["correct"].to_numpy(), clusters, Bootstrap(50, 0.95, 0)
+    )
+    assert report["hit@5"]["mean"] == 0.5

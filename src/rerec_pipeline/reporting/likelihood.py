@@ -21,7 +21,7 @@ def report_ranks(
     """What a box that can hold nothing but a candidate is worth.
 
     Args:
-        places: Place of the right candidate by likelihood, from 1, (N,).
+        places: Place of the right candidate by likelihood, from 1; 0 where it is not listed, (N,).
         correct: Whether the answer as it was written is right, (N,).
         clusters: Cluster of each query, (N,).
         bootstrap: Of the intervals.

@@ -34,8 +34,8 @@ def rank_candidates(
     """Ranks the candidates of every prompt after the reasoning that its answer has.
 
     Returns:
-        A row for each prompt: query_id, place of the right candidate (from 1), and whether the
-        answer, as it was written, is right.
+        A row for each prompt: query_id, place of the right candidate (from 1; 0 where it is not
+        listed, as retrieval has not found it), and whether the answer, as it was written, is right.
     """
     policy.model.to(device())  # type: ignore[arg-type]
     cast_weights(policy.model, rft.backbone.dtype)  # as when it answered
@@ -45,6 +45,9 @@ def rank_candidates(
     rows = zip(examples, prompt_ids(policy.tokenizer, examples), answers["token_ids"], strict=True)
     for example, prompt, token_ids in tqdm([*rows], desc="Ranking candidates", unit="query"):
         written = [int(token) for token in token_ids if token not in stops]
+        if example.truth not in example.candidates:
+            places.append(0)
+            continue
         head, _ = until_box(written, table)
         listed = [titles[item] for item in example.candidates]
         scores = title_scores(policy, [*prompt, *head], listed)
