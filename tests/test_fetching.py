@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -459,6 +460,15 @@ class TestCommand:
         done = command("--dest", tmp_path, "--base-url", server.url, "--accept-licences")
         assert done.exit_code == 0
         assert (done.output.count("\nfetched  "), done.output.count("\nthere    ")) == (1, 9)
+
+    def test_an_error_of_the_disk_is_one_sentence(self, command, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+        monkeypatch.setattr(fetching, "fetch_files", full)
+        done = command("--dest", tmp_path, "--accept-licences")
+        assert done.exit_code == 1
+        assert done.output.splitlines()[-1].startswith(f"Error: {tmp_path}/x: the disk is full.")
 
     def test_one_domain_alone(self, command, serve, tmp_path):
         server = serve(published()[1])

@@ -159,13 +159,12 @@ def fetch_recbench(
 
     with errors_shown():
         config = fetching.read_config(Project(Path(metadata.project_path)).read("fetch"), base_url)
-    click.echo(fetching.notice(config))
-    if not accept_licences and not _agreed():
-        raise ClickException("Nothing was fetched. To accept beforehand: --accept-licences")
-    outcomes = fetching.fetch_files(config, dest, DOMAINS[domain])
-    click.echo(
-        f"\n{fetching.table(outcomes + fetching.list_by_hand(config, dest, DOMAINS[domain]))}"
-    )
+        click.echo(fetching.notice(config))
+        if not accept_licences and not _agreed():
+            raise ClickException("Nothing was fetched. To accept beforehand: --accept-licences")
+        outcomes = fetching.fetch_files(config, dest, DOMAINS[domain])
+        by_hand = fetching.list_by_hand(config, dest, DOMAINS[domain])
+        click.echo(f"\n{fetching.table(outcomes + by_hand)}")
     if failed := sum(outcome.state == "failed" for outcome in outcomes):
         raise ClickException(f"{failed} of {len(outcomes)} files failed, see the table")
 

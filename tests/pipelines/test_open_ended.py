@@ -132,6 +132,23 @@ class TestReport:
         assert row["systems"]["graph"]["recall"] == 1 and row["systems"]["bm25"]["recall"] == 0
         assert row["systems"]["graph"]["at_1"] == {"recall": 1, "precision": 1, "ndcg": 1}
 
+    def test_recorded_answers_to_no_query_that_is_asked_are_refused(self, retrieved, labels):
+        answers = nodes.answer_by_retrieval(retrieved, ITEMS, RULE)
+        recorded = pd.DataFrame(
+            {"query_id": ["explicit-8"], "system": ["other"], "response": ["Twin"]}
+        )
+        with pytest.raises(BadInputError, match=r"recorded: other: none of these answers"):
+            nodes.score_retrieval(answers, recorded, labels, [1])
+
+    def test_systems_without_a_common_query_are_refused(self, scores, labels):
+        splits = pd.DataFrame({"query_id": ["explicit-7", "explicit-9"], "cluster": [3, 4]})
+        apart = scores[
+            ((scores["system"] == "graph") & (scores["query_id"] == "explicit-9"))
+            | (scores["system"] == "bm25")
+        ]
+        with pytest.raises(BadInputError, match=r"no explicit query .* every system \(.*bm25.*\)"):
+            nodes.report_retrieval_alone(apart, labels, splits, RULE, EVALUATION, "test")
+
     def test_incomplete_labels_are_not_comparable(self, scores, labels):
         splits = pd.DataFrame({"query_id": ["explicit-7", "explicit-9"], "cluster": [3, 4]})
         known = (labels, splits, RULE, EVALUATION, "test")

@@ -57,3 +57,16 @@ def test_a_term_finds_them_under_the_name_in_conf(tmp_path, suffix):
         else:
             context = build_reward(task, graph, embeddings, given).context
             assert context.array("seen").tolist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_that_can_not_be_read_is_named(tmp_path, suffix):
+    import torch
+
+    file = tmp_path / f"seen.{suffix}"
+    file.write_bytes(b"\xff\xfe\x00PAR")
+    graph = pd.DataFrame({"item_id": [1], "relation": ["r"], "value": ["v"]})
+    rule = {"k": 1, "no_box_ndcg": -0.5, "weights": {"ndcg": 1.0}, "data": {"seen": str(file)}}
+    task = RecTask(CATALOGUE, data_parameters().prompt)
+    with pytest.raises(BadInputError, match=rf"seen\.{suffix}: can not be read.*reward\.data"):
+        build_reward(task, graph, {"items": torch.eye(2)}, RewardParameters.model_validate(rule))

@@ -94,7 +94,7 @@ class Parameters(Config):
     query_type: QueryType
     answers: str | None
     scores: str | None
-    score_cuts: list[int]
+    score_cuts: list[Annotated[int, Field(ge=1)]]
     requests: str | None
     recommendations: str | None
     questions: int = Field(ge=1)

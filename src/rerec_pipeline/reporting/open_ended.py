@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rerec_pipeline.configs import Bootstrap
+from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.reporting.accuracy import bootstrap_interval
 
 MEASURES = ("recall", "precision", "ndcg")
@@ -36,6 +37,9 @@ def report_open_ended(
         ``by_type``: for each query type ``n``, ``clusters``, ``labels_complete`` (share),
         ``comparable`` and ``systems``: for each its measures, ``ftr``, ``intervals`` (low and high
         of each measure) and, under ``at_<cut>``, the measures of its first titles.
+
+    Raises:
+        BadInputError: If no query of a type has an answer of every system.
     """
     known = labels.set_index("query_id")
     rows = scores.join(known[["query_type", "label_complete"]], on="query_id")
@@ -43,6 +47,13 @@ def report_open_ended(
     for kind, found in rows.groupby("query_type", sort=False):
         answered = found.groupby("query_id")["system"].nunique()
         common = answered.index[answered == found["system"].nunique()]
+        if common.empty:
+            systems = ", ".join(map(str, found["system"].unique()))
+            raise BadInputError(
+                "open_ended.recorded",
+                f"no {kind} query that is asked has an answer of every system ({systems})",
+                remedy="Take a file out of the folder, or ask another split by --params split=...",
+            )
         shared = found[found["query_id"].isin(common)]
         of = clusters.loc[common].to_numpy()
         complete = known.loc[common, "label_complete"]

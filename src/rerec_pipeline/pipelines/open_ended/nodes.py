@@ -96,8 +96,24 @@ def score_retrieval(
     score_cuts: list[int],
 ) -> pd.DataFrame:
     """Scores retrieval, and the recorded answers to the same queries."""
-    asked = recorded["query_id"].isin(retrieval_answers["query_id"])
-    return _score(pd.concat([retrieval_answers, recorded[asked]]), labels, score_cuts)
+    same = _to_same_queries(recorded, retrieval_answers)
+    return _score(pd.concat([retrieval_answers, same]), labels, score_cuts)
+
+
+def _to_same_queries(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of queries that have answers.
+
+    Raises:
+        BadInputError: If a system has none of them, so that nothing could be compared.
+    """
+    kept = rows[rows["query_id"].isin(answers["query_id"])]
+    if lost := sorted({*rows["system"]} - {*kept["system"]}):
+        raise BadInputError(
+            "open_ended.recorded",
+            f"{', '.join(lost)}: none of these answers is to a query that is asked here",
+            remedy="Ask another split by --params split=..., or take the file out of the folder",
+        )
+    return kept
 
 
 def _score(answers: pd.DataFrame, labels: pd.DataFrame, score_cuts: list[int]) -> pd.DataFrame:
@@ -199,9 +215,9 @@ def score_policy(
     score_cuts: list[int],
 ) -> pd.DataFrame:
     """Scores the policy; retrieval and recorded answers stand beside it on the same queries."""
-    asked = open_ended_scores["query_id"].isin(policy_answers["query_id"])
+    same = _to_same_queries(open_ended_scores, policy_answers)
     scored = _score(policy_answers, labels, score_cuts)
-    return pd.concat([open_ended_scores[asked], scored], ignore_index=True)
+    return pd.concat([same, scored], ignore_index=True)
 
 
 # -- reports --------------------------------------------------------------------------------

@@ -95,9 +95,14 @@ def build_reward(
 def _read_table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise BadInputError(file, "there is no such file", remedy="See rft.reward.data")
-    if file.suffix == ".parquet":
-        return pd.read_parquet(file)
-    return pd.read_csv(file, dtype="str")
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        return pd.read_csv(file, dtype="str")
+    except (ValueError, OSError) as exc:  # pandas' and Arrow's errors are of these kinds
+        kind = "Parquet" if file.suffix == ".parquet" else "CSV"
+        problem = f"can not be read as {kind} ({str(exc).splitlines()[0] if str(exc) else exc!r})"
+        raise BadInputError(file, problem, remedy="See rft.reward.data") from None
 
 
 def prepare_backbone(
