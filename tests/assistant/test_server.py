@@ -189,14 +189,20 @@ class TestAround:
         page = client.get("/").text
         assert 'name="viewport"' in page and "scripted" in page
 
-    def test_a_token_is_asked_for_everywhere_but_health_and_page(self, assistant):
+    def test_a_token_guards_all_but_page_health_and_description(self, assistant):
         client = TestClient(create_app(assistant, token="secret"))
-        body = {"request": ASK}
-        assert client.post("/recommend", json=body).status_code == 401
-        assert client.get("/metrics", headers={"Authorization": "Bearer no"}).status_code == 401
-        right = {"Authorization": "Bearer secret"}
-        assert client.post("/recommend", json=body, headers=right).status_code == 200
-        assert client.get("/health").status_code == 200
+        guarded = {
+            "/recommend": {"request": ASK}, "/v1/chat/completions": chat(), "/v1/models": None,
+            "/metrics": None,
+        }  # fmt: skip
+        open_ = ["/", "/health", "/docs", "/redoc", "/openapi.json"]
+        assert {*client.get("/openapi.json").json()["paths"]} == {*guarded, "/", "/health"}
+        for path, body in guarded.items():
+            method = "GET" if body is None else "POST"
+            for token, status in ((None, 401), ("no", 401), ("secret", 200)):
+                head = {} if token is None else {"Authorization": f"Bearer {token}"}
+                assert client.request(method, path, json=body, headers=head).status_code == status
+        assert [client.get(path).status_code for path in open_] == [200] * len(open_)
 
     def test_a_full_queue_is_429_with_a_time(self, held, client):
         asking = [threading.Thread(target=ask, args=(client,)) for _ in range(1 + 32)]

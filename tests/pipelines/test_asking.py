@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 from huggingface_hub import HfApi, ModelCard
 from kedro.framework.startup import bootstrap_project
 
-from rerec_pipeline.commands.asking import ask, serve
+from rerec_pipeline.commands.asking import _address, ask, serve
 from tests.loopback import JsonHandler, serving
 from tests.models.test_remote import server as remote  # noqa: F401
 from tests.pipelines.test_sample import RUN
@@ -81,6 +82,8 @@ class TestAsk:
             (("x", "--top", "0"), "0 is not in the range"),
             (("x", "--policy", "best"), "'best' is not one of"),
             (("x", "--policy-url", "http://127.0.0.1:9/v1"), "does not answer"),
+            (("x", "--policy-url", "http://h/v1", "--policy", "graph"), "give one"),
+            (("x", "--policy-model", "m"), "--policy-model names a policy of --policy-url"),
         ],
     )
     def test_a_wrong_use_is_a_sentence(self, typed, tmp_path, arguments, problem):
@@ -96,6 +99,28 @@ class TestAsk:
         monkeypatch.delenv("REREC_TOKEN", raising=False)
         done = typed(serve, "--host", "0.0.0.0")
         assert done.exit_code == 1 and "set a token in REREC_TOKEN first" in done.stderr
+
+    @pytest.mark.parametrize(
+        "given",
+        [PARAMS, ("--policy", "base"), ("--policy-url", "http://h/v1"), ("--policy-model", "m")],
+    )
+    def test_what_a_logged_run_would_ignore_is_refused(self, finished, given):
+        arguments = ["--run", "abc", *given]
+        done = CliRunner().invoke(serve, arguments, obj=bootstrap_project(finished))
+        assert done.exit_code == 1 and f"leave out {given[0]}\n" in done.stderr
+
+    def test_a_suggested_command_can_be_typed(self, finished):
+        params = "dataset=sample_book,requests=a {b} 'c',seed=78"
+        done = CliRunner().invoke(
+            ask, ["a novel", "--policy", "trained", "--params", params],
+            obj=bootstrap_project(finished),
+        )  # fmt: skip
+        command = done.stderr.partition("Make it with: ")[2]
+        assert shlex.split(command) == ["kedro", "run", "--pipelines", "rft", "--params", params]
+
+    def test_an_address_of_ipv6_has_brackets(self):
+        assert _address("::1", 8000) == "http://[::1]:8000"
+        assert _address("127.0.0.1", 8000) == "http://127.0.0.1:8000"
 
     def test_the_policy_may_be_on_another_server(
         self,
@@ -113,7 +138,10 @@ class TestAsk:
         found = json.loads(typed(ask, "a novel", *arguments).stdout)
         assert found["items"][0]["title"] == chosen and found["policy"] == "policy"
         assert found["reasoning"] == f"{chosen}: fits."
-        ((token, body),) = remote.asked
+        named = json.loads(typed(ask, "a novel", *arguments, "--policy-model", "other").stdout)
+        assert named["policy"] == "other"
+        (token, body), (_, other) = remote.asked
+        assert (body["model"], other["model"]) == ("policy", "other")
         assert token == "Bearer secret" and all(t in str(body["messages"]) for t in titles[:5])
 
 

@@ -105,7 +105,8 @@ def create_app(
 
     Args:
         assistant: What answers.
-        token: Bearer token that every request but ``/health`` must bring; None asks for none.
+        token: Bearer token that requests must bring; None asks for none. Open without it are the
+            page ``/``, ``/health`` and the description (``/docs``, ``/redoc``, ``/openapi.json``).
         waiting: Most requests in the queue; one more gets 429.
         seconds: Time that a request has, its waiting included.
         batch: Most requests that are answered at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,10 @@ _URL = click.option(
     help="An OpenAI-compatible server that has the policy (http://HOST:PORT/v1); linking, "
     "retrieval and checks stay here. A token for it is taken from REREC_POLICY_TOKEN.",
 )
+_MODEL = click.option(
+    "--policy-model",
+    help="What that server calls the policy.  [default: the first model that it names]",
+)
 
 
 @click.command()
@@ -49,6 +54,7 @@ _URL = click.option(
 @_PARAMS
 @_POLICY
 @_URL
+@_MODEL
 @click.pass_obj
 def ask(
     metadata: ProjectMetadata,
@@ -60,6 +66,7 @@ def ask(
     params: str,
     policy: str | None,
     policy_url: str | None,
+    policy_model: str | None,
 ) -> None:
     """Asks the assistant; without WORDS it is a conversation, which an empty line ends.
 
@@ -72,8 +79,11 @@ def ask(
 
     if words and not " ".join(words).strip():
         raise ClickException("there is nothing to answer: WORDS are empty")
+    _check_policy(policy, policy_url, policy_model)
     with errors_shown():
-        assistant = load_assistant(Path(metadata.project_path), params, policy, _tell, policy_url)
+        assistant = load_assistant(
+            Path(metadata.project_path), params, policy, _tell, policy_url, policy_model
+        )
         options: dict[str, Any] = {
             "history": assistant.indices(_titles(history.split(";")), "--history"),
             "top": top,
@@ -91,6 +101,26 @@ def ask(
             click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
         else:
             _converse(assistant, options, as_json)
+
+
+def _check_policy(policy: str | None, url: str | None, model: str | None) -> None:
+    if policy is not None and url is not None:
+        raise ClickException("--policy is for a policy here, --policy-url for another: give one")
+    if model is not None and url is None:
+        raise ClickException("--policy-model names a policy of --policy-url: give that, too")
+
+
+def _check_run(run: str, others: Mapping[str, str | None]) -> None:
+    if given := [name for name, value in others.items() if value]:
+        raise ClickException(
+            f"--run {run} serves what that run has logged, with its parameters: "
+            f"leave out {', '.join(given)}"
+        )
+
+
+def _address(host: str, port: int) -> str:
+    """The URL of a host, which may be an IPv6 address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _tell(line: str) -> None:
@@ -161,6 +191,7 @@ def _said(answer: Answer) -> str:
 @_PARAMS
 @_POLICY
 @_URL
+@_MODEL
 @click.pass_obj
 def serve(
     metadata: ProjectMetadata,
@@ -172,17 +203,26 @@ def serve(
     params: str,
     policy: str | None,
     policy_url: str | None,
+    policy_model: str | None,
     run: str | None,
     trace: bool,
 ) -> None:
     """Serves the assistant: a page, OpenAI's chat form, /recommend, /metrics, /docs.
 
     Any other address than the loopback's wants a token, in the environment variable REREC_TOKEN;
-    requests then bring it as "Authorization: Bearer TOKEN". Texts of users are not logged.
+    requests then bring it as "Authorization: Bearer TOKEN". Open without it are the page, /health
+    and the description (/docs, /redoc, /openapi.json). Texts of users are not logged.
     """
     token = os.environ.get(TOKEN) or None
     if host not in ("127.0.0.1", "localhost", "::1") and token is None:
         raise ClickException(f"--host {host} lets others in: set a token in {TOKEN} first")
+    if run is not None:
+        _check_run(
+            run,
+            {"--params": params, "--policy": policy, "--policy-url": policy_url,
+             "--policy-model": policy_model},
+        )  # fmt: skip
+    _check_policy(policy, policy_url, policy_model)
     import uvicorn
 
     from rerec_pipeline.assistant.server import create_app
@@ -193,7 +233,7 @@ def serve(
         project = Path(metadata.project_path)
         mlflow_config = Project(project).read("mlflow")
         if run is None:
-            assistant = load_assistant(project, params, policy, _tell, policy_url)
+            assistant = load_assistant(project, params, policy, _tell, policy_url, policy_model)
         else:
             from rerec_pipeline.tracking.logged import load_logged
 
@@ -212,5 +252,5 @@ def serve(
     with config.bind_socket() as bound:  # port 0 takes one that is free
         bound.listen()  # so that whoever reads the address can connect at once
         port = bound.getsockname()[1]
-        click.echo(f"The assistant is at http://{host}:{port} (Ctrl-C ends it)", err=True)
+        click.echo(f"The assistant is at {_address(host, port)} (Ctrl-C ends it)", err=True)
         uvicorn.Server(config).run(sockets=[bound])

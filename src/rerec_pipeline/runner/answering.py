@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def load_assistant(
     policy: str | None,
     say: Callable[[str], None],
     url: str | None = None,
+    model: str | None = None,
 ) -> Assistant:
     """Loads catalogue, graphs, ranker and a policy.
 
@@ -35,6 +37,7 @@ def load_assistant(
             is none, the backbone.
         say: Told which policy answers, if that is not the one that one would expect.
         url: An OpenAI-compatible server that has the policy, in place of one here.
+        model: What that server calls the policy; None takes the first that it names.
 
     Raises:
         RemoteError: If that server does not answer.
@@ -42,12 +45,11 @@ def load_assistant(
     """
     project = Project(root)
     files, parameters = project.files(params), project.parameters(params)
-    command = f"kedro run --pipelines {{}}{f' --params {params}' if params else ''}"
     missing = [name for name in NEEDED if not files[name].exists()]
     if missing:
         raise MissingStageError(
             f"the assistant needs '{missing[0]}', which has not been made yet. Make it with: "
-            + command.format("retrieval")
+            + _command("retrieval", params)
         )
     with quick_start():
         try:
@@ -55,7 +57,7 @@ def load_assistant(
             retriever = load_retriever(files, retrieval.pool, retrieval.neighbours)
         except ValueError as error:  # a ranker of other features
             raise MissingStageError(
-                f"{files['ranker']}: {error}, with: {command.format('retrieval')}"
+                f"{files['ranker']}: {error}, with: {_command('retrieval', params)}"
             ) from None
         task = RecTask(retriever.linker.catalogue, parameters["data"].prompt)
         reasoner: Reasoner | None = None
@@ -63,10 +65,15 @@ def load_assistant(
             from rerec_pipeline.models.remote import RemoteReasoner
 
             limit = parameters["rft"].generation.max_completion_tokens
-            reasoner = RemoteReasoner(url, limit, os.environ.get(POLICY_TOKEN))
+            reasoner = RemoteReasoner(url, limit, os.environ.get(POLICY_TOKEN), model)
         elif policy != "graph":
-            reasoner = _reasoner(files, parameters, policy, say, command.format("rft"))
+            reasoner = _reasoner(files, parameters, policy, say, _command("rft", params))
     return Assistant(task, retriever, reasoner)
+
+
+def _command(pipeline: str, params: str) -> str:
+    """What makes what is missing, as one types it in a shell."""
+    return f"kedro run --pipelines {pipeline}{f' --params {shlex.quote(params)}' if params else ''}"
 
 
 def _reasoner(
