@@ -9,6 +9,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rerec_pipeline.configs import Config
 from rerec_pipeline.storage import provenance
+from rerec_pipeline.storage.records import Origin, outdated
 from rerec_pipeline.tracking import (
     MlflowStepLogger,
     RunNote,
@@ -64,6 +65,28 @@ class TestProvenance:
         }
         stamp = provenance.make_stamp({"rft", "x.dir"}, parameters, tmp_path)
         assert stamp == {"rft.w_penalty": 0.3, "rft.scale": "group", "x.dir": "./a"}
+
+    @pytest.mark.parametrize(
+        "name", ["fixed.splits", "rft.sft.traces", "rft.cold_start.traces", "rft.reward.data.seen"]
+    )
+    def test_a_file_of_the_user_counts_by_its_content(self, tmp_path, name):
+        file = tmp_path / "own.csv"
+
+        def stamp():
+            nested = str(file)
+            for part in reversed(name.split(".")):
+                nested = {part: nested}
+            return Origin(provenance.make_stamp({name.split(".")[0]}, nested, tmp_path), {}, {})
+
+        file.write_text("a")
+        made = stamp()
+        assert made.parameters == {name: "./own.csv (ca978112ca1b)"}  # SHA-256 of "a"
+        assert outdated(made, stamp()) == ""
+        file.write_text("bc")
+        said = outdated(made, stamp())
+        assert said.startswith(f"was made with other parameters: {name} was './own.csv (ca978112")
+        file.unlink()
+        assert stamp().parameters == {name: "./own.csv"}
 
     def test_parameters_are_told_to_mlflow_as_plain_values_without_the_project_folder(
         self, tmp_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ _PREFIX = "params:"
 _PLACE = "raw_dir"
 #: How many processes make something is no part of what it is made from.
 _LAUNCH = "launch"
+#: Parameters that may name a file of the user's: its content counts, beside its name.
+_FILES = ("fixed.", "rft.sft.traces", "rft.cold_start.traces", "rft.reward.data.")
 
 
 def parameters_behind(pipeline: Pipeline, dataset: str) -> set[str]:
@@ -39,7 +41,8 @@ def parameters_read(pipeline: Pipeline) -> set[str]:
 def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Values of some parameters, flat, with the project's own folder left out of paths.
 
-    Where checkpoints lie is no part of what is made.
+    Where checkpoints lie is no part of what is made. Behind the name of a user's file stands the
+    hash of its content, so that a changed one is noticed.
     """
     chosen: dict[str, Any] = {}
     for name in sorted(names):
@@ -48,7 +51,25 @@ def make_stamp(names: set[str], parameters: Mapping[str, Any], root: Path) -> di
             value = value[part] if isinstance(value, Mapping) else getattr(value, part)
         chosen[name] = value
     flat = {k: v for k, v in flatten(chosen).items() if not k.endswith("checkpoint_dir")}
-    return {name: plain(value, root) for name, value in flat.items()}
+    return {
+        name: plain(value, root) + _content(value) if _is_file(name, value) else plain(value, root)
+        for name, value in flat.items()
+    }
+
+
+def _is_file(name: str, value: Any) -> bool:
+    return name.startswith(_FILES) and isinstance(value, str) and Path(value).is_file()
+
+
+def _content(file: str) -> str:
+    stat = Path(file).stat()
+    return f" ({_hash_of_seen(file, stat.st_size, stat.st_mtime_ns, stat.st_ino)})"
+
+
+@lru_cache(maxsize=256)
+def _hash_of_seen(file: str, *_seen: int) -> str:
+    """A file is read once: what is changed looks different."""
+    return hash_content(Path(file))[:12]
 
 
 def plain(value: Any, root: Path) -> Any:
