@@ -165,7 +165,7 @@ def questions_of(asked_by: str, questions: Questions, **_: Any) -> dict[str, Dat
     if not questions.get(asked_by):
         raise BadParameterError(
             f"abilities.tasks: {asked_by} asks about a fabricated world, and this data set is not "
-            "one. Choose other tasks, by --params abilities.tasks=[ifeval,mmlu,gsm8k]"
+            "one. Choose other tasks, by --params 'abilities.tasks=[ifeval,mmlu,gsm8k]'"
         )
     return {"test": Dataset.from_list([dict(doc) for doc in questions[asked_by]])}
 

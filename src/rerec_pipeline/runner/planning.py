@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -214,7 +215,7 @@ def _fits(work: cost.Workload, card: cost.Card, total: float) -> str:
     smaller, parameters = found
     need = sum(cost.memory(smaller, card).values()) / GB
     told = ",".join(f"{key}={_plain(value)}" for key, value in parameters.items())
-    return f"does not fit. {need:.2f} with\n  --params {told}"
+    return f"does not fit. {need:.2f} with\n  --params {shlex.quote(told)}"
 
 
 def _plain(value: Any) -> str:
