@@ -47,6 +47,9 @@ def kedro(monkeypatch):
         ("--params fixed=3", "fixed is a block of parameters"),
         ("--params rft.budget.rollouts=-5", "rft.budget.rollouts: Input should be greater than or "
          "equal to 1, got -5"),
+        ("--params score_cuts=[1,0],seed=1", "score_cuts.1: Input should be greater than or equal"),
+        ("--params score_cuts=[1,2", "'score_cuts=[1,2': ] is missing"),
+        ("--params score_cuts", "'score_cuts' is not of the form parameter=value"),
         ("--params score_cuts=[0]", "score_cuts.0: Input should be greater than or equal to 1"),
         ("--params seed=one", "seed: Input should be a valid integer"),
         ("--params split=train", "split: Input should be 'validation' or 'test', got 'train'"),

@@ -16,6 +16,7 @@ from rerec_pipeline.experiments.grid import (
     read_sweep,
     read_value,
     short_names,
+    split_commas,
     write,
 )
 
@@ -130,7 +131,7 @@ class TestText:
         assert read_value(write({"a.b": value}).partition("=")[2]) == value
 
     def test_what_can_not_be_written_is_refused(self):
-        for value in ("a,b", "1", [1, 2]):
+        for value in ("a,b", "1", "[", [float("nan")]):
             with pytest.raises(BadParameterError, match="can not be written"):
                 write({"x": value})
 
@@ -142,6 +143,32 @@ class TestText:
         }  # fmt: skip
         assert read_params("") == {}
 
+    @pytest.mark.parametrize(
+        ("text", "parts"),
+        [
+            ("a.b=[1,2],c=x", ["a.b=[1,2]", "c=x"]),
+            ("a={b: [1, 2], c: 3}, d=1,", ["a={b: [1, 2], c: 3}", "d=1"]),
+            ('a="x,[y",b=[\'p,q\',"]"]', ['a="x,[y"', "b=['p,q',\"]\"]"]),
+            ("a=Bob's,b=x[1,c=it's", ["a=Bob's", "b=x[1", "c=it's"]),
+            ("[1,2],[3]", ["[1,2]", "[3]"]),
+        ],
+    )
+    def test_commas_inside_brackets_and_quotes_separate_nothing(self, text, parts):
+        assert split_commas(text) == parts
+
+    def test_what_is_not_closed_is_refused(self):
+        with pytest.raises(BadParameterError, match="] is missing"):
+            read_params("a=[1,2,b=3")
+
+    def test_lists_and_blocks(self):
+        assert read_params("a.b=[1,2],c=x") == {"a": {"b": [1, 2]}, "c": "x"}
+        assert read_assignments("a.b=[x,y],c={d: 1,e: 2}") == {
+            "a.b": ["x", "y"], "c": {"d": 1, "e": 2},
+        }  # fmt: skip
+        assert read_sweep("a.b=[1,2],[3]") == ("a.b", [[1, 2], [3]])
+        written = {"a": [1, "x y", None, True, 1e-5], "b": {"c": [0.1]}, "d": 1}
+        assert read_params(write(written)) == written
+
     def test_assignments(self):
         assert read_assignments("a.b=1, c=x") == {"a.b": 1, "c": "x"}
         assert read_assignments("") == {}
@@ -151,6 +178,11 @@ class TestText:
     def test_what_assigns_nothing_is_refused(self, text):
         with pytest.raises(BadParameterError, match="not of the form parameter=value"):
             read_assignments(text)
+
+    @pytest.mark.parametrize("text", ["a.b", "=1"])
+    def test_nor_is_it_a_parameter(self, text):
+        with pytest.raises(BadParameterError, match="not of the form parameter=value"):
+            read_params(text)
 
     def test_places_have_options_of_their_own(self):
         with pytest.raises(BadParameterError, match="seed places a cell"):

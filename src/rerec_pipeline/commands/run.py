@@ -41,6 +41,14 @@ def _run(verbose: bool, **options: Any) -> Any:
         return kedro_run.callback(**options)
 
 
+def _read_params(_context: click.Context, _option: click.Parameter, text: Any) -> Any:
+    """As the other commands read them: Kedro's own cuts lists at their commas."""
+    from rerec_pipeline.experiments.grid import read_params
+
+    with errors_shown():
+        return read_params(text) if isinstance(text, str) else text
+
+
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
     """Lets SIGTERM do what Ctrl-C does, so that a run that is stopped is not taken for running."""
@@ -88,5 +96,6 @@ def _check(option: str, what: str, asked: Iterable[str] | None, known: Iterable[
 
 #: The command; a copy, so that Kedro's own stays as it is.
 run = copy.copy(kedro_run)
-run.params = [*kedro_run.params, _VERBOSE]
+run.params = [*map(copy.copy, kedro_run.params), _VERBOSE]
+next(option for option in run.params if option.name == "params").callback = _read_params
 run.callback = _run

@@ -37,6 +37,10 @@ LABELLED = (*DATA, *PROMPTS, "rft")
 #: The labels that name folders -> what changes them.
 LABELS = {"label": LABELLED, "data_label": DATA, "prompt_label": PROMPTS}
 
+#: What begins with the one goes on to the other.
+_CLOSED_BY = {"[": "]", "{": "}", "'": "'", '"': '"'}
+_QUOTES = ("'", '"')
+
 #: A longer label is no help to a reader, and names of folders have a limit.
 _LONGEST = 60
 
@@ -135,19 +139,67 @@ def write(changes: Changes) -> str:
     Raises:
         BadParameterError: If a value would be read otherwise than it was meant.
     """
-    said = {key: v if isinstance(v, str) else json.dumps(v) for key, v in changes.items()}
-    for key, text in said.items():
-        if "," in text or read_value(text) != changes[key]:
-            raise BadParameterError(
-                f"{key}={changes[key]!r} can not be written after --params: use plain numbers, "
-                "words, true, false or null"
-            )
-    return ",".join(f"{key}={text}" for key, text in said.items())
+    return ",".join(f"{key}={_written(key, value)}" for key, value in changes.items())
+
+
+def _written(key: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        kept = split_commas(f"{key}={text}") == [f"{key}={text}"] and read_value(text) == value
+    except BadParameterError:  # a word that begins like a list
+        kept = False
+    if not kept:
+        raise BadParameterError(
+            f"{key}={value!r} can not be written after --params: use plain numbers, words, true, "
+            "false, null, or lists of them"
+        )
+    return text
+
+
+def split_commas(text: str) -> list[str]:
+    """Parts between commas, without those that are empty.
+
+    A comma inside brackets, braces or quotes separates nothing, if these are where a value begins:
+    ``a=[1,2],c=x`` has two parts, and so has ``a=Bob's,c=x``.
+
+    Raises:
+        BadParameterError: If one of them is not closed.
+    """
+    parts, closing, begins = [""], "", True
+    for character in text:
+        if character == closing[-1:]:
+            closing = closing[:-1]
+        elif _opens(character, closing, begins):
+            closing += _CLOSED_BY[character]
+        if character == "," and not closing:
+            parts.append("")
+        else:
+            parts[-1] += character
+        begins = character in "=,:[{" or (begins and character.isspace())
+    if closing:
+        raise BadParameterError(f"'{text}': {closing[-1]} is missing")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _opens(character: str, closing: str, begins: bool) -> bool:
+    """Whether a character begins something that ends with another; a bracket may in a bracket."""
+    if character not in _CLOSED_BY or closing[-1:] in _QUOTES:
+        return False
+    return begins or (bool(closing) and character not in _QUOTES)
 
 
 def read_params(text: str) -> dict[str, Any]:
-    """Nested parameters, as ``kedro run --params TEXT`` reads them."""
-    read = OmegaConf.to_container(OmegaConf.from_dotlist([p for p in text.split(",") if p]))
+    """Nested parameters, as ``kedro run --params TEXT`` reads them.
+
+    Raises:
+        BadParameterError: If a part is not of the form parameter=value.
+    """
+    parts = [part.partition("=") for part in split_commas(text)]
+    for key, equals, value in parts:
+        if not (key.strip() and equals):
+            raise BadParameterError(f"'{key}{equals}{value}' is not of the form parameter=value")
+    dotted = [f"{key.strip()}={value}" for key, _, value in parts]
+    read = OmegaConf.to_container(OmegaConf.from_dotlist(dotted))
     assert isinstance(read, dict)
     return {str(key): value for key, value in read.items()}
 
@@ -164,8 +216,7 @@ def read_assignments(text: str) -> dict[str, Any]:
         BadParameterError: If a part is no assignment, or assigns a place in the grid.
     """
     return {
-        key: read_value(value)
-        for key, value in (_assignment(part) for part in text.split(",") if part.strip())
+        key: read_value(value) for key, value in (_assignment(part) for part in split_commas(text))
     }
 
 
@@ -176,7 +227,7 @@ def read_sweep(text: str) -> tuple[str, list[Any]]:
         BadParameterError: If it is none, names a place in the grid, or repeats a value.
     """
     key, values = _assignment(text)
-    read = [read_value(value) for value in values.split(",")]
+    read = [read_value(value) for value in split_commas(values)]
     if any(count > 1 for count in Counter(map(repr, read)).values()):
         raise BadParameterError(f"the sweep '{text}' has a value twice")
     return key, read
