@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
+from rerec_pipeline.experiments.grid import LABELS, write
 from rerec_pipeline.parameters import EvaluationParameters, RFTParameters, policy_name
 
 
@@ -55,11 +57,11 @@ Of the verdicts in its reasoning that the attribute graph can decide: {said}.
 ## How to ask
 
 ```bash
-kedro ask "..." --params {_choices(parameters)}  # finds candidates, too
+kedro ask "..." --params {shlex.quote(_choices(parameters))}  # finds candidates, too
 transformers serve PATH_OF_THIS_FOLDER                 # or: vllm serve PATH_OF_THIS_FOLDER
 kedro ask "..." --policy-url http://localhost:8000/v1  # the same, with the policy on that server
 ```
-
+{_further(parameters)}
 The prompt is that of training (`data.prompt` in the project's configuration): the candidates, then
 the request. A policy that is asked in another form answers worse.
 
@@ -77,5 +79,13 @@ def _row(name: str, row: dict[str, Any]) -> str:
 
 
 def _choices(parameters: dict[str, Any]) -> str:
-    keys = ("dataset", "backbone", "variant", "seed")
-    return ",".join(f"{key}={parameters[key]}" for key in keys)
+    labels = [key for key in LABELS if parameters[key]]
+    keys = ("dataset", "backbone", "variant", "seed", *labels)
+    return write({key: parameters[key] for key in keys})
+
+
+def _further(parameters: dict[str, Any]) -> str:
+    """A label names the folder of what was given, and not all of it can be read off its name."""
+    if not any(parameters[key] for key in LABELS):
+        return ""
+    return "\nBehind `--params`, add what else its training was given: the label names it.\n"
