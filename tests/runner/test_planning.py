@@ -1,6 +1,7 @@
 """``kedro plan`` says what a run would cost, from parameters alone."""
 
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from kedro.framework.startup import bootstrap_project
 
 from rerec_pipeline.commands.pretrained import plan_run
 from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.grid import read_params
 from rerec_pipeline.models.cost import Architecture
 from rerec_pipeline.parameters import BackboneParameters
 from rerec_pipeline.runner.planning import architecture, card_of, work_of
@@ -35,6 +37,9 @@ class TestCommand:
         assert told.exit_code == 0, told.output
         assert "3,085,938,688 parameters, all trained, 16-bit arithmetic" in told.output
         assert "does not fit" in told.output and "rft.backbone.lora={r: 16" in told.output
+        [line] = [line for line in told.output.splitlines() if line.startswith("  --params ")]
+        _, typed = shlex.split(line)  # one word for a shell, and what it says is read
+        assert read_params(typed)["rft"]["backbone"]["lora"]["r"] == 16
         assert "2,000 steps on 2,560,000 rollouts" in told.output
         assert "prompts of 400 tokens on average, 768 at most" in told.output
 
