@@ -18,6 +18,7 @@ from rerec_pipeline.models.backbone import (
     prompt_ids,
     too_long,
 )
+from rerec_pipeline.models.chat import EOS
 from rerec_pipeline.models.generation import answer
 from rerec_pipeline.recbench.tables import catalogue_from_table, examples_from_table
 
@@ -39,6 +40,17 @@ class TestLoading:
         tokenizer.save_pretrained(tmp_path)
         with pytest.raises(BadInputError, match="no chat template"):
             load_tokenizer(str(tmp_path))
+
+    def test_a_server_finds_the_answer_of_a_saved_policy(self, tmp_path):
+        """As ``transformers serve`` reads it, which has Qwen's marks for a model of its kind."""
+        load_tokenizer("data/06_models/base_policy").save_pretrained(tmp_path)
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+        messages = [{"role": "user", "content": "A drama, please."}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        for end in ("", EOS):
+            ids = tokenizer.encode(f"It fits.\n\\boxed{{Boat}}{end}")
+            read = tokenizer.parse_response(ids, prefix=prompt)
+            assert read["content"] == "It fits.\n\\boxed{Boat}"
 
     def test_another_architecture_goes_the_same_way(self, bpe_tokenizer, examples, tmp_path):
         torch.manual_seed(0)

@@ -71,7 +71,7 @@ print(json.dumps({"said": said, "spans": [span.name for span in trace.data.spans
 """
 
 
-def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, tmp_path):
+def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, tmp_path, capfd):
     _, rows = asked
     uri = f"sqlite:///{finished}/mlflow.db"
     client = mlflow.MlflowClient(uri)
@@ -90,6 +90,7 @@ def test_the_policy_is_a_model_that_answers_in_a_fresh_process(finished, asked, 
     assert len(items) == 2 and text.endswith(f"I recommend {items[0]['title']}.")
     assert {"predict", "link", "retrieve", "reason", "check"} <= set(found["spans"])
     served = load_logged({"server": {"mlflow_tracking_uri": uri}}, trained.info.run_id)
+    assert "Downloading" not in capfd.readouterr().err  # a bar for each of hundreds of files
     assert [item.title for item in served.ask(rows[0]["request"], top=2).items] == [
         item["title"] for item in items
     ]

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from rerec_pipeline.errors import BadInputError
+from rerec_pipeline.models.chat import CHAT_TEMPLATE, RESPONSE_TEMPLATE
 from rerec_pipeline.models.gguf import converted, is_gguf
 from rerec_pipeline.parameters.backbone import MADE_BY, splits_read
 from rerec_pipeline.recbench.task import Example, Messages
@@ -201,6 +202,8 @@ def load_tokenizer(
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template == CHAT_TEMPLATE:  # the shipped base policy is older than this
+        tokenizer.response_template = RESPONSE_TEMPLATE
     tokenizer.chat_template = _with_values(tokenizer.chat_template, template_values or {})
     if _reads_the_clock(tokenizer.chat_template):
         logger.warning(

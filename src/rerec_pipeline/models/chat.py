@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
 
 #: Only the user's message is shown to a model made from scratch: it was never taught the system
@@ -16,3 +18,11 @@ CHAT_TEMPLATE = (
     + "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + ASSISTANT + "{% endif %}"
 )
+
+#: How a server finds the answer in what is written. Without it, ``transformers serve`` reads these
+#: Qwen2 models by Qwen's own marks, which are not there, and puts the prompt before the answer.
+RESPONSE_TEMPLATE: dict[str, Any] = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": ASSISTANT,
+    "fields": {"content": {"close": EOS}},
+}

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import AddedToken
 from transformers import Qwen2Tokenizer
 
-from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, USER
+from rerec_pipeline.models.chat import ASSISTANT, CHAT_TEMPLATE, EOS, PAD, RESPONSE_TEMPLATE, USER
 from rerec_pipeline.models.token_bytes import BYTE_ALPHABET
 
 # A word takes the space after it along; the first word after a phrase also the one before it.
@@ -60,6 +60,7 @@ def chat_tokenizer(vocabulary: dict[str, int], merges: list[Any]) -> Qwen2Tokeni
         padding_side="left",
     )
     tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.response_template = RESPONSE_TEMPLATE
     return tokenizer
 
 

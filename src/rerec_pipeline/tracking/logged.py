@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -30,7 +32,8 @@ def load_logged(configuration: Mapping[str, Any], run: str) -> Assistant:
     """
     _use_store(configuration)
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/{NAME}"))
+        with patch.dict(os.environ, {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}):
+            folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/{NAME}"))
     except MlflowException as error:
         said = str(error).splitlines()[0]
         raise MissingStageError(f"--run {run}: MLflow has no such assistant ({said})") from None

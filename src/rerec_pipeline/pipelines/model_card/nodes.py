@@ -58,8 +58,9 @@ Of the verdicts in its reasoning that the attribute graph can decide: {said}.
 
 ```bash
 kedro ask "..." --params {shlex.quote(_choices(parameters))}  # finds candidates, too
-transformers serve PATH_OF_THIS_FOLDER                 # or: vllm serve PATH_OF_THIS_FOLDER
-kedro ask "..." --policy-url http://localhost:8000/v1  # the same, with the policy on that server
+transformers serve PATH_OF_THIS_FOLDER  # after: pip install "transformers[serving]"
+# the same, with the policy on that server; the path is written as above
+kedro ask "..." --policy-url http://localhost:8000/v1 --policy-model PATH_OF_THIS_FOLDER
 ```
 {_further(parameters)}
 The prompt is that of training (`data.prompt` in the project's configuration): the candidates, then
