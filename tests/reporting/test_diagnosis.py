@@ -88,7 +88,7 @@ SPEAKING = {
     "entropy_kept": (
         {"entropy": np.repeat([1.0, 0.05], STEPS // 2)}, "1.000 to 0.050 nats a token: 5% of it",
     ),
-    "kl": ({"kl": 1.5}, "KL to the backbone was 1.500"),
+    "kl": ({"kl": 1.5}, "KL to the reference policy was 1.500"),
     "clipped": ({"clip_ratio/region_mean": 0.3}, "clipped at 30.0% of tokens"),
     "not_finite": (
         {"loss": [0.1, np.nan] + [0.1] * (STEPS - 2)}, "not finite in 1 of 40 steps, first in [2]",
@@ -238,7 +238,7 @@ class TestPage:
     def test_what_speaks_stands_first(self):
         page = page_of(record(**{"kl": 1.5}))
         assert "Nothing to report" not in page
-        assert page.index("KL to the backbone was 1.500") < page.index("<h3>In order")
+        assert page.index("KL to the reference policy was 1.500") < page.index("<h3>In order")
 
     def test_values_and_limits_have_units(self, page):
         rows = re.findall(r"<td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td></tr>", page)

@@ -166,7 +166,7 @@ class Workload:
         model: The architecture.
         lora: Rank of an adapter on all linear maps; None trains all weights.
         half: Whether arithmetic is in 16 bits.
-        reference: Whether there is a KL to the backbone.
+        reference: Whether there is a KL to the reference policy.
         read_again: Whether log-probabilities of the policy are needed a second time.
         checkpointing: Whether activations are computed again in the backward pass.
         share_prompts: Whether a prompt is read once for its group.

@@ -54,7 +54,7 @@ class DiagnosisLimits(Config):
         at_limit: Share of rollouts that are truncated, at the end.
         length_factor: Mean length at the end is this many times longer or shorter.
         entropy_kept: Share of the entropy at the beginning that is left at the end.
-        kl: Mean KL to the backbone at the end, nats a token.
+        kl: Mean KL to the reference policy at the end, nats a token.
         clipped: Share of tokens at which the ratio is clipped.
         returned: Share of visits to mastered queries.
         forgotten: Share of mastered queries that turn out forgotten when looked at again.

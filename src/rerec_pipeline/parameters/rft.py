@@ -117,8 +117,8 @@ class OptimizerParameters(Config):
         warmup_steps: Optimizer steps of linear warm-up.
         weight_decay: Weight decay of AdamW.
         max_grad_norm: Gradient clipping.
-        beta: Coefficient of the KL to the backbone; 0 leaves it out. GRPO has it in the loss (k3
-            estimator), REINFORCE++ and RLOO in the reward.
+        beta: Coefficient of the KL to the reference policy, with which fine-tuning begins; 0 leaves
+            it out. GRPO has it in the loss (k3 estimator), REINFORCE++ and RLOO in the reward.
         reward_kl: Estimator of the KL that REINFORCE++ has in its reward.
         epsilon: Clipping of the probability ratio.
         gradient_checkpointing: Saves memory, costs time.

@@ -284,7 +284,7 @@ def kl(run: RunRecord, limits: DiagnosisLimits) -> Finding:
     last = run.end("kl")
     return _above(
         limits, "kl", last,
-        f"KL to the backbone was {last:.3f} nats a token at the end.",
+        f"KL to the reference policy was {last:.3f} nats a token at the end.",
         "The policy has left the backbone's language: lower rft.optimizer.lr or raise beta.",
     )  # fmt: skip
 
@@ -356,7 +356,7 @@ RULES: tuple[tuple[str, Check, tuple[str, ...]], ...] = (
     ("completions cut at the limit", at_limit, ("completions/clipped_ratio",)),
     ("length of completions", length_factor, ("completions/mean_length",)),
     ("entropy of rollouts", entropy_kept, ("entropy", "reward")),
-    ("KL to the backbone", kl, ("kl",)),
+    ("KL to the reference policy", kl, ("kl",)),
     ("clipped ratios", clipped, ("clip_ratio/region_mean",)),
     ("numbers that are not finite", not_finite, ()),
     ("visits to mastered queries", returned, ("diagnosis/returned",)),
