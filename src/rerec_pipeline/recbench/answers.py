@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from typing import NamedTuple
 
 #: What stands between the titles of an answer.
 SEPARATOR = ";"
@@ -18,8 +17,7 @@ _MARKUP = re.compile(r"\\(?:boxed|text(?:bf|it|rm)?)\{|[{};]")
 _TEXT_MACRO = re.compile(r"^\\text(?:bf|it|rm)?\{(?P<inner>.*)\}$", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     r"""What a completion answers.
 
     Attributes:
@@ -31,7 +29,7 @@ class Answer:
 
     content: str | None
     span: tuple[int, int] | None = None
-    completion: str = field(default="", repr=False)
+    completion: str = ""
 
     @property
     def boxed(self) -> bool:
@@ -48,7 +46,7 @@ class Answer:
         """What stands between separators, not empty; some of it may say nothing."""
         return [*filter(None, map(str.strip, (self.content or "").split(SEPARATOR)))]
 
-    @cached_property
+    @property
     def paragraphs(self) -> range:
         """Which of the completion's lines with text the box stands in."""
         return range(0) if self.span is None else _lines(self.completion, *self.span)
@@ -67,7 +65,9 @@ def read_answer(completion: str) -> Answer:
     Returns:
         The answer; ``boxed`` is False when there is none.
     """
-    span = _plain_box(completion) or _last_box(completion)
+    if plain := _plain_answer(completion):
+        return plain
+    span = _last_box(completion)
     if span is None:
         return Answer(None, None, completion)
     content = completion[span[0] + len(_BOX) : span[1] - 1].strip()
@@ -79,14 +79,15 @@ def can_be_boxed(title: str) -> bool:
     return read_answer(f"{_BOX}{title}}}").content == title
 
 
-def _plain_box(text: str) -> tuple[int, int] | None:
-    """The last box, if it says something and no brace is in it: as nearly every answer is."""
+def _plain_answer(text: str) -> Answer | None:
+    """The answer in the last box, if no brace is in it: as in nearly every completion."""
     start = text.rfind(_BOX)
     inside = start + len(_BOX)
     close = text.find("}", inside)
     if start < 0 or close < 0 or text.find("{", inside, close) >= 0:
         return None
-    return (start, close + 1) if says_something(text[inside:close]) else None
+    content = text[inside:close].strip()
+    return Answer(content, (start, close + 1), text) if says_something(content) else None
 
 
 def _last_box(text: str) -> tuple[int, int] | None:

@@ -318,7 +318,7 @@ class RecTask:
         lists = [example.candidates for example in examples]
         listed = _padded(lists, chain.from_iterable(lists))
         ranked = self._rank_each(answers, examples, listed)
-        truths = np.array([[e.truth] for e in examples], dtype=np.int64).reshape(-1, 1)
+        truths = np.array([e.truth for e in examples], dtype=np.int64)[:, None]
         boxed = np.array([answer.boxed for answer in answers], dtype=bool)
         return Graded(answers, ranked, truths, listed, boxed, ranked[:, 0] == truths[:, 0])
 
@@ -345,13 +345,14 @@ class RecTask:
         title = self._titles(answer)[0]
         known = index if index >= 0 else self.catalogue.resolve(title)
         finder, key = self._finder(title, known)
+        spared = answer.paragraphs
         # Without a word ("____", "?!") there is nothing that could be brought up.
         needle = max(words(split_year(title)[0] or title), key=len, default="")
         return [
             n
             for n, text in enumerate(paragraphs)
             if needle
-            and n not in answer.paragraphs
+            and n not in spared
             # Most paragraphs lack even the longest word of the title: do not search those.
             and needle in unicodedata.normalize("NFC", text).casefold()
             and any(key in mention.keys for mention in finder.find(text))
