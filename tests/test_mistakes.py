@@ -166,6 +166,7 @@ class TestSuggestedCommands:
             {},
             {"seed": 3, "variant": "grpo", "rft": {"budget": {"rollouts": 640}}},
             {"dataset": "recbench_movie", "raw_dir": str(PROJECT), "fixed": {"splits": "my s.csv"}},
+            {"requests": "Bob's, mine.jsonl", "answers": '/a "b", c.jsonl'},
             {"rft": {"backbone": {"lora": None}, "generation": {"batch_size": None}}},
         ],
     )
@@ -176,6 +177,10 @@ class TestSuggestedCommands:
         context = run.make_context("run", words[2:], resilient_parsing=False)
         assert context.params["pipelines"] == ["rft"]
         assert composed(context.params["params"]) == parameters
+
+    def test_what_only_a_script_can_give_is_told_as_it_is(self):
+        said = suggested("rft", composed({}), {"raw_dir": Path("x"), "score_cuts": (1, 5)}, None)
+        assert said.endswith(",raw_dir=x,score_cuts=(1, 5)'")
 
     def test_a_folder_that_is_not_there_is_asked_for(self):
         asked = {"dataset": "recbench_movie"}

@@ -131,9 +131,17 @@ class TestText:
         assert read_value(write({"a.b": value}).partition("=")[2]) == value
 
     def test_what_can_not_be_written_is_refused(self):
-        for value in ("a,b", "1", "[", [float("nan")]):
+        for value in ([float("nan")], {"a": float("nan")}):
             with pytest.raises(BadParameterError, match="can not be written"):
                 write({"x": value})
+
+    @pytest.mark.parametrize(
+        "value",
+        ["a,b", "1", "[", "", " x", "null", "*x", "it's, 'so'", 'a "b", \\"c', "\\", "é, \u4f60",
+         "a #b", ["x, y", "it's", None, "None"], float("inf"), [-float("inf")]],
+    )  # fmt: skip
+    def test_texts_that_need_quotes_are_written_in_them(self, value):
+        assert read_params(write({"a.b": value, "c": 1})) == {"a": {"b": value}, "c": 1}
 
     def test_parameters_are_read_as_kedro_reads_them(self):
         text = "dataset=m,rft.reward.weights.qas=1e-05,rft.reward.k=3,label=qas=0.1,x=null"
@@ -150,7 +158,11 @@ class TestText:
             ("a={b: [1, 2], c: 3}, d=1,", ["a={b: [1, 2], c: 3}", "d=1"]),
             ('a="x,[y",b=[\'p,q\',"]"]', ['a="x,[y"', "b=['p,q',\"]\"]"]),
             ("a=Bob's,b=x[1,c=it's", ["a=Bob's", "b=x[1", "c=it's"]),
+            ("a=x:'y,b=x['1,c=:{", ["a=x:'y", "b=x['1", "c=:{"]),
+            ("a={b:'x,y', 'c':[1,2]},d=1", ["a={b:'x,y', 'c':[1,2]}", "d=1"]),
             ("[1,2],[3]", ["[1,2]", "[3]"]),
+            ("a='It''s, x',b=1", ["a='It''s, x'", "b=1"]),
+            ('a="x\\",y\\\\",b=1', ['a="x\\",y\\\\"', "b=1"]),
         ],
     )
     def test_commas_inside_brackets_and_quotes_separate_nothing(self, text, parts):
@@ -159,6 +171,15 @@ class TestText:
     def test_what_is_not_closed_is_refused(self):
         with pytest.raises(BadParameterError, match="] is missing"):
             read_params("a=[1,2,b=3")
+
+    @pytest.mark.parametrize("text", ["a=*x", "a=x: y: z", "a=@x"])
+    def test_what_is_no_yaml_is_refused(self, text):
+        with pytest.raises(BadParameterError, match="can not be read"):
+            read_params(text)
+
+    def test_a_sweep_without_a_value_is_refused(self):
+        with pytest.raises(BadParameterError, match="has no value"):
+            read_sweep("a.b=,")
 
     def test_lists_and_blocks(self):
         assert read_params("a.b=[1,2],c=x") == {"a": {"b": [1, 2]}, "c": "x"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from pydantic import Field
+from yaml import YAMLError
 
 from rerec_pipeline.configs import Config, EvaluatedSplit, folder_of_data
 from rerec_pipeline.errors import BadParameterError
@@ -143,17 +144,23 @@ def write(changes: Changes) -> str:
 
 
 def _written(key: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    quoted = json.dumps(value, ensure_ascii=False)
+    # A text stands in quotes only where it has to: "x, y", "1".
+    texts = [value, quoted] if isinstance(value, str) else [quoted.replace("Infinity", ".inf")]
+    for text in texts:
+        if _is_read_as(value, key, text):
+            return text
+    raise BadParameterError(
+        f"{key}={value!r} can not be written after --params: use plain numbers, words, true, "
+        "false, null, or lists of them"
+    )
+
+
+def _is_read_as(value: Any, key: str, text: str) -> bool:
     try:
-        kept = split_commas(f"{key}={text}") == [f"{key}={text}"] and read_value(text) == value
+        return split_commas(f"{key}={text}") == [f"{key}={text}"] and read_value(text) == value
     except BadParameterError:  # a word that begins like a list
-        kept = False
-    if not kept:
-        raise BadParameterError(
-            f"{key}={value!r} can not be written after --params: use plain numbers, words, true, "
-            "false, null, or lists of them"
-        )
-    return text
+        return False
 
 
 def split_commas(text: str) -> list[str]:
@@ -165,9 +172,10 @@ def split_commas(text: str) -> list[str]:
     Raises:
         BadParameterError: If one of them is not closed.
     """
-    parts, closing, begins = [""], "", True
+    parts, closing, begins, escaped = [""], "", True, False
     for character in text:
-        if character == closing[-1:]:
+        ends = character == closing[-1:] and not escaped
+        if ends:
             closing = closing[:-1]
         elif _opens(character, closing, begins):
             closing += _CLOSED_BY[character]
@@ -175,7 +183,11 @@ def split_commas(text: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += character
-        begins = character in "=,:[{" or (begins and character.isspace())
+        # Two single quotes in a text that stands in them are one of its own.
+        again = ends and character == "'"
+        before = ",:[{" if closing else "=,"
+        begins = again or character in before or (begins and character.isspace())
+        escaped = character == "\\" and closing[-1:] == '"' and not escaped
     if closing:
         raise BadParameterError(f"'{text}': {closing[-1]} is missing")
     return [part.strip() for part in parts if part.strip()]
@@ -192,14 +204,20 @@ def read_params(text: str) -> dict[str, Any]:
     """Nested parameters, as ``kedro run --params TEXT`` reads them.
 
     Raises:
-        BadParameterError: If a part is not of the form parameter=value.
+        BadParameterError: If a part is not of the form parameter=value, or its value is no YAML.
     """
     parts = [part.partition("=") for part in split_commas(text)]
     for key, equals, value in parts:
         if not (key.strip() and equals):
             raise BadParameterError(f"'{key}{equals}{value}' is not of the form parameter=value")
     dotted = [f"{key.strip()}={value}" for key, _, value in parts]
-    read = OmegaConf.to_container(OmegaConf.from_dotlist(dotted))
+    try:
+        read = OmegaConf.to_container(OmegaConf.from_dotlist(dotted))
+    except YAMLError as error:
+        raise BadParameterError(
+            f"'{text}' can not be read ({getattr(error, 'problem', error)}): put a text with "
+            "special characters in quotes"
+        ) from None
     assert isinstance(read, dict)
     return {str(key): value for key, value in read.items()}
 
@@ -224,10 +242,12 @@ def read_sweep(text: str) -> tuple[str, list[Any]]:
     """Reads ``parameter=value,value,...``.
 
     Raises:
-        BadParameterError: If it is none, names a place in the grid, or repeats a value.
+        BadParameterError: If it is none, names a place in the grid, or has no value or one twice.
     """
     key, values = _assignment(text)
     read = [read_value(value) for value in split_commas(values)]
+    if not read:
+        raise BadParameterError(f"the sweep '{text}' has no value")
     if any(count > 1 for count in Counter(map(repr, read)).values()):
         raise BadParameterError(f"the sweep '{text}' has a value twice")
     return key, read

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.grid import write
 from rerec_pipeline.parameters import run_choices
 from rerec_pipeline.storage.provenance import flatten
 
@@ -47,6 +49,13 @@ def suggested(
     if data.source == "published" and not Path(parameters["raw_dir"]).is_dir():
         values["raw_dir"] = "DIR"
         hint = f", where DIR is the folder that holds dataset/{data.domain}"
-    said = ",".join(f"{key}={'null' if value is None else value}" for key, value in values.items())
+    said = ",".join(_said(key, value) for key, value in values.items())
     words = ["kedro", "run", "--pipelines", stage, "--params", said]
     return shlex.join(words + (["--env", env] if env else [])) + hint
+
+
+def _said(key: str, value: Any) -> str:
+    try:
+        return write({key: value})
+    except (BadParameterError, TypeError):  # given by a script: no run is to fail for a command
+        return f"{key}={value}"
