@@ -31,6 +31,12 @@ class TestOrder:
             cell("sft", s, c): cell("rerec", s, c) for s in (0, 1) for c in ((), qas)
         }
 
+    def test_a_value_may_be_a_list(self):
+        lists = [(("cuts", cuts),) for cuts in ([1], [1, 5])]
+        cells = [cell(v, 0, c) for v in ("sft", "rerec") for c in lists]
+        matched = match_compute(cells, {"sft"})
+        assert matched == {cell("sft", 0, c): cell("rerec", 0, c) for c in lists}
+
     def test_without_the_reference_nothing_is_matched(self):
         assert match_compute([SFT, GRPO], {"sft"}) == {}
 

@@ -96,6 +96,10 @@ class Cell:
     given: str = ""
     data: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        """By its folder: a value may be a list."""
+        return hash(self.run)
+
     @property
     def folder(self) -> str:
         """The ``label`` of its run; a cell that is asked validation queries has its own."""

@@ -23,11 +23,12 @@ def match_compute(cells: Sequence[Cell], supervised: Collection[str]) -> dict[Ce
     Returns:
         Cell -> the cell that has to be finished before it; without those that have none.
     """
-    references = {(c.seed, c.changes): c for c in cells if c.variant == REFERENCE}
+    # As text: a value may be a list.
+    references = {(c.seed, repr(c.changes)): c for c in cells if c.variant == REFERENCE}
     return {
-        cell: references[cell.seed, cell.changes]
+        cell: references[cell.seed, repr(cell.changes)]
         for cell in cells
-        if cell.variant in supervised and (cell.seed, cell.changes) in references
+        if cell.variant in supervised and (cell.seed, repr(cell.changes)) in references
     }
 
 
