@@ -132,8 +132,8 @@ def pipelines() -> None:
     handler = functools.partial(Quiet, directory=PROJECT / "build")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/?pid=__default__"
-    shoot(url, IMAGES / "pipeline.png", (1000, 1000), 15000)
+    url = f"http://127.0.0.1:{server.server_port}/?pid=__default__&types=nodes"
+    shoot(url, IMAGES / "pipeline.png", (1000, 800), 15000)
     server.shutdown()
     shutil.rmtree(PROJECT / "build")
 
