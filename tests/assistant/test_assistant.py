@@ -1,4 +1,7 @@
 import dataclasses
+import io
+import json
+import sys
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from rerec_pipeline.assistant.conversation import (
     Turn,
     read_conversation,
 )
+from rerec_pipeline.commands.asking import _converse
 from rerec_pipeline.errors import BadInputError
 
 ASK = "I loved Night Train (1991). Another film by the same director, please."
@@ -195,3 +199,26 @@ class TestLongConversations:
         turns = [Turn("user", "A drama."), Turn("assistant", long)] * 20
         assert len(long) * 20 > LONGEST_CONVERSATION
         assert read_conversation(turns, assistant).shown == (3,)
+
+
+class TestInATerminal:
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    LINES = f"a comedy\n{'x' * (LONGEST + 1)}\nnot this one\n\n"
+
+    def test_a_line_that_is_too_long_does_not_end_the_conversation(
+        self, assistant, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(sys, "stdin", self.Terminal(self.LINES))
+        _converse(assistant, {}, as_json=True)
+        told = capsys.readouterr()
+        first, second = map(json.loads, told.out.splitlines())
+        assert f"at most {LONGEST} characters" in told.err
+        assert first["items"][0] not in second["items"]  # what was said before is not lost
+
+    def test_a_program_is_told_by_an_error(self, assistant, monkeypatch):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(self.LINES))
+        with pytest.raises(BadInputError, match="at most"):
+            _converse(assistant, {}, as_json=True)

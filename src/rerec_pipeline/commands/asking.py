@@ -14,6 +14,7 @@ from click import ClickException
 from kedro.framework.startup import ProjectMetadata
 
 from rerec_pipeline.commands.shown import errors_shown
+from rerec_pipeline.errors import BadInputError
 
 if TYPE_CHECKING:
     from rerec_pipeline.assistant.assistant import Answer, Assistant
@@ -132,21 +133,31 @@ def _titles(lines: list[str]) -> list[str]:
 
 
 def _converse(assistant: Assistant, options: dict[str, Any], as_json: bool) -> None:
-    """Reads wishes until an empty line; what was said before counts."""
+    """Reads wishes until an empty line; what was said before counts.
+
+    A person who types what cannot be answered is told why, and goes on.
+    """
     from rerec_pipeline.assistant.conversation import Turn, read_conversation
     from rerec_pipeline.assistant.words import recommendation
 
     turns: list[Turn] = []
+    typed = sys.stdin.isatty()
     while True:
-        if sys.stdin.isatty():
+        if typed:
             click.echo("> ", nl=False, err=True)
         line = sys.stdin.readline().strip()
         if not line:
             return
-        turns.append(Turn("user", line))
-        wish = read_conversation(turns, assistant)
-        answer = assistant.ask(wish.request, exclude=wish.exclude, **options)
-        turns.append(Turn("assistant", recommendation(answer)))
+        asked = Turn("user", line)
+        try:
+            wish = read_conversation([*turns, asked], assistant)
+            answer = assistant.ask(wish.request, exclude=wish.exclude, **options)
+        except BadInputError as error:
+            if not typed:
+                raise
+            click.echo(f"Error: {error}", err=True)
+            continue
+        turns += [asked, Turn("assistant", recommendation(answer))]
         click.echo(json.dumps(_plain(answer), ensure_ascii=False) if as_json else _said(answer))
 
 
