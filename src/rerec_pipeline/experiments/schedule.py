@@ -24,11 +24,12 @@ def match_compute(cells: Sequence[Cell], supervised: Collection[str]) -> dict[Ce
         Cell -> the cell that has to be finished before it; without those that have none.
     """
     # As text: a value may be a list.
-    references = {(c.seed, repr(c.changes)): c for c in cells if c.variant == REFERENCE}
+    alike = {cell: (cell.seed, repr(cell.changes)) for cell in cells}
+    references = {alike[cell]: cell for cell in cells if cell.variant == REFERENCE}
     return {
-        cell: references[cell.seed, repr(cell.changes)]
+        cell: references[alike[cell]]
         for cell in cells
-        if cell.variant in supervised and (cell.seed, repr(cell.changes)) in references
+        if cell.variant in supervised and alike[cell] in references
     }
 
 

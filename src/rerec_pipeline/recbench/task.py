@@ -340,9 +340,9 @@ class RecTask:
         Returns:
             Positions of the penalised paragraphs; empty if nothing was boxed.
         """
-        if not answer.titles:
+        title = next(iter(self._titles(answer)), None)
+        if title is None:
             return []
-        title = self._titles(answer)[0]
         known = index if index >= 0 else self.catalogue.resolve(title)
         finder, key = self._finder(title, known)
         spared = answer.paragraphs
