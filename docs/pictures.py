@@ -158,7 +158,6 @@ def compared_runs() -> None:
     """MLflow's page that compares the experiment's cells, one run each."""
     cells = json.loads((EXPERIMENT / "cells.json").read_text())["cells"]
     runs = [cell["mlflow_run_id"] for cell in cells if cell["state"] == "finished"]
-    link = comparison_link(MlflowClient(STORE), runs)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -166,7 +165,8 @@ def compared_runs() -> None:
     server = subprocess.Popen([*command, "--port", port, "--workers", "1"])
     try:
         wait_for(f"http://127.0.0.1:{port}/health", 120)
-        shoot(f"http://127.0.0.1:{port}/{link}", IMAGES / "mlflow.png", (1500, 1250), 30000)
+        link = comparison_link(MlflowClient(f"http://127.0.0.1:{port}"), runs)
+        shoot(str(link), IMAGES / "mlflow.png", (1500, 1250), 30000)
     finally:
         server.terminate()
 
