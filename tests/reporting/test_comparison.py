@@ -414,7 +414,8 @@ class TestSensitivity:
                    "accuracy_low": 0.4, "accuracy_high": 0.6} for v in (1, 2)]  # fmt: skip
         entries = [{"parameter": f"p{n}", "points": points, "unchanged": []} for n in range(3)]
         figure = comparison_plots.sensitivity(entries, columns=2)
-        assert [note.text for note in figure.layout.annotations] == ["p0", "p1", "p2"]
+        titles = [figure.layout[f"xaxis{n}"].title.text for n in ("", 2, 3)]
+        assert titles == ["p0", "p1", "p2"] and not figure.layout.annotations  # none to overlap
         assert [trace.yaxis for trace in figure.data] == ["y", "y2", "y3"]
         assert figure.layout.yaxis3.matches == "y"
         left, right, below = (figure.layout[f"xaxis{n}"].domain for n in ("", 2, 3))

@@ -208,10 +208,7 @@ def sensitivity(entries: Rows, columns: int = 1) -> go.Figure:
         figure.add_annotation(text="no parameter was swept", showarrow=False)
         return figure
     rows = math.ceil(len(entries) / columns)
-    figure = _subplots(
-        "Sensitivity to parameters", rows, columns, vertical_spacing=0.24 / rows,
-        subplot_titles=[entry["parameter"] for entry in entries],
-    )  # fmt: skip
+    figure = _subplots("Sensitivity to parameters", rows, columns, vertical_spacing=0.24 / rows)
     lines = dict.fromkeys(point["line"] for entry in entries for point in entry["points"])
     colours = {line: COLOURS[n % len(COLOURS)] for n, line in enumerate(lines)}
     for n, entry in enumerate(entries):
@@ -249,7 +246,7 @@ def _add_sweep(
             annotation_text=f"{unchanged['variant']} with its defaults",
             annotation_font_color="#64748b", annotation_position="top left",
         )  # fmt: skip
-    figure.update_xaxes(type=kind, tickangle=0, title="value", row=row, col=col)
+    figure.update_xaxes(type=kind, tickangle=0, title=entry["parameter"], row=row, col=col)
     if kind != "category":
         ticks = sorted(set(values))
         figure.update_xaxes(tickvals=ticks, ticktext=[f"{v:g}" for v in ticks], row=row, col=col)
