@@ -126,6 +126,8 @@ def test_a_server_that_is_too_slow_or_not_there_is_named():
         RemoteReasoner(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", 50, seconds=0.2)
     with pytest.raises(RemoteError, match="127.0.0.1:9/v1/models does not answer: .*refused"):
         RemoteReasoner("http://127.0.0.1:9/v1", 50)
+    with pytest.raises(RemoteError, match="does not answer: .*refused"):
+        RemoteReasoner("HTTP://127.0.0.1:9/v1", 50)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class RemoteReasoner:
         data = None if body is None else json.dumps(body).encode()
         where = f"{self._url}/{path}"
         try:
-            if not where.startswith(("http://", "https://")):
+            if not where.lower().startswith(("http://", "https://")):
                 raise ValueError("it is no address of the web")
             with urlopen(Request(where, data, head), timeout=self._seconds) as reply:
                 return form.model_validate_json(reply.read())
