@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.inside is not None:
         print(json.dumps(asdict(train(Path(chosen.inside), RUNS[chosen.runs[0]]))))
         return
+    if chosen.card != "cpu" and not torch.cuda.is_available():
+        sys.exit(f"There is no CUDA device to measure as {chosen.card}: use make bench-plan")
     command = "make bench-plan" + ("" if chosen.card == "cpu" else f" CARD={chosen.card}")
     section = run(chosen.runs or list(RUNS), chosen.card)
     finish(surroundings(command, ("torch", "transformers", "trl")), [section])

@@ -10,6 +10,7 @@ from benchmarks import (
     lightgcn_lastfm,
     lightgcn_step,
     networkx_reward,
+    plan,
     ranking,
     reward,
     sharing,
@@ -165,3 +166,9 @@ class TestLastfm:
         section = lightgcn_lastfm.report(scores, train)
         assert [check.met for check in section.checks] == [met, True]
         assert section.rows[0] == ["60", "0.1000", "0.1000", "0.1924", "0.1397"]
+
+
+def test_a_card_is_not_measured_on_a_processor(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no CUDA device to measure as h100-80gb"):
+        plan.main(["--card", "h100-80gb"])
