@@ -69,7 +69,10 @@ step test-gpu make test-gpu
 step bench-gpu make bench-gpu "CARD=$card"
 step plan .venv/bin/kedro plan --card "$card" --params "$params"
 step run .venv/bin/kedro run --params "$params"
-say tar -czf "$kit/results.tar.gz" --exclude '.stamps' --exclude '.records' -C "$work" results \
-    $([ -n "$dry" ] || cd "$work" && find project/data/08_reporting project/data/07_model_output \
-        -name '*.json' -o -name '*.html' -o -name 'training_log.parquet' 2>/dev/null)
+say cd "$work"
+[ -n "$dry" ] || find results project/data/08_reporting project/data/07_model_output -type f \
+    -not -path '*/.records/*' -not -path '*/.stamps/*' \
+    \( -path 'results/*' -o -name '*.json' -o -name '*.html' -o -name training_log.parquet \) \
+    > files.txt 2> /dev/null || true # where a step has failed, there is less
+say tar -czf "$kit/results.tar.gz" --files-from files.txt
 echo "results: $kit/results.tar.gz"
