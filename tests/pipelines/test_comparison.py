@@ -47,6 +47,21 @@ def test_a_real_run_is_read_as_its_report_has_it(compared, metrics):
     assert report["baselines"]["random"]["all"] > 0
 
 
+def test_raw_files_that_are_not_read_are_not_checked(compared):
+    """An experiment with a raw_dir of its own is compared without it."""
+    manifest = compared / "data/01_raw/sample_book/.records/manifest.json.json"
+    before = manifest.read_bytes()
+    record = json.loads(before)
+    record["origin"]["parameters"]["raw_dir"] = "elsewhere"
+    manifest.write_text(json.dumps(record))
+    try:
+        with pytest.raises(MissingStageError, match="raw_dir was"):
+            run(compared, "evaluation")
+        run(compared, "comparison", experiment="beside", **QUICK)
+    finally:
+        manifest.write_bytes(before)
+
+
 def test_everything_is_an_artifact(compared):
     client = mlflow.MlflowClient(f"sqlite:///{compared}/mlflow.db")
     experiment = client.get_experiment_by_name("rerec-utilities")

@@ -122,7 +122,8 @@ class ProvenanceHooks:
         inputs = {n for n in pipeline.inputs() if not n.startswith("params:")} - {"parameters"}
         for name in sorted(inputs):
             self._check(name)
-        if inputs and RAW not in pipeline.all_outputs() and catalog.exists(RAW):
+        of_data = any(TRAINED.get(name, name) in self._makers for name in inputs)
+        if of_data and RAW not in pipeline.all_outputs() and catalog.exists(RAW):
             self._check(RAW)
         self._look_at_outputs(pipeline, bool(run_params.get("only_missing_outputs")))
 
