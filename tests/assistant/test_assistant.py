@@ -46,6 +46,12 @@ class TestAsking:
             ("Ember: not directed by Otto Beck, but directed by Ana Torv", "contradicted")
         ]
 
+    def test_names_that_the_graph_does_not_have_are_checked_too(self, assistant):
+        answer = assistant.ask("Yoshi Kishimoto directed Ember (1994). More by him?")
+        assert [(f.text, f.status) for f in answer.request_facts] == [
+            ("Ember: not directed by Yoshi Kishimoto, but directed by Ana Torv", "contradicted")
+        ]
+
     def test_candidates_of_the_caller_are_the_only_ones(self, assistant, scripted):
         assistant.ask(ASK, candidates=[5, 6, 5], history=[6])
         assert scripted.asked[0][1] == ["Quiet Village (1996)"]

@@ -138,6 +138,63 @@ class TestClaims:
         assert linker.link(text).claims == ()
 
 
+class TestNamesThatTheGraphDoesNotHave:
+    BOAT = Claim(2, "Directed_by", "Yoshi Kishimoto", "contradicted", ("Otto Beck",))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Yoshi Kishimoto directed Das Boot",
+            "I know that Yoshi Kishimoto directed Das Boot, so I want more by him",
+            "I enjoyed Yoshi Kishimoto's direction of Das Boot",
+            "I saw Das Boot, directed by Yoshi Kishimoto",
+            "I saw Das Boot yesterday. Yoshi Kishimoto directed it, I think",
+            "Yoshi Kishimoto was the director of Das Boot",
+        ],
+    )
+    def test_are_held_against_what_it_has(self, linker, text):
+        links = linker.link(text)
+        assert links.strange_claims == (self.BOAT,)
+        assert links.claims == () and links.values == ()  # retrieval does not have them
+
+    def test_initials(self, linker):
+        [claim] = linker.link("I saw Das Boot, directed by Yoshi J. Kishimoto.").strange_claims
+        assert claim.value == "Yoshi J. Kishimoto"
+
+    def test_one_word_and_several_items(self, linker):
+        links = linker.link("Kishimoto directed Das Boot and Ember")
+        assert [(c.item, c.value, c.status) for c in links.strange_claims] == [
+            (2, "Kishimoto", "contradicted"),
+            (3, "Kishimoto", "contradicted"),
+        ]
+
+    def test_nothing_is_known_where_the_graph_has_none_or_may_lack_one(self, catalogue):
+        cast = [(2, "Starring", f"Actor{n} Number{n}") for n in "ABC"]
+        linker = Linker(catalogue, Facts(8, cast))
+        for text in ("Das Boot, starring Zoe Quill", "Das Boot, directed by Zoe Quill"):
+            assert [c.status for c in linker.link(text).strange_claims] == ["unknown"]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Beck directed Das Boot",  # a part of the name
+            "Who directed Das Boot?",
+            "I saw Das Boot and want other films directed by Yoshi Kishimoto",
+            "I like films directed by Yoshi Kishimoto, and I enjoyed Das Boot",
+            "I enjoyed Das Boot. I like films directed by Yoshi Kishimoto",
+            "I like Kishimoto productions and Das Boot",
+            "I saw 'Lost Shores' and Das Boot, directed by Otto Beck",
+            "Lost Shores (1999) directed by Otto Beck and Das Boot",
+            "I liked Lost Shores and the direction of Das Boot",
+            "yoshi kishimoto directed das boot",
+            "I SAW DAS BOOT, DIRECTED BY YOSHI KISHIMOTO",
+            "Yoshi Kishimoto directed something",
+        ],
+    )
+    def test_what_is_no_statement_about_one(self, linker, text):
+        assert linker.link(text).strange_claims == ()
+
+
 class TestUnusualInput:
     @pytest.mark.parametrize(
         "text", ["", " ", "the of and", "映画をお勧めしてください", "فيلم جيد", "?!.", "'", "(1990"]

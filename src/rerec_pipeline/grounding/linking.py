@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 from rerec_pipeline.grounding.facts import Facts, plain_name
@@ -49,6 +50,16 @@ _ASKING = frozenset((
     "interested", "love", "if", "other", "more", "also", "another", "similar", "eager",
     "curious", "additionally", "would", "could",
 ))  # fmt: skip
+#: Words that begin a sentence with a capital and are no part of a name.
+_OPENERS = frozenset((
+    "after", "although", "because", "before", "did", "does", "given", "has", "have", "how",
+    "knowing", "maybe", "please", "recently", "since", "someone", "they", "those", "what", "when",
+    "where", "which", "while", "who", "whose", "why",
+))  # fmt: skip
+#: Words between a name and the cue that speaks of it: "Ana Torv's direction", "was the director".
+_BETWEEN = frozenset(("'", "s", "also", "has", "had", "is", "was", "the"))
+#: An item with more values in a relation may have one that the graph lacks: actors, not directors.
+_WHOLE = 2
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,8 @@ class Links:
         free_cues: Of these, relations that a cue speaks of which is not beside a named value:
             "the cinematography of these films", which asks for what named items share.
         claims: Statements about named items, checked.
+        strange_claims: The same with names that the graph has nowhere; for showing alone, neither
+            retrieval nor evidence has them.
         years: (first, last) of every year and decade in it that is not a named item's.
         profile: What it says of the user.
     """
@@ -122,6 +135,7 @@ class Links:
     cues: frozenset[str] = frozenset()
     free_cues: frozenset[str] = frozenset()
     claims: tuple[Claim, ...] = ()
+    strange_claims: tuple[Claim, ...] = ()
     years: tuple[tuple[int, int], ...] = ()
     profile: Profile = field(default_factory=Profile)
 
@@ -198,14 +212,16 @@ class Linker:
                 near = _nearest(span.start, span.end, cues, ends)
                 values.append(NamedValue(numbers, frozenset(near), span.start, span.end, sentence))
         bound = {at for value in values for at in _bound(value, cues, ends)}
+        free_cues = [(at, relation) for at, relation in cues if at not in bound]
         return Links(
             text,
             tuple(named),
             tuple(values),
             tuple(dict.fromkeys(number for number, _ in self._kinds.find(said, free))),
             frozenset(relation for _, relation in cues),
-            frozenset(relation for at, relation in cues if at not in bound),
+            frozenset(relation for _, relation in free_cues),
             tuple(self._claims(reading, named, values, cues, ends)),
+            tuple(self._strange_claims(reading, named, free, free_cues, ends)),
             tuple(_years(said, covered)),
             read_profile(said, free),
         )
@@ -279,6 +295,41 @@ class Linker:
                     yield Claim(item, relation, value, "contradicted", instead)
                 else:
                     yield Claim(item, relation, value, "unknown")
+
+    def _strange_claims(
+        self,
+        reading: _Reading,
+        named: Sequence[NamedItem],
+        free: Sequence[int],
+        cues: Sequence[tuple[int, str]],
+        ends: Sequence[int],
+    ) -> Iterator[Claim]:
+        """Checks names that the graph does not have: "Kishimoto directed Girl 6"."""
+        if not (named and cues and reading.has_case):
+            return
+        seen = set()
+        at_cues = {at for at, _ in cues}
+        for start, end in reading.unknown_names([at for at in free if at not in at_cues]):
+            places = [(at, relation) for at, relation in cues if reading.speaks_of(start, end, at)]
+            relations = {r for _, r in places} & _nearest(start, end, cues, ends)
+            name = " ".join(reading.cased[start:end]).replace(" .", ".")
+            said = NamedValue((), frozenset(relations), start, end, bisect_right(ends, start))
+            behind = any(at < start for at, _ in places)
+            for item in reading.spoken_of(said, named, behind):
+                for relation in sorted(relations):
+                    claim = self._doubt(item, relation, name)
+                    if claim is not None and claim not in seen:
+                        seen.add(claim)
+                        yield claim
+
+    def _doubt(self, item: int, relation: str, name: str) -> Claim | None:
+        """A statement with a name that the graph has nowhere; none if it may be a part of one."""
+        instead = tuple(self.facts.attributes[a][1] for a in self.facts.in_relation(item, relation))
+        if {*words(name)} & {word for value in instead for word in words(value)}:
+            return None
+        if 0 < len(instead) <= _WHOLE:
+            return Claim(item, relation, name, "contradicted", instead)
+        return Claim(item, relation, name, "unknown")
 
     def _held(self, item: int) -> frozenset[int]:
         return frozenset(self.facts.of_item(item).tolist())
@@ -430,6 +481,51 @@ class _Reading:
             and n not in covered
             and not (n and (self.said[n - 1] in _INITIALS or len(self.said[n - 1]) == 1))
         ]
+
+    def unknown_names(self, free: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Spans of words at free positions that are written like names, and like no title."""
+        parts = [at for at in free if self._may_be_of_a_name(at)]
+        for _, run in groupby(enumerate(parts), key=lambda pair: pair[1] - pair[0]):
+            places = [at for _, at in run]
+            start, end = places[0], places[-1] + 1
+            if not self.is_quoted(start, end) and self.said[end : end + 1] != ("(",):
+                yield start, end
+
+    def _may_be_of_a_name(self, at: int) -> bool:
+        word = self.said[at]
+        if word == "." and len(self.said[at - 1]) == 1 and self.is_capital(at - 1):
+            return True  # of an initial
+        if word in SMALL_WORDS or word in _ASKING or not self.cased[at].isalpha():
+            return False
+        return self.is_capital(at) and not (self.begins(at) and word in _OPENERS)
+
+    def speaks_of(self, start: int, end: int, at: int) -> bool:
+        """Whether a cue speaks of a name: "Ana Torv directed", "directed by", "starring Ana Torv".
+
+        In "Rock Star" and "Eon productions" it is a part of the name.
+        """
+        if self.is_capital(at) or (at == end and self.said[at].endswith("s")):
+            return False
+        if at < start:
+            return self.said[at + 1 : start] in ((), ("by",))
+        passive = self.said[at + 1 : at + 2] == ("by",)
+        return not passive and all(word in _BETWEEN for word in self.said[end:at])
+
+    def spoken_of(self, said: NamedValue, named: Sequence[NamedItem], behind: bool) -> list[int]:
+        """Items that a statement about a name is about: of its sentence, or the last one's "it".
+
+        Where the name is behind its cue ("directed by X"), another clause may follow, which is not
+        about X.
+        """
+        before = [item for item in named if item.end <= said.start]
+        here = [
+            item
+            for item in (before if behind else named)
+            if item.sentence == said.sentence and not self.asks_between(item, said)
+        ]
+        if not here and before and "it" in self.said[said.end : said.end + 3]:
+            here = before[-1:]
+        return [item.items[0] for item in here if len(item.items) == 1]
 
     def asks_between(self, item: NamedItem, value: NamedValue) -> bool:
         """Whether a wish separates a title from a name, so that they are no statement."""
