@@ -210,6 +210,12 @@ class TestUnusualInput:
         links = linker.link("lorem ipsum " * 8000 + "The Harbor " + "dolor " * 1000)
         assert links.items == (0,)
 
+    @pytest.mark.parametrize("name", ["Ana Torv", "Zoe Quill"])
+    def test_thousands_of_statements_take_seconds_not_minutes(self, linker, name):
+        links = linker.link(f"{name} directed Das Boot. " * 3000)
+        assert len(links.named) == 3000
+        assert [c.value for c in (*links.claims, *links.strange_claims)] == [name]
+
     @given(st.text(max_size=200))
     def test_any_text(self, linker, text):
         assert all(0 <= item < 8 for item in linker.link(text).items)

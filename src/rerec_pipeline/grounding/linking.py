@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import Literal
 
 from rerec_pipeline.grounding.facts import Facts, plain_name
@@ -60,6 +61,9 @@ _OPENERS = frozenset((
 _BETWEEN = frozenset(("'", "s", "also", "has", "had", "is", "was", "the"))
 #: An item with more values in a relation may have one that the graph lacks: actors, not directors.
 _WHOLE = 2
+#: On either side of a name, so many titles may be spoken of: a long text takes no longer a word.
+_MOST_TITLES = 8
+_PLACE = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -270,10 +274,10 @@ class Linker:
         checked = set()
         for item in named:
             for value in values:
-                if value.sentence != item.sentence or reading.asks_between(item, value):
-                    continue
                 pair = (item.items, value.attributes, value.relations)
-                if pair in checked:  # the same said again
+                if value.sentence != item.sentence or pair in checked:  # the same said again
+                    continue
+                if reading.asks_between(item, value):
                     continue
                 checked.add(pair)
                 for claim in self._check(item, value):
@@ -310,7 +314,8 @@ class Linker:
         seen = set()
         at_cues = {at for at, _ in cues}
         for start, end in reading.unknown_names([at for at in free if at not in at_cues]):
-            places = [(at, relation) for at, relation in cues if reading.speaks_of(start, end, at)]
+            around = _within(cues, start - 2, end + 4)
+            places = [(at, r) for at, r in around if reading.speaks_of(start, end, at)]
             relations = {r for _, r in places} & _nearest(start, end, cues, ends)
             name = " ".join(reading.cased[start:end]).replace(" .", ".")
             said = NamedValue((), frozenset(relations), start, end, bisect_right(ends, start))
@@ -517,14 +522,15 @@ class _Reading:
         Where the name is behind its cue ("directed by X"), another clause may follow, which is not
         about X.
         """
-        before = [item for item in named if item.end <= said.start]
+        after = bisect_left(named, said.start, key=lambda item: item.start)
+        before = named[max(0, after - _MOST_TITLES) : after]
         here = [
             item
-            for item in (before if behind else named)
+            for item in (*before, *(() if behind else named[after : after + _MOST_TITLES]))
             if item.sentence == said.sentence and not self.asks_between(item, said)
         ]
-        if not here and before and "it" in self.said[said.end : said.end + 3]:
-            here = before[-1:]
+        if not here and "it" in self.said[said.end : said.end + 3]:
+            here = [*before[-1:]]
         return [item.items[0] for item in here if len(item.items) == 1]
 
     def asks_between(self, item: NamedItem, value: NamedValue) -> bool:
@@ -540,19 +546,25 @@ def _distance(start: int, end: int, at: int) -> int:
 def _nearest(
     start: int, end: int, cues: Sequence[tuple[int, str]], ends: Sequence[int]
 ) -> set[str]:
-    sentence = bisect_right(ends, start)
-    near = [
-        (_distance(start, end, at), relation)
-        for at, relation in cues
-        if bisect_right(ends, at) == sentence
-    ]
+    sentence, after = bisect_right(ends, start), bisect_left(cues, start, key=_PLACE)
+    beside = {cues[n][0] for n in (after - 1, after) if 0 <= n < len(cues)}
+    near = [(_distance(start, end, at), at) for at in beside if bisect_right(ends, at) == sentence]
     least = min((distance for distance, _ in near), default=0)
-    return {relation for distance, relation in near if distance == least}
+    nearest = [at for distance, at in near if distance == least]
+    return {relation for at in nearest for _, relation in _within(cues, at, at)}
+
+
+def _within(cues: Sequence[tuple[int, str]], first: int, last: int) -> Sequence[tuple[int, str]]:
+    """The cues from one position to another, both included."""
+    return cues[bisect_left(cues, first, key=_PLACE) : bisect_right(cues, last, key=_PLACE)]
 
 
 def _bound(value: NamedValue, cues: Sequence[tuple[int, str]], ends: Sequence[int]) -> list[int]:
     """Positions of the cues that speak of a named value: the nearest, at most five words away."""
-    places = [(_distance(value.start, value.end, at), at) for at, r in cues if r in value.relations]
+    around = _within(cues, value.start - 5, value.end + 5)
+    places = [
+        (_distance(value.start, value.end, at), at) for at, r in around if r in value.relations
+    ]
     same = [(d, at) for d, at in places if bisect_right(ends, at) == value.sentence and d <= 5]
     least = min((d for d, _ in same), default=0)
     return [at for d, at in same if d == least]
