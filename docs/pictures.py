@@ -79,7 +79,12 @@ def shoot(url: str, target: Path, size: tuple[int, int], wait_ms: int) -> None:
 def plots() -> None:
     """The plots of the run's report."""
     for name, picture in PLOTS.items():
-        draw(plotly.io.from_json((RUN / f"{name}.json").read_text()), picture, 460)
+        stored(RUN / f"{name}.json", picture)
+
+
+def stored(plot: Path, picture: str) -> None:
+    """One picture of a plot that a run or an experiment has left."""
+    draw(plotly.io.from_json(plot.read_text()), picture, 460)
 
 
 def draw(figure: go.Figure, picture: str, height: int) -> None:
@@ -143,11 +148,6 @@ def comparison() -> None:
     shoot((EXPERIMENT / "comparison.html").as_uri(), IMAGES / "comparison.png", (1280, 1900), 8000)
 
 
-def learning(report: Path, picture: str) -> None:
-    """How the accuracy of rollouts rose in an experiment."""
-    draw(plotly.io.from_json(report.read_text()), picture, 460)
-
-
 def sweeps(finished: dict[str, Path]) -> None:
     """Accuracy against every parameter whose preset is finished."""
     entries = [
@@ -205,8 +205,8 @@ if __name__ == "__main__":
     if (EXPERIMENT / "comparison.html").is_file():
         comparison()
         compared_runs()
-    if (report := EXPERIMENTS / "with_evidence/learning_plot.json").is_file():
-        learning(report, "learning_with_evidence")
+    if (plot := EXPERIMENTS / "with_evidence/learning_plot.json").is_file():
+        stored(plot, "learning_with_evidence")
     reports = {preset: EXPERIMENTS / preset / "comparison.json" for preset in SWEEPS}
     if finished := {preset: path for preset, path in reports.items() if path.is_file()}:
         sweeps(finished)

@@ -153,7 +153,8 @@ class TestStages:
         text = str(error.value)
         assert "has not been made yet" in text
         command = shlex.split(text.partition("Make it with: ")[2])
-        assert command[:3] == ["kedro", "run", "--pipelines"]
+        assert command[:3] == ["kedro", "run", "--pipelines"] and command[3].isidentifier()
+        assert command[4] == "--params"
         assert command[5].startswith("dataset=sample_book,")
 
     def test_an_input_made_with_other_parameters_is_not_used(self, finished):

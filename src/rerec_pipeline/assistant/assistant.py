@@ -181,7 +181,7 @@ class Assistant:
             considered[: request.top],
             reasoning,
             self._checked_reasoning(reasoning),
-            self._checked((*asked.links.claims, *asked.links.strange_claims)),
+            self._checked(asked.links.stated),
             considered,
             self.name,
         )
@@ -268,10 +268,6 @@ class Assistant:
         facts = [
             Fact(say_statement(claim, titles), titles[claim.item], claim.status)
             for paragraph in reasoning.splitlines()
-            for claim in self._claims_of(paragraph)
+            for claim in self.retriever.linker.link(paragraph).stated
         ]
         return tuple(dict.fromkeys(facts))
-
-    def _claims_of(self, paragraph: str) -> tuple[Claim, ...]:
-        links = self.retriever.linker.link(paragraph)
-        return (*links.claims, *links.strange_claims)

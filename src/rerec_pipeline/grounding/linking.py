@@ -126,8 +126,8 @@ class Links:
         free_cues: Of these, relations that a cue speaks of which is not beside a named value:
             "the cinematography of these films", which asks for what named items share.
         claims: Statements about named items, checked.
-        strange_claims: The same with names that the graph has nowhere; for showing alone, neither
-            retrieval nor evidence has them.
+        strange_claims: The same with names that the graph has nowhere; only shown (``stated``),
+            neither retrieval nor evidence has them.
         years: (first, last) of every year and decade in it that is not a named item's.
         profile: What it says of the user.
     """
@@ -147,6 +147,11 @@ class Links:
     def items(self) -> tuple[int, ...]:
         """Indices of all items that it names, each once."""
         return tuple(dict.fromkeys(item for mention in self.named for item in mention.items))
+
+    @property
+    def stated(self) -> tuple[Claim, ...]:
+        """All statements about named items, to be shown."""
+        return (*self.claims, *self.strange_claims)
 
 
 class Linker:
@@ -224,8 +229,8 @@ class Linker:
             tuple(dict.fromkeys(number for number, _ in self._kinds.find(said, free))),
             frozenset(relation for _, relation in cues),
             frozenset(relation for _, relation in free_cues),
-            tuple(self._claims(reading, named, values, cues, ends)),
-            tuple(self._strange_claims(reading, named, free, free_cues, ends)),
+            tuple(dict.fromkeys(self._claims(reading, named, values, cues, ends))),
+            tuple(dict.fromkeys(self._strange_claims(reading, named, free, free_cues, ends))),
             tuple(_years(said, covered)),
             read_profile(said, free),
         )
@@ -270,7 +275,6 @@ class Linker:
         ends: Sequence[int],
     ) -> Iterator[Claim]:
         """Checks each name that stands with a title in one clause: "X ... directed by Y"."""
-        seen = set()
         checked = set()
         for item in named:
             for value in values:
@@ -280,10 +284,7 @@ class Linker:
                 if reading.asks_between(item, value):
                     continue
                 checked.add(pair)
-                for claim in self._check(item, value):
-                    if claim not in seen:
-                        seen.add(claim)
-                        yield claim
+                yield from self._check(item, value)
 
     def _check(self, named: NamedItem, said: NamedValue) -> Iterator[Claim]:
         attributes = self.facts.attributes
@@ -311,7 +312,6 @@ class Linker:
         """Checks names that the graph does not have: "Kishimoto directed Girl 6"."""
         if not (named and cues and reading.has_case):
             return
-        seen = set()
         at_cues = {at for at, _ in cues}
         for start, end in reading.unknown_names([at for at in free if at not in at_cues]):
             around = _within(cues, start - 2, end + 4)
@@ -322,19 +322,17 @@ class Linker:
             behind = any(at < start for at, _ in places)
             for item in reading.spoken_of(said, named, behind):
                 for relation in sorted(relations):
-                    claim = self._doubt(item, relation, name)
-                    if claim is not None and claim not in seen:
-                        seen.add(claim)
-                        yield claim
+                    yield from self._doubt(item, relation, name)
 
-    def _doubt(self, item: int, relation: str, name: str) -> Claim | None:
-        """A statement with a name that the graph has nowhere; none if it may be a part of one."""
+    def _doubt(self, item: int, relation: str, name: str) -> Iterator[Claim]:
+        """Checks a name that the graph has nowhere; nothing is said if it may be a part of one."""
         instead = tuple(self.facts.attributes[a][1] for a in self.facts.in_relation(item, relation))
         if {*words(name)} & {word for value in instead for word in words(value)}:
-            return None
+            return
         if 0 < len(instead) <= _WHOLE:
-            return Claim(item, relation, name, "contradicted", instead)
-        return Claim(item, relation, name, "unknown")
+            yield Claim(item, relation, name, "contradicted", instead)
+        else:
+            yield Claim(item, relation, name, "unknown")
 
     def _held(self, item: int) -> frozenset[int]:
         return frozenset(self.facts.of_item(item).tolist())
