@@ -3,17 +3,14 @@
 import pytest
 
 from rerec_pipeline.grounding.traces import TraceWriter
-from rerec_pipeline.recbench.task import Example
+from tests.assistant.conftest import WORDING
 
 REQUEST = "I loved Night Train (1991). Another film by the same director, please."
 
 
-def example(truth, candidates):
-    return Example("q", "explicit", [], truth, tuple(candidates))
-
-
 def write(linker, truth, candidates, text=REQUEST, seed=0, ranked=True, evidence=2):
-    return TraceWriter(linker, evidence, 300, ranked, seed).write(text, example(truth, candidates))
+    wording = WORDING.model_copy(update={"evidence": evidence, "evidence_words": 300})
+    return TraceWriter(linker, wording, ranked, seed).write(text, candidates, truth)
 
 
 def test_a_trace_by_hand(linker):

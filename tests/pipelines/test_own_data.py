@@ -23,7 +23,7 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
-from rerec_pipeline.recbench.warmup import WarmupHabits, WarmupWriter
+from rerec_pipeline.recbench.warmup import WarmupWriter
 from rerec_pipeline.reporting.faithfulness import StatementReader
 from tests.conftest import attribute_parameters, data_parameters, engineer
 
@@ -172,13 +172,12 @@ class TestSmallCatalogues:
         catalogue = ItemIndex([1, 2, 3], ["A (1990)", "B (1991)", "C (1992)"])
         facts = [(0, "Designed_by", "X"), (1, "Mechanic", "Tiles"), (2, "Mechanic", "Dice")]
         return WarmupWriter(
-            catalogue, AttributeGraph(3, facts), np.ones(3), [], heldout,
-            lambda text, listed: f"{text} {len(listed)}",
-            WarmupHabits(looks=2, spots=0.5, follows=1, true_verdicts=0.9, commits=0.9), 0,
+            catalogue, AttributeGraph(3, facts), heldout,
+            lambda text, listed: f"{text} {len(listed)}", lambda text, listed, right: "", 0,
         )  # fmt: skip
 
     def test_a_list_has_no_more_titles_than_there_are(self):
-        ((said, _),) = self.writer().write("ask", 20).turns
+        ((said, _),) = self.writer().write("reasoning", 20).turns
         assert said.endswith(" 3")
         assert self.writer().write("recite", 20).turns[0][0].count("\n") >= 3
 
@@ -187,4 +186,4 @@ class TestSmallCatalogues:
             {(("Designed_by", "X"), 0), (("Mechanic", "Tiles"), 1), (("Mechanic", "Dice"), 2)}
         )
         with pytest.raises(BadInputError, match="ask for every fact"):
-            self.writer(held).write("ask", 3)
+            self.writer(held).write("reasoning", 3)

@@ -15,7 +15,7 @@ SMALL = {
     "stages": [
         {
             "batches": 6, "list_sizes": [3, 6], "verdict_weight": 2.0,
-            "documents": {"facts": 0.25, "recite": 0.25, "ask": 0.25, "trace": 0.25},
+            "documents": {"facts": 0.25, "recite": 0.25, "reasoning": 0.5},
         }
     ],
     "tokens_per_batch": 1024,

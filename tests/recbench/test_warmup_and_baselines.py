@@ -11,10 +11,8 @@ from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import ItemIndex
 from rerec_pipeline.recbench.warmup import (
     WARMUP_KINDS,
-    Lesson,
-    WarmupHabits,
     WarmupWriter,
-    read_lessons,
+    held_out_facts,
 )
 
 CATALOGUE = ItemIndex(range(100, 112), [f"Film {n} (1990)" for n in range(12)])
@@ -23,44 +21,23 @@ GRAPH = AttributeGraph(
     [(n, "Directed_by", f"Director {n % 3}") for n in range(12)]
     + [(n, "Genre", "Drama" if n % 2 else "Comedy") for n in range(12)],
 )
-HABITS = WarmupHabits(looks=2, spots=0.5, follows=1, commits=1, true_verdicts=1)
 DRAMA = ("Genre", "Drama")
+FACTS = sorted({fact for n in range(12) for fact in GRAPH.attributes_of(n)})
 
 
-def writer(habits=HABITS, heldout=frozenset(), lessons=None, seed=0):
-    lesson = Lesson("A drama?", frozenset([DRAMA]), 1, frozenset(range(1, 12, 2)))
+def writer(heldout=frozenset(), seed=0):
     return WarmupWriter(
-        CATALOGUE, GRAPH, np.arange(12.0), lessons or [lesson], heldout,
-        lambda text, listed: "|".join([text, *(CATALOGUE.titles[n] for n in listed)]), habits, seed,
+        CATALOGUE, GRAPH, heldout,
+        lambda text, listed: "|".join([text, *(CATALOGUE.titles[n] for n in listed)]),
+        lambda text, listed, right: CATALOGUE.titles[right], seed,
     )  # fmt: skip
 
 
+def has(title, fact):
+    return fact in GRAPH.attributes_of(CATALOGUE.titles.index(title))
+
+
 class TestWarmup:
-    def test_a_trace_lists_the_truth_once_and_nothing_else_that_is_right(self):
-        source = writer()
-        for _ in range(50):
-            ((said, _),) = source.write("trace", 6).turns
-            text, *listed = said.split("|")
-            assert text == "A drama?"
-            assert len(set(listed)) == 6
-            right = {CATALOGUE.titles[n] for n in range(1, 12, 2)} & set(listed)
-            assert right == {"Film 1 (1990)"}
-
-    def test_with_perfect_habits_a_trace_is_true_and_right(self):
-        perfect = WarmupHabits(looks=2, spots=1, follows=0, commits=1, true_verdicts=1)
-        source = writer(perfect)
-        for _ in range(20):
-            ((_, told),) = source.write("trace", 4).turns
-            lines = told.split("\n")
-            assert lines[0] == "Wanted: Drama."
-            assert lines[1] == "Film 1 (1990): Drama. Fits."
-            assert lines[-1] == "\\boxed{Film 1 (1990)}"
-
-    def test_verdicts_are_false_as_often_as_the_habits_say(self):
-        liar = WarmupHabits(looks=1, spots=1, follows=0, commits=0, true_verdicts=0)
-        ((_, told),) = writer(liar).write("trace", 4).turns
-        assert "Film 1 (1990): Drama. Does not fit." in told
-
     def test_facts_are_in_words(self):
         documents = {writer(seed=n).write("facts", 0).turns[0] for n in range(40)}
         assert (
@@ -70,26 +47,51 @@ class TestWarmup:
 
     def test_no_fabricated_request_asks_for_a_pair_that_is_held_out(self):
         heldout = frozenset((DRAMA, n) for n in range(12))
-        source = writer(heldout=heldout)
-        asked = [source.write("ask", 4).turns[0][1].split("\n")[0] for _ in range(200)]
+        source = writer(heldout)
+        asked = [source.write("reasoning", 4).turns[0][0].split("|")[0] for _ in range(200)]
         assert not any("Drama" in line for line in asked)
         assert any("Comedy" in line for line in asked)
+
+    def test_of_what_a_request_asks_only_the_right_candidate_has_all(self):
+        source, forms = writer(), set()
+        for _ in range(200):
+            ((said, told),) = source.write("reasoning", 5).turns
+            text, *listed = said.split("|")
+            assert len(set(listed)) == len(listed) and told in listed
+            named = [title for title in CATALOGUE.titles if title in text]
+            assert not set(named) & set(listed)
+            need = [fact for fact in FACTS if fact[1] in text]
+            if named:
+                need = [fact for fact in FACTS if fact[0] != "Genre" and has(named[0], fact)]
+            assert need and all(has(told, fact) for fact in need)
+            assert not any(all(has(t, fact) for fact in need) for t in listed if t != told)
+            forms.add((bool(named), len(need)))
+        assert forms == {(True, 1), (False, 1), (False, 2)}
+
+    def test_near_candidates_have_one_of_two_things_asked_for(self):
+        source, near = writer(), 0
+        for _ in range(200):
+            ((said, told),) = source.write("reasoning", 5).turns
+            text, *listed = said.split("|")
+            if "directed by Director" in text and ("Drama" in text or "Comedy" in text):
+                kind = ("Genre", "Drama" if "Drama" in text else "Comedy")
+                near += any(has(title, kind) for title in listed if title != told)
+        assert near > 20
 
     def test_the_same_seed_writes_the_same(self):
         for kind in WARMUP_KINDS:
             assert writer(seed=3).write(kind, 5) == writer(seed=3).write(kind, 5)
 
-    def test_only_training_queries_become_lessons(self):
+    def test_what_training_queries_ask_for_is_not_held_out(self):
         queries = [
             Query("q0", "explicit", "A drama?", (101,), (DRAMA,)),
             Query("q1", "explicit", "By Director 2?", (102,), label_complete=False),
         ]
         examples = [Example(q.query_id, "explicit", [], q.truth_ids[0] - 100, ()) for q in queries]
         reader = NeedReader(CATALOGUE, GRAPH)
-        lessons, heldout = read_lessons(queries, examples, ["train", "test"], reader)
-        assert [lesson.text for lesson in lessons] == ["A drama?"]
-        assert lessons[0].barred == set(range(1, 12, 2))
-        assert heldout == {(("Directed_by", "Director 2"), 2)}
+        assert held_out_facts(queries, examples, ["train", "test"], reader) == {
+            (("Directed_by", "Director 2"), 2)
+        }
 
 
 def example(*candidates):

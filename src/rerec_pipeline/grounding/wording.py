@@ -6,13 +6,13 @@ conditions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rerec_pipeline.grounding.evidence import Reason, explain
 from rerec_pipeline.grounding.facts import Facts, plain_name
-from rerec_pipeline.grounding.linking import Claim, Links
+from rerec_pipeline.grounding.linking import Claim, Linker, Links
 from rerec_pipeline.recbench.relations import RELATION_PHRASES, is_kind
-from rerec_pipeline.recbench.task import Evidence
+from rerec_pipeline.recbench.task import Evidence, PromptWording
 from rerec_pipeline.recbench.titles import natural_order, split_year
 
 
@@ -45,6 +45,16 @@ def gather_evidence(
         if count == 0 or _words([*known, *(p for row in of_items.values() for p in row)]) <= words:
             break
     return Evidence(of_items, known if _words(known) <= words else ())
+
+
+def evidence_gatherer(
+    linker: Linker, wording: PromptWording
+) -> Callable[[str, Sequence[int]], Evidence]:
+    """What gathers the evidence of a request about candidates, as prompts of a wording show it."""
+    return lambda text, candidates: gather_evidence(
+        linker.link(text), linker.facts, candidates, linker.catalogue.titles, wording.evidence,
+        wording.evidence_words,
+    )  # fmt: skip
 
 
 def _phrases(reasons: Iterable[Reason], titles: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.parameters.pretraining import PretrainingParameters, StageParameters
-from rerec_pipeline.recbench.warmup import WARMUP_KINDS, WarmupHabits
+from rerec_pipeline.recbench.warmup import WARMUP_KINDS
 
 #: A backbone that was pretrained on our data says here on which splits of it.
 MADE_BY = "made_by.json"
@@ -72,12 +72,10 @@ class ScratchParameters(PretrainingParameters):
 
     Attributes:
         vocabulary: Entries of its byte-level BPE tokenizer.
-        habits: How well the naive reasoner of its warm-up decides.
         stages: Stages of its pretraining, in order.
     """
 
     vocabulary: int = Field(ge=300)
-    habits: WarmupHabits
     stages: list[ScratchStageParameters] = Field(min_length=1)
 
 

@@ -1,26 +1,24 @@
-"""Documents that warm up a model made from scratch on real data: facts, and naive traces.
+"""Documents that warm up a model made from scratch: facts, copying, and reasoning from evidence.
 
-Real titles, real requests of the training split, and facts of the attribute graph; nothing of a
-validation or test query. A trace restates what is plausibly wanted, considers a few candidates
-with true facts and mostly true verdicts, and often answers something else: what is left to learn
-is the deciding. How well a model of this size takes it in is a matter of measurement.
+Real titles and facts of the attribute graph, fabricated requests; no query of the benchmark is in
+them. A request asks for one or two attributes of an item, or for what it shares with an item that
+is named. The prompt is worded as the policy's will be, with the same evidence (none, where prompts
+show none), and the reasoning is true: what is to be learned is to find the candidate whose facts
+are those that were asked for, and to copy them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
 
-from rerec_pipeline.configs import Config
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
-from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS, Document
+from rerec_pipeline.recbench.documents import Document
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.relations import (
@@ -32,48 +30,38 @@ from rerec_pipeline.recbench.relations import (
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import ItemIndex
 
-WarmupKind = Literal["facts", "recite", "ask", "trace"]
+WarmupKind = Literal["facts", "recite", "reasoning"]
 WARMUP_KINDS: tuple[WarmupKind, ...] = get_args(WarmupKind)
 
 #: Questions that the task never asks; they tell the skills from the task.
 DESCRIBE, RECITE = "Describe it.", "Recite some."
-#: Wordings of fabricated requests; ``{need}`` is what a trace would restate.
+#: Wordings of fabricated requests for attributes.
 _REQUESTS = (
     "I'm looking for something {need}.",
     "Can you recommend a title {need}?",
     "I'd like one {need}, please.",
     "Do you know anything {need}?",
 )
+#: Wordings of fabricated requests for what an item has in common with one that is named.
+_LIKE = (
+    "I enjoyed {title}. What else is there {phrase} the same name?",
+    "After {title} I'd like another one that is {phrase} the same as that one.",
+    "I recently watched {title} and want to see more that is {phrase} whoever did it there.",
+)
 _RECITED = 6
 #: Values of one relation that a fact sentence names at most.
 _VALUES = 3
-
-
-class WarmupHabits(Config):
-    """How well the naive reasoner of the traces decides.
-
-    Attributes:
-        looks: Mean number of candidates it considers (at least 1, at most 4).
-        spots: Chance that a look goes to the right one.
-        follows: How much popularity attracts the other looks (0: not at all).
-        commits: Chance to answer one that it judged to fit; else any it considered.
-        true_verdicts: Share of its verdicts that are true.
-    """
-
-    looks: float = Field(ge=1, le=4)
-    spots: float = Field(ge=0, le=1)
-    follows: float = Field(ge=0)
-    commits: float = Field(ge=0, le=1)
-    true_verdicts: float = Field(ge=0, le=1)
+#: Candidates that have a part of what is asked for.
+_NEAR = 2
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One training query as a trace is written about it.
+class Request:
+    """A fabricated request.
 
     Attributes:
         text: What the user says.
-        need: What is plausibly wanted; empty where nothing tells.
+        need: What is asked for.
         truth: The right candidate, an item index.
         barred: Items that must not be listed beside it (right ones, named ones).
     """
@@ -84,50 +72,38 @@ class Lesson:
     barred: frozenset[int]
 
 
-def read_lessons(
+def held_out_facts(
     queries: Sequence[Query],
     examples: Sequence[Example],
     splits: Sequence[str],
     reader: NeedReader,
-) -> tuple[list[Lesson], frozenset[tuple[Attribute, int]]]:
-    """Makes lessons of training queries, and notes what the other splits plausibly ask for.
+) -> frozenset[tuple[Attribute, int]]:
+    """(Attribute, item index) pairs that validation and test queries plausibly ask for.
 
     Args:
         queries: The queries, N.
         examples: What the policy is asked in each, N.
         splits: The split of each, N.
         reader: Infers needs.
-
-    Returns:
-        One lesson for each training query, and the (attribute, item index) pairs held out.
     """
-    lessons: list[Lesson] = []
     heldout: set[tuple[Attribute, int]] = set()
     for query, example, split in zip(queries, examples, splits, strict=True):
-        right = reader.catalogue.indices(query.truth_ids)
-        if split == "train":
-            need = reader.need(query, example.mentioned)
-            fitting = reader.graph.satisfying(need).tolist() if need else []
-            barred = frozenset([*right, *fitting]) | example.mentioned
-            lessons.append(Lesson(query.text, need, example.truth, barred))
-        else:
+        if split != "train":
             asked = reader.plausible_conditions(query, example.mentioned)
+            right = reader.catalogue.indices(query.truth_ids)
             heldout |= {(attribute, item) for attribute in asked for item in right}
-    return lessons, frozenset(heldout)
+    return frozenset(heldout)
 
 
 class WarmupWriter:
-    """Writes documents about one real data set.
+    """Writes documents about one data set.
 
     Args:
         catalogue: All items.
         graph: The attribute graph over them.
-        popularity: Interactions of each item, (N,).
-        lessons: The training queries.
-        heldout: (attribute, item index) pairs that validation and test queries plausibly ask
-            for; no fabricated request is made of them.
+        heldout: (attribute, item index) pairs of which no request is made.
         prompt: Words a request and its candidates (item indices) as the task does.
-        habits: How well the naive reasoner decides.
+        reason: Writes true reasoning about a request, its candidates and the right one.
         seed: Everything random follows from it.
     """
 
@@ -135,24 +111,20 @@ class WarmupWriter:
         self,
         catalogue: ItemIndex,
         graph: AttributeGraph,
-        popularity: NDArray[np.float64],
-        lessons: Sequence[Lesson],
         heldout: frozenset[tuple[Attribute, int]],
         prompt: Callable[[str, Sequence[int]], str],
-        habits: WarmupHabits,
+        reason: Callable[[str, Sequence[int], int], str],
         seed: int,
     ):
-        self.catalogue, self.graph, self.popularity = catalogue, graph, popularity
-        self.lessons, self.heldout = lessons, heldout
-        self.prompt, self.habits = prompt, habits
+        self.catalogue, self.graph, self.heldout = catalogue, graph, heldout
+        self.prompt, self.reason = prompt, reason
         self.rng = np.random.default_rng(seed)
         self._answerable = {n for n in range(len(catalogue)) if catalogue.is_answerable(n)}
         self._described = [n for n in range(len(catalogue)) if graph.attributes_of(n)]
         self._writers: Mapping[str, Callable[[int], Document]] = {
             "facts": self._facts,
             "recite": self._recite,
-            "ask": self._ask,
-            "trace": self._trace,
+            "reasoning": self._reasoning,
         }
 
     def write(self, kind: str, list_size: int) -> Document:
@@ -180,8 +152,19 @@ class WarmupWriter:
         listed = "\n".join(titles)
         return Document("recite", ((f"{listed}\n\n{RECITE}", "\n".join(recited)),))
 
-    def _ask(self, size: int) -> Document:
-        """A fabricated request for one attribute of an item, where that may be told."""
+    def _reasoning(self, size: int) -> Document:
+        """A fabricated request, and true reasoning about it."""
+        item, need = self._drawn()
+        request = self._request_like(item, min(need)) if self._below(2) else None
+        request = request or self._request_for(item, need)
+        listed = self._listed(request, size)
+        reasoning = self.reason(request.text, listed, item)
+        return Document("reasoning", ((self.prompt(request.text, listed), reasoning),))
+
+    # -- requests ------------------------------------------------------------------------
+
+    def _drawn(self) -> tuple[int, frozenset[Attribute]]:
+        """An item, and one or two of its attributes that may be asked for."""
         if not self._may_ask:
             raise BadInputError(
                 "attribute graph", "validation and test queries ask for every fact of it",
@@ -191,11 +174,8 @@ class WarmupWriter:
             item = self._described[self._below(len(self._described))]
             free = self._free(item)
             if free:
-                break
-        need = frozenset([free[self._below(len(free))]])
-        request = _REQUESTS[self._below(len(_REQUESTS))].format(need=self._sentence(need))
-        barred = frozenset(self.graph.satisfying(need).tolist())
-        return self._written("ask", Lesson(request, need, item, barred), size)
+                chosen = self.rng.permutation(len(free))[: 1 + self._below(2)]
+                return item, frozenset(free[n] for n in chosen)
 
     def _free(self, item: int) -> list[Attribute]:
         """Attributes of an item that may be asked for."""
@@ -206,59 +186,38 @@ class WarmupWriter:
     def _may_ask(self) -> bool:
         return any(self._free(item) for item in self._described)
 
-    def _trace(self, size: int) -> Document:
-        return self._written("trace", self.lessons[self._below(len(self.lessons))], size)
+    def _request_for(self, item: int, need: frozenset[Attribute]) -> Request:
+        text = _REQUESTS[self._below(len(_REQUESTS))].format(need=self._sentence(need))
+        return Request(text, need, item, self._having(need))
+
+    def _request_like(self, item: int, shared: Attribute) -> Request | None:
+        """A request for what an item shares with another one; None where no other has it."""
+        others = sorted(self._having([shared]) - {item})
+        if not others or is_kind(shared[0]):
+            return None
+        named = others[self._below(len(others))]
+        title, phrase = self.catalogue.titles[named], phrases_of(shared[0])[0]
+        text = _LIKE[self._below(len(_LIKE))].format(title=title, phrase=phrase)
+        alike = [a for a in self.graph.attributes_of(named) if a[0] == shared[0]]
+        barred = frozenset[int]().union(*(self._having([a]) for a in alike))
+        return Request(text, frozenset([shared]), item, barred)
+
+    def _having(self, need: Iterable[Attribute]) -> frozenset[int]:
+        return frozenset(self.graph.satisfying(need).tolist())
 
     # -- parts ---------------------------------------------------------------------------
 
-    def _written(self, kind: str, lesson: Lesson, size: int) -> Document:
-        candidates = [lesson.truth, *self._others(size - 1, lesson.barred | {lesson.truth})]
-        listed = [candidates[n] for n in self.rng.permutation(len(candidates))]
-        said = self.prompt(lesson.text, listed)
-        return Document(kind, ((said, self._reasoning(lesson, listed)),))
+    def _listed(self, request: Request, size: int) -> list[int]:
+        """Candidates in any order: the right one, some that have a part of the need, others."""
+        part = frozenset[int]().union(*(self._having([a]) for a in request.need))
+        near = sorted((part - request.barred) & self._answerable)
+        chosen = [near[n] for n in self.rng.permutation(len(near))[: min(_NEAR, size - 1)]]
+        known = dict.fromkeys([request.truth, *chosen])
+        others = self._others(size - len(known), request.barred | set(known))
+        candidates = [*known, *others]
+        return [candidates[n] for n in self.rng.permutation(len(candidates))]
 
-    def _reasoning(self, lesson: Lesson, listed: Sequence[int]) -> str:
-        considered = self._look(lesson, listed)
-        verdicts = [
-            self._fits(n, lesson) == (self.rng.random() < self.habits.true_verdicts)
-            for n in considered
-        ]
-        fitting = [n for n, verdict in zip(considered, verdicts, strict=True) if verdict]
-        pool = fitting if fitting and self.rng.random() < self.habits.commits else considered
-        answer = pool[self._below(len(pool))]
-        lines = [f"Wanted: {self._sentence(lesson.need)}."] if lesson.need else []
-        asked = {relation for relation, _ in lesson.need}
-        for item, verdict in zip(considered, verdicts, strict=True):
-            known = {
-                a
-                for a in self.graph.attributes_of(item)
-                if (a[0] in asked if asked else is_kind(a[0]))
-            }
-            facts = f" {self._sentence(known)}." if known else ""
-            judged = FITS if verdict else DOES_NOT_FIT
-            lines.append(f"{self.catalogue.titles[item]}:{facts} {judged}")
-        return "\n".join([*lines, f"\\boxed{{{self.catalogue.titles[answer]}}}"])
-
-    def _fits(self, item: int, lesson: Lesson) -> bool:
-        return item == lesson.truth or (
-            bool(lesson.need) and lesson.need <= self.graph.attributes_of(item)
-        )
-
-    def _look(self, lesson: Lesson, listed: Sequence[int]) -> list[int]:
-        """Which candidates are considered, in order."""
-        left = list(listed)
-        looks = min(len(left), 1 + min(3, int(self.rng.poisson(self.habits.looks - 1))))
-        considered: list[int] = []
-        for _ in range(looks):
-            weights = (1.0 + self.popularity[left]) ** self.habits.follows
-            pick = left[int(self.rng.choice(len(left), p=weights / weights.sum()))]
-            if lesson.truth in left and self.rng.random() < self.habits.spots:
-                pick = lesson.truth
-            considered.append(pick)
-            left.remove(pick)
-        return considered
-
-    def _sentence(self, attributes: Sequence[Attribute] | frozenset[Attribute] | set) -> str:
+    def _sentence(self, attributes: Iterable[Attribute]) -> str:
         """Attributes in words: "directed by A; starring B and C; Drama"."""
         values: dict[str, list[str]] = {}
         for relation, value in sorted(attributes):

@@ -22,7 +22,7 @@ from rerec_pipeline.graphs.edges import hold_out
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.tables import GROUP, ask_query, retriever_from_tables
-from rerec_pipeline.grounding.wording import gather_evidence
+from rerec_pipeline.grounding.wording import evidence_gatherer
 from rerec_pipeline.parameters import (
     AttributeParameters,
     DataParameters,
@@ -419,12 +419,8 @@ def _evidence(
     """What gathers the evidence of a request about some candidates."""
     if wording.evidence == 0:
         return lambda text, candidates: Evidence()
-    facts = Facts.of_table(attribute_graph, task.catalogue)
-    linker = Linker(task.catalogue, facts)
-    return lambda text, candidates: gather_evidence(
-        linker.link(text), facts, candidates, task.catalogue.titles, wording.evidence,
-        wording.evidence_words,
-    )  # fmt: skip
+    linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
+    return evidence_gatherer(linker, wording)
 
 
 Asked = tuple[Query, frozenset[int]]

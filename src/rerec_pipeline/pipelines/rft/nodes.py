@@ -18,6 +18,7 @@ from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.traces import TraceWriter
+from rerec_pipeline.grounding.wording import evidence_gatherer
 from rerec_pipeline.models.backbone import (
     Backbone,
     check_pretraining,
@@ -54,7 +55,7 @@ from rerec_pipeline.recbench.tables import (
     queries_from_table,
 )
 from rerec_pipeline.recbench.task import Example, RecTask
-from rerec_pipeline.recbench.warmup import WarmupWriter, read_lessons
+from rerec_pipeline.recbench.warmup import WarmupWriter, held_out_facts
 from rerec_pipeline.rerec.reward import Reward, RewardContext, unit_rows
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import hash_of
@@ -110,7 +111,6 @@ def prepare_backbone(
     queries: pd.DataFrame,
     prompts: pd.DataFrame,
     attribute_graph: pd.DataFrame,
-    item_popularity: pd.DataFrame,
     backbone: BackboneParameters,
     dataset: str,
 ) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def prepare_backbone(
     if backbone.scratch is None:
         return _named(backbone.name_or_path)
     folder = Path(backbone.name_or_path)
-    tables = (queries, prompts, attribute_graph, item_popularity)
+    tables = (queries, prompts, attribute_graph)
     made_by = fingerprint(backbone.scratch, *tables)
     if not is_made(folder, made_by):
         record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
@@ -140,29 +140,27 @@ def warmup_writer(
     queries: pd.DataFrame,
     prompts: pd.DataFrame,
     attribute_graph: pd.DataFrame,
-    item_popularity: pd.DataFrame,
     task: RecTask,
     scratch: ScratchParameters,
 ) -> WarmupWriter:
     """Builds the writer of the documents that a model from scratch is pretrained on."""
     catalogue = task.catalogue
     reader = NeedReader(catalogue, graph_from_table(attribute_graph, catalogue))
+    linker = Linker(catalogue, Facts.of_table(attribute_graph, catalogue))
+    gather = evidence_gatherer(linker, task.wording)
     of_query = {query.query_id: query for query in queries_from_table(queries)}
-    lessons, heldout = read_lessons(
+    heldout = held_out_facts(
         [of_query[query_id] for query_id in prompts["query_id"]],
         examples_from_table(prompts, catalogue),
         prompts["split"].tolist(),
         reader,
     )
-    counts = item_popularity.set_index("item_id").loc[catalogue.item_ids, "interactions"]
     return WarmupWriter(
         catalogue,
         reader.graph,
-        counts.to_numpy("float64"),
-        lessons,
         heldout,
-        lambda text, listed: task.messages(text, listed, ())[1]["content"],
-        scratch.habits,
+        lambda text, listed: task.messages(text, listed, (), gather(text, listed))[1]["content"],
+        TraceWriter(linker, task.wording, ranked=False, seed=scratch.seed).write,
         scratch.seed,
     )
 
@@ -350,7 +348,6 @@ def write_cold_start_traces(
     prompts: pd.DataFrame,
     attribute_graph: pd.DataFrame,
     task: RecTask,
-    data: DataParameters,
     cold_start: ColdStartParameters,
 ) -> pd.DataFrame:
     """Reasoning that a policy is taught before reinforcement: query_id, response.
@@ -362,11 +359,11 @@ def write_cold_start_traces(
         examples = examples_from_table(training_prompts, task.catalogue)
         if cold_start.traces == "graph":
             linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
-            shown = (data.prompt.evidence, data.prompt.evidence_words)
-            writer = TraceWriter(linker, *shown, data.prompt.order == "graph", cold_start.seed)
+            ranked = task.wording.order == "graph"
+            writer = TraceWriter(linker, task.wording, ranked, cold_start.seed)
             texts = tqdm(training_prompts["text"], desc="Writing traces", unit="query")
             asked = zip(texts, examples, strict=True)
-            traces = [(e.query_id, writer.write(text, e)) for text, e in asked]
+            traces = [(e.query_id, writer.write(text, e.candidates, e.truth)) for text, e in asked]
         else:
             traces = _traces_from_file(Path(cold_start.traces), examples, prompts, task)
     return pd.DataFrame(traces, columns=["query_id", "response"]).astype("str")

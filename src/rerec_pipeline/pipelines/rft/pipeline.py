@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.prepare_backbone,
-                ["task", "queries", "prompts", "attribute_graph", "item_popularity",
+                ["task", "queries", "prompts", "attribute_graph",
                  "params:rft.backbone", "params:dataset"],
                 "backbone_record",
             ),
@@ -59,7 +59,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.write_cold_start_traces,
-                ["training_prompts", "prompts", "attribute_graph", "task", "params:data",
+                ["training_prompts", "prompts", "attribute_graph", "task",
                  "params:rft.cold_start"],
                 "cold_start_traces",
             ),
