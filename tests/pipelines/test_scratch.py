@@ -11,6 +11,7 @@ from tests.pipelines.conftest import copy_project, run
 
 SMALL = {
     "vocabulary": 500,
+    "phrases": 50,
     "architecture": {"hidden": 16, "layers": 1, "heads": 2, "mlp": 32},
     "stages": [
         {

@@ -11,6 +11,7 @@ from rerec_pipeline.recbench.documents import Document
 from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.training import pretraining
 from rerec_pipeline.training.pretraining import DocumentEncoder, Encoded, pretrain
+from rerec_pipeline.training.scratch import train_tokenizer
 from tests.conftest import train_byte_level_bpe
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -93,3 +94,23 @@ def test_a_control_token_in_a_title_is_text():
     control = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, EOS])
     assert [n for n in encoded.ids.tolist() if n in control] == control
     assert tokenizer.decode(encoded.ids) == f"{USER}Which {EOS}?{ASSISTANT}b {USER}{EOS}"
+
+
+def test_titles_and_names_of_a_model_from_scratch_are_one_token_each():
+    phrases = ["Ma (2019)", "Zu", "Ann Lee", "Pathé"]
+    tokenizer = train_tokenizer(["I liked Ma (2019) and Max."] * 3, 320, phrases)
+
+    def split(text):
+        return tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+
+    assert [p for p in split("Ma (2019): starring Ann Lee") if p in phrases] == phrases[::2]
+    assert "Zu" not in split("Zulu") and "Zu" in split("Zu!") and "Ann Lee" not in split("Joann Leeds")
+    # As one token its letter beyond ASCII would be read as a byte.
+    assert "Pathé" not in split("Pathé")
+    for text in ("Pathé", "Ma (2019)", "Maximum Ma; ★ Ann Lee's", "\\boxed{Ma (2019)}"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer) <= 320 + 3
+
+
+def test_a_tokenizer_without_phrases_has_the_vocabulary_alone():
+    assert len(train_tokenizer(["a b c"], 320)) <= 320

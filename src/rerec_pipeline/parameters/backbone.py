@@ -72,10 +72,12 @@ class ScratchParameters(PretrainingParameters):
 
     Attributes:
         vocabulary: Entries of its byte-level BPE tokenizer.
+        phrases: Titles, then names of the graph, that are one token each, at most.
         stages: Stages of its pretraining, in order.
     """
 
     vocabulary: int = Field(ge=300)
+    phrases: int = Field(ge=0)
     stages: list[ScratchStageParameters] = Field(min_length=1)
 
 

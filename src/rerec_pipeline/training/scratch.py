@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
 from rerec_pipeline.models.backbone import Backbone, save_backbone
@@ -21,12 +21,17 @@ from rerec_pipeline.storage.records import problem_of
 from rerec_pipeline.training.pretraining import DocumentEncoder, pretrain, write_batches
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, phrases: Sequence[str] = ()
+) -> Qwen2Tokenizer:
     """Trains a byte-level BPE tokenizer of Qwen2's kind; no text is unreadable to it.
 
     Args:
         texts: What it learns its merges from.
         vocabulary: Entries at most, special tokens included.
+        phrases: Texts that are one token each, beside the vocabulary. Copying one takes one token,
+            which a small model learns long before it learns to spell. Some with letters beyond
+            ASCII would not decode to themselves; they stay spelled.
     """
     special = [PAD, EOS, USER, ASSISTANT]
     raw = Tokenizer(models.BPE())
@@ -39,12 +44,21 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Qwen2Tokenizer:
     raw.train_from_iterator(texts, trainer)
     learned = json.loads(raw.to_str())["model"]
     merges: list[Any] = [tuple(merge) for merge in learned["merges"]]
-    return chat_tokenizer(learned["vocab"], merges)
+    everything = _with_phrases(chat_tokenizer(learned["vocab"], merges), phrases)
+    read_back = [p for p in phrases if everything.decode(everything(p)["input_ids"]) == p]
+    return _with_phrases(chat_tokenizer(learned["vocab"], merges), read_back)
+
+
+def _with_phrases(tokenizer: Qwen2Tokenizer, phrases: Sequence[str]) -> Qwen2Tokenizer:
+    # As words of their own alone: "Ma", a film's title, is no part of "Max".
+    tokenizer.add_tokens([AddedToken(p, normalized=False, single_word=True) for p in phrases])
+    return tokenizer
 
 
 def make_from_scratch(
     writer: WarmupWriter,
     texts: Sequence[str],
+    phrases: Sequence[str],
     folder: Path,
     parameters: ScratchParameters,
     record: dict[str, Any],
@@ -54,6 +68,7 @@ def make_from_scratch(
     Args:
         writer: Writes what the model reads.
         texts: What the tokenizer is trained on.
+        phrases: What is one token each.
         folder: Where the model goes; checkpoints of an unfinished one lie beside it.
         parameters: How it is made.
         record: What is kept with it, e.g. the fingerprint of the splits that it was made for.
@@ -61,7 +76,7 @@ def make_from_scratch(
     Returns:
         The model, in evaluation mode, with its tokenizer.
     """
-    tokenizer = train_tokenizer(texts, parameters.vocabulary)
+    tokenizer = train_tokenizer(texts, parameters.vocabulary, phrases)
     # A verdict follows a space: its first token is another than at the start of a text.
     encoder = DocumentEncoder(tokenizer, [f" {verdict}" for verdict in (FITS, DOES_NOT_FIT)])
     batches = list(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from rerec_pipeline.configs import Habits
 from rerec_pipeline.errors import BadInputError, BadParameterError
-from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.facts import Facts, plain_name
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.traces import TraceWriter
 from rerec_pipeline.grounding.wording import evidence_gatherer
@@ -45,6 +46,7 @@ from rerec_pipeline.recbench.heldout import held_out_pairs, split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.reading import decode, read_json_lines
 from rerec_pipeline.recbench.recorded import recorded_traces
+from rerec_pipeline.recbench.relations import is_kind
 from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import (
     catalogue_from_table,
@@ -123,9 +125,9 @@ def prepare_backbone(
     if not is_made(folder, made_by):
         record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
         writer = warmup_writer(*tables, task, backbone.scratch)
-        made = make_from_scratch(
-            writer, warmup_texts(prompts, task), folder, backbone.scratch, record
-        )
+        texts = warmup_texts(prompts, task)
+        phrases = warmup_phrases(attribute_graph, task, backbone.scratch.phrases)
+        made = make_from_scratch(writer, texts, phrases, folder, backbone.scratch, record)
         logger.info("Made a model of %d parameters in %s", made.model.num_parameters(), folder)
     return {**_named(backbone.name_or_path), "made_by": made_by}
 
@@ -168,6 +170,24 @@ def warmup_writer(
 def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
     """What the tokenizer of a model from scratch is trained on: training prompts, and titles."""
     return [*prompts.query("split == 'train'")["user"], *task.catalogue.titles]
+
+
+def warmup_phrases(attribute_graph: pd.DataFrame, task: RecTask, most: int) -> list[str]:
+    """What is one token each to a model from scratch: titles, then names of the graph.
+
+    Args:
+        attribute_graph: Facts of items.
+        task: Knows the titles.
+        most: How many at most; names that many items have come first.
+    """
+    facts = Facts.of_table(attribute_graph, task.catalogue)
+    holders: Counter[str] = Counter()
+    counts = np.diff(facts.items.indptr).tolist()
+    for (relation, value), count in zip(facts.attributes, counts, strict=True):
+        if not is_kind(relation):
+            holders[plain_name(value)] += count
+    names = [name for name, _ in holders.most_common()]
+    return list(dict.fromkeys([*task.catalogue.titles, *names]))[:most]
 
 
 def report_prompt_lengths(
