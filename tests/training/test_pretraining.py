@@ -104,7 +104,8 @@ def test_titles_and_names_of_a_model_from_scratch_are_one_token_each():
         return tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
 
     assert [p for p in split("Ma (2019): starring Ann Lee") if p in phrases] == phrases[::2]
-    assert "Zu" not in split("Zulu") and "Zu" in split("Zu!") and "Ann Lee" not in split("Joann Leeds")
+    assert "Zu" in split("Zu!") and "Zu" not in split("Zulu")
+    assert "Ann Lee" not in split("Joann Leeds")
     # As one token its letter beyond ASCII would be read as a byte.
     assert "Pathé" not in split("Pathé")
     for text in ("Pathé", "Ma (2019)", "Maximum Ma; ★ Ann Lee's", "\\boxed{Ma (2019)}"):
