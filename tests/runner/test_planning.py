@@ -36,7 +36,7 @@ class TestCommand:
         )  # fmt: skip
         assert told.exit_code == 0, told.output
         assert "3,085,938,688 parameters, all trained, 16-bit arithmetic" in told.output
-        assert "does not fit" in told.output and "rft.backbone.lora={r: 16" in told.output
+        assert "does not fit" in told.output and "rft.backbone.lora={\"r\": 16" in told.output
         [line] = [line for line in told.output.splitlines() if line.startswith("  --params ")]
         _, typed = shlex.split(line)  # one word for a shell, and what it says is read
         assert read_params(typed)["rft"]["backbone"]["lora"]["r"] == 16
@@ -94,7 +94,7 @@ class TestArchitecture:
     def test_a_recipe_from_scratch_says_its_own(self):
         rft = parameters(dataset="recbench_movie", backbone="scratch")["rft"]
         found = architecture(rft.backbone, {})
-        assert (found.layers, found.hidden, found.vocabulary) == (4, 128, 6000)
+        assert (found.layers, found.hidden, found.vocabulary) == (4, 192, 24000)
 
     def test_one_that_is_not_known_says_what_to_do(self):
         with pytest.raises(BadParameterError, match="add them to conf/base/plan.yml"):

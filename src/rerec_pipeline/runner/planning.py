@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.experiments.grid import write
 from rerec_pipeline.models import cost
 from rerec_pipeline.parameters import BackboneParameters, RFTParameters, portions
 from rerec_pipeline.runner.project import Project
@@ -85,7 +86,7 @@ def architecture(backbone: BackboneParameters, table: Mapping[str, Any]) -> cost
         return cost.Architecture(
             layers=sizes.layers, hidden=sizes.hidden, mlp=sizes.mlp, heads=sizes.heads,
             kv_heads=sizes.heads, head=sizes.hidden // sizes.heads, tied=True, qkv_bias=True,
-            vocabulary=scratch.vocabulary,
+            vocabulary=scratch.vocabulary + scratch.phrases,  # at most
         )  # fmt: skip
     folder = Path(backbone.name_or_path.removesuffix(".gguf"))
     if (config := _read(folder / "config.json")) is not None:
@@ -214,14 +215,7 @@ def _fits(work: cost.Workload, card: cost.Card, total: float) -> str:
         return "does not fit, nor with an adapter and the smallest portions"
     smaller, parameters = found
     need = sum(cost.memory(smaller, card).values()) / GB
-    told = ",".join(f"{key}={_plain(value)}" for key, value in parameters.items())
-    return f"does not fit. {need:.2f} with\n  --params {shlex.quote(told)}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"does not fit. {need:.2f} with\n  --params {shlex.quote(write(parameters))}"
 
 
 def _hours(card: cost.Card, seconds: Callable[[cost.Speed], float]) -> str:
