@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+import trl.trainer.utils
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
@@ -444,7 +446,23 @@ SHOWN = ("loss", "reward", "accuracy", "mean_token_accuracy")
 def _train(trainer: Trainer, folder: Path, plan: RFTParameters | SupervisedPlan) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
     show_progress(trainer, *SHOWN)
-    return train_or_resume(trainer, folder, rank_bound(plan))
+    with learned_positions_alone():
+        return train_or_resume(trainer, folder, rank_bound(plan))
+
+
+@contextmanager
+def learned_positions_alone() -> Iterator[None]:
+    """Lets TRL score on CPUs, as it does on GPUs, no position but those that are learned.
+
+    Elsewhere it scores the whole prompt over the whole vocabulary, too, and drops it: some
+    accelerators are slow where shapes change (``add_fused_lm_head`` in TRL). Values are the same.
+    """
+    compacts = trl.trainer.utils._use_triton
+    trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or compacts(device)
+    try:
+        yield
+    finally:
+        trl.trainer.utils._use_triton = compacts
 
 
 def rank_bound(plan: RFTParameters | SupervisedPlan) -> str | None:
