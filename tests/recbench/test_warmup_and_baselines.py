@@ -52,16 +52,6 @@ class TestWarmup:
         assert not any("Drama" in line for line in asked)
         assert any("Comedy" in line for line in asked)
 
-    def test_titles_and_facts_are_recited_from_a_list(self):
-        source, seen = writer(), set()
-        for _ in range(60):
-            ((said, told),) = source.write("recite", 5).turns
-            listed = said.removesuffix("\n\nRecite some.").split("\n")
-            recited = told.split("\n")
-            assert len(set(recited)) == len(recited) and set(recited) <= set(listed)
-            seen |= set(recited)
-        assert {"Film 11 (1990)", "directed by Director 2", "Drama"} <= seen
-
     def test_of_what_a_request_asks_only_the_right_candidate_has_all(self):
         source, forms = writer(), set()
         for _ in range(200):

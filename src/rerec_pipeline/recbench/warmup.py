@@ -120,7 +120,6 @@ class WarmupWriter:
         self.prompt, self.reason = prompt, reason
         self.rng = np.random.default_rng(seed)
         self._answerable = {n for n in range(len(catalogue)) if catalogue.is_answerable(n)}
-        self._told = [a for a in graph.attributes if _is_told(a)]
         self._described = [n for n in range(len(catalogue)) if graph.attributes_of(n)]
         self._writers: Mapping[str, Callable[[int], Document]] = {
             "facts": self._facts,
@@ -146,18 +145,11 @@ class WarmupWriter:
         return Document("facts", ((f"{title}\n\n{DESCRIBE}", f"{title}: {facts}."),))
 
     def _recite(self, size: int) -> Document:
-        """Titles of a list, or facts, in any order: nothing but copying.
-
-        Facts are drawn without regard to how many items have them, so that names of one item are
-        copied as well as others.
-        """
-        if self._below(2) and self._told:
-            drawn = (self._told[self._below(len(self._told))] for _ in range(size))
-            lines = list(dict.fromkeys(self._sentence([fact]) for fact in drawn))
-        else:
-            lines = [self.catalogue.titles[n] for n in self._others(size, frozenset())]
-        recited = [lines[n] for n in self.rng.permutation(len(lines))[:_RECITED]]
-        listed = "\n".join(lines)
+        """Titles of a list, in any order: nothing but copying."""
+        items = self._others(size, frozenset())
+        titles = [self.catalogue.titles[n] for n in items]
+        recited = [titles[n] for n in self.rng.permutation(len(titles))[:_RECITED]]
+        listed = "\n".join(titles)
         return Document("recite", ((f"{listed}\n\n{RECITE}", "\n".join(recited)),))
 
     def _reasoning(self, size: int) -> Document:
