@@ -36,7 +36,7 @@ class TestCommand:
         )  # fmt: skip
         assert told.exit_code == 0, told.output
         assert "3,085,938,688 parameters, all trained, 16-bit arithmetic" in told.output
-        assert "does not fit" in told.output and "rft.backbone.lora={\"r\": 16" in told.output
+        assert "does not fit" in told.output and 'rft.backbone.lora={"r": 16' in told.output
         [line] = [line for line in told.output.splitlines() if line.startswith("  --params ")]
         _, typed = shlex.split(line)  # one word for a shell, and what it says is read
         assert read_params(typed)["rft"]["backbone"]["lora"]["r"] == 16
