@@ -37,10 +37,10 @@ def parameters(tmp_path, **changes) -> ColdStartParameters:
 
 
 def traces(world_tables, task, cold_start, prompts=None):
-    data, tables = world_tables
+    _, tables = world_tables
     prompts = tables["prompts"] if prompts is None else prompts
     train = prompts.query("split == 'train'").reset_index(drop=True)
-    known = (prompts, tables["attribute_graph"], task, data, cold_start)
+    known = (prompts, tables["attribute_graph"], task, cold_start)
     return nodes.write_cold_start_traces(train, *known)
 
 
