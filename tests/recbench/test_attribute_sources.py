@@ -124,16 +124,6 @@ class TestNeeds:
         query = ask("More like Ronin, please", (10,))
         assert self.READER.plausible_conditions(query, {1}) == {("Starring", "Robert De Niro")}
 
-    def test_what_the_record_states_comes_first(self):
-        query = ask("Robert De Niro?", (10,), conditions=(("Genre", "Crime"),))
-        assert self.READER.need(query, ()) == {("Genre", "Crime")}
-
-    def test_the_words_tell_the_relation(self):
-        graph = AttributeGraph(4, [(0, "Starring", "Ann"), (0, "Directed_by", "Ann")])
-        reader = NeedReader(CATALOGUE, graph)
-        assert reader.need(ask("Ann as a director", (10,)), ()) == {("Directed_by", "Ann")}
-        assert len(reader.need(ask("Ann", (10,)), ())) == 2
-
     def test_nobody_says_what_an_encyclopedia_puts_in_brackets(self):
         graph = AttributeGraph(4, [(0, "Directed_by", "Ann Lee (filmmaker)")])
         query = ask("Something by Ann Lee?", (10,))

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
-from rerec_pipeline.recbench.mentions import PhraseIndex, words
+from rerec_pipeline.recbench.mentions import PhraseIndex
 from rerec_pipeline.recbench.records import Query
-from rerec_pipeline.recbench.relations import is_kind, is_maker, stems_of
+from rerec_pipeline.recbench.relations import is_kind, is_maker
 from rerec_pipeline.recbench.titles import ItemIndex
 
 #: What an encyclopedia adds to a name that several people have: nobody says it.
@@ -56,19 +56,6 @@ class NeedReader:
     def plausible_conditions(self, query: Query, mentioned: Iterable[int]) -> frozenset[Attribute]:
         """The stated conditions, and every attribute with a sign that all right items share."""
         return frozenset(query.conditions) | (self.shared(query) & self.signs(query, mentioned))
-
-    def need(self, query: Query, mentioned: Iterable[int]) -> frozenset[Attribute]:
-        """The likeliest conditions: the stated ones, else the plausible ones the words speak of.
-
-        "Starring Woody Allen" shares its sign with what he directed and wrote; the relation whose
-        stem is in the text is meant. Kinds need no such word.
-        """
-        if query.conditions:
-            return frozenset(query.conditions)
-        plausible = self.plausible_conditions(query, mentioned)
-        said = " ".join(words(query.text))
-        meant = {a for a in plausible if is_kind(a[0]) or any(s in said for s in stems_of(a[0]))}
-        return frozenset(meant) or plausible
 
     def plausible_truths(self, query: Query, mentioned: Collection[int]) -> np.ndarray:
         """Items that may be right although no record says so; nothing for complete labels.
