@@ -2,7 +2,8 @@
 
 It is what a policy is taught before reinforcement: what is wanted, two or three candidates with
 the evidence that a prompt shows and a verdict each, and the answer. Right answers go into it, so
-it is written for training queries alone; evidence comes from the request and the graph.
+it is written for training queries and fabricated requests alone; evidence comes from the request
+and the graph.
 """
 
 from __future__ import annotations

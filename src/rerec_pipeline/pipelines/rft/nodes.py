@@ -180,12 +180,8 @@ def warmup_phrases(attribute_graph: pd.DataFrame, task: RecTask, most: int) -> l
         task: Knows the titles.
         most: How many at most; names that many items have come first.
     """
-    facts = Facts.of_table(attribute_graph, task.catalogue)
-    holders: Counter[str] = Counter()
-    counts = np.diff(facts.items.indptr).tolist()
-    for (relation, value), count in zip(facts.attributes, counts, strict=True):
-        if not is_kind(relation):
-            holders[plain_name(value)] += count
+    facts = zip(attribute_graph["relation"], attribute_graph["value"], strict=True)
+    holders = Counter(plain_name(value) for relation, value in facts if not is_kind(relation))
     names = [name for name, _ in holders.most_common()]
     return list(dict.fromkeys([*task.catalogue.titles, *names]))[:most]
 
