@@ -11,6 +11,7 @@ from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.rft import ColdStartParameters
 from rerec_pipeline.pipelines.rft import nodes
+from rerec_pipeline.pipelines.rft.traces import start_cold, write_cold_start_traces
 from tests.pipelines.conftest import copy_project, run
 from tests.training.test_trainer import rft_parameters
 
@@ -41,7 +42,7 @@ def traces(world_tables, task, cold_start, prompts=None):
     prompts = tables["prompts"] if prompts is None else prompts
     train = prompts.query("split == 'train'").reset_index(drop=True)
     known = (prompts, tables["attribute_graph"], task, cold_start)
-    return nodes.write_cold_start_traces(train, *known)
+    return write_cold_start_traces(train, *known)
 
 
 class TestWhatIsTaught:
@@ -103,7 +104,7 @@ def test_an_interrupted_one_resumes_to_the_same_policy(
         record = {"name_or_path": tiny_backbone}
         here = LaunchParameters(preset=None, processes=1, configs="", jobs="")
         given = (train, told, task, rft.backbone, rft.generation, cold_start, here)
-        return nodes.start_cold(record, *given)
+        return start_cold(record, *given)
 
     whole = start("whole")
     with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from rerec_pipeline.configs import Habits
 from rerec_pipeline.errors import BadInputError, BadParameterError
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.pipelines.rft import nodes
+from rerec_pipeline.pipelines.rft.traces import collect_traces, traced_lessons
 from rerec_pipeline.recbench.heldout import held_out_pairs
 from rerec_pipeline.recbench.tables import examples_from_table
 from rerec_pipeline.sample.layout import fabricate_asks
@@ -31,7 +32,7 @@ def collect(world_tables, task, tmp_path, file=None, seed=0, **changes):
     rft = rft_parameters("nowhere", tmp_path, **{"algorithm": "sft", "sft": sft, **changes})
     train = tables["prompts"].query("split == 'train'").reset_index(drop=True)
     known = [tables[name] for name in ("prompts", "queries", "items")]
-    return nodes.collect_traces(train, *known, task, data, rft, HABITS, seed)
+    return collect_traces(train, *known, task, data, rft, HABITS, seed)
 
 
 class TestOfAWorld:
@@ -126,7 +127,7 @@ class TestOfAFile:
 def test_nothing_to_imitate_is_an_error(world_tables, task, tmp_path):
     none = collect(world_tables, task, tmp_path, algorithm="grpo")
     with pytest.raises(BadParameterError, match=r"rft\.sft\.traces"):
-        nodes.traced_lessons([], none)
+        traced_lessons([], none)
 
 
 def test_traces_are_imitated_and_an_interrupted_run_resumes_to_the_same_result(
@@ -142,7 +143,7 @@ def test_traces_are_imitated_and_an_interrupted_run_resumes_to_the_same_result(
 
     train = world_tables[1]["prompts"].query("split == 'train'").reset_index(drop=True)
     examples = examples_from_table(train, task.catalogue)
-    lessons = nodes.traced_lessons(examples, collect(world_tables, task, tmp_path))
+    lessons = traced_lessons(examples, collect(world_tables, task, tmp_path))
     sft = {"teaches": "traces", "token_passes": 16_000, "batch_size": 2}
     rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft", sft=sft, checkpoint_every=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,16 +11,8 @@ from scipy import sparse
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.recbench.mentions import words
-from rerec_pipeline.recbench.relations import is_kind
+from rerec_pipeline.recbench.relations import is_kind, plain_name
 from rerec_pipeline.recbench.titles import ItemIndex
-
-#: What an encyclopedia adds to a name that several people have: nobody says it.
-_BRACKET = re.compile(r" \([^()]*\)$")
-
-
-def plain_name(value: str) -> str:
-    """A value as a request says it: "Steve McQueen (director)" -> "Steve McQueen"."""
-    return _BRACKET.sub("", value) or value
 
 
 class Facts:

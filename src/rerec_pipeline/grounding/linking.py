@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Literal
 
-from rerec_pipeline.grounding.facts import Facts, plain_name
+from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.profiles import Profile, read_profile
 from rerec_pipeline.recbench.mentions import PhraseIndex, cased_words, words
 from rerec_pipeline.recbench.relations import (
@@ -22,6 +22,7 @@ from rerec_pipeline.recbench.relations import (
     KIND_CUES,
     RELATION_CUES,
     RELATION_STEMS,
+    plain_name,
     stems_of,
 )
 from rerec_pipeline.recbench.titles import ItemIndex, natural_order, split_year

@@ -7,7 +7,6 @@ query gives a sign of it: its value stands in the text, or an item that the text
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -15,11 +14,8 @@ import numpy as np
 from rerec_pipeline.graphs.attributes import Attribute, AttributeGraph
 from rerec_pipeline.recbench.mentions import PhraseIndex
 from rerec_pipeline.recbench.records import Query
-from rerec_pipeline.recbench.relations import is_kind, is_maker
+from rerec_pipeline.recbench.relations import is_kind, is_maker, plain_name
 from rerec_pipeline.recbench.titles import ItemIndex
-
-#: What an encyclopedia adds to a name that several people have: nobody says it.
-_BRACKET = re.compile(r" \([^()]*\)$")
 
 
 class NeedReader:
@@ -34,8 +30,7 @@ class NeedReader:
         self.catalogue = catalogue
         self.graph = graph
         self._values = PhraseIndex(
-            (_BRACKET.sub("", value), (relation, value), False)
-            for relation, value in graph.attributes
+            (plain_name(value), (relation, value), False) for relation, value in graph.attributes
         )
 
     def shared(self, query: Query) -> set[Attribute]:

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from rerec_pipeline.errors import BadInputError
 
+#: What an encyclopedia adds to a name that several people have: nobody says it.
+_BRACKET = re.compile(r" \([^()]*\)$")
+
 #: canonical relation -> other spellings found in released files
 RELATION_ALIASES: dict[str, tuple[str, ...]] = {
     "Directed_by": ("director", "directors"),
@@ -189,6 +192,11 @@ def is_kind(relation: str) -> bool:
 def is_maker(relation: str) -> bool:
     """Whether the values are people or studios: few items share one."""
     return relation in MAKER_RELATIONS or (_is_added(relation) and _names_makers(relation))
+
+
+def plain_name(value: str) -> str:
+    """A value as a request says it: "Steve McQueen (director)" -> "Steve McQueen"."""
+    return _BRACKET.sub("", value) or value
 
 
 def phrases_of(relation: str) -> tuple[str, ...]:

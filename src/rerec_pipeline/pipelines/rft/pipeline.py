@@ -8,6 +8,8 @@ from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.rft.nodes")
+backbone = LazyModule("rerec_pipeline.pipelines.rft.backbone")
+traces = LazyModule("rerec_pipeline.pipelines.rft.traces")
 
 #: All that an untrained backbone's reading and answering depends on. Naming no more than that
 #: lets variants share it.
@@ -36,7 +38,7 @@ def create_pipeline() -> Pipeline:
     return create_task_pipeline() + Pipeline(
         [
             node(
-                nodes.prepare_backbone,
+                backbone.prepare_backbone,
                 ["task", "queries", "prompts", "attribute_graph",
                  "params:rft.backbone", "params:dataset"],
                 "backbone_record",
@@ -52,19 +54,19 @@ def create_pipeline() -> Pipeline:
                 "training_prompts",
             ),
             node(
-                nodes.collect_traces,
+                traces.collect_traces,
                 ["training_prompts", "prompts", "queries", "items", "task", "params:data",
                  "params:rft", "params:base_policy.habits", "params:seed"],
                 "reasoning_traces",
             ),
             node(
-                nodes.write_cold_start_traces,
+                traces.write_cold_start_traces,
                 ["training_prompts", "prompts", "attribute_graph", "task",
                  "params:rft.cold_start"],
                 "cold_start_traces",
             ),
             node(
-                nodes.start_cold,
+                traces.start_cold,
                 ["backbone_record", "training_prompts", "cold_start_traces", "task", *BACKBONE[1:],
                  "params:rft.cold_start", "params:launch"],
                 "start_record",
