@@ -52,6 +52,23 @@ class TestWarmup:
         assert not any("Drama" in line for line in asked)
         assert any("Comedy" in line for line in asked)
 
+    def test_titles_and_facts_are_recited_from_a_list(self):
+        source, seen = writer(), set()
+        for _ in range(60):
+            ((said, told),) = source.write("recite", 5).turns
+            listed = said.removesuffix("\n\nRecite some.").split("\n")
+            recited = told.split("\n")
+            assert len(set(recited)) == len(recited) and set(recited) <= set(listed)
+            seen |= set(recited)
+        assert {"Film 11 (1990)", "directed by Director 2", "Drama"} <= seen
+
+    def test_names_are_told_as_requests_say_them(self):
+        graph = AttributeGraph(12, [(n, "Directed_by", "Ana Ito (director)") for n in range(12)])
+        source = WarmupWriter(CATALOGUE, graph, frozenset(), lambda *_: "", lambda *_: "", 0)
+        told = [source.write(kind, 5).turns[0][1] for kind in ("facts", "recite") for _ in range(9)]
+        assert any("directed by Ana Ito" in line for line in told)
+        assert not any("(director)" in line for line in told)
+
     def test_of_what_a_request_asks_only_the_right_candidate_has_all(self):
         source, forms = writer(), set()
         for _ in range(200):
@@ -60,13 +77,20 @@ class TestWarmup:
             assert len(set(listed)) == len(listed) and told in listed
             named = [title for title in CATALOGUE.titles if title in text]
             assert not set(named) & set(listed)
+            text, _, besides = text.partition(" If it is ")
             need = [fact for fact in FACTS if fact[1] in text]
             if named:
-                need = [fact for fact in FACTS if fact[0] != "Genre" and has(named[0], fact)]
+                made = [fact for fact in FACTS if fact[0] != "Genre"]
+                assert all(not has(named[0], fact) for fact in made if fact[1] in text)
+                need = [fact for fact in made if all(has(title, fact) for title in named)]
+            need += [fact for fact in FACTS if fact[1] in besides]
             assert need and all(has(told, fact) for fact in need)
             assert not any(all(has(t, fact) for fact in need) for t in listed if t != told)
-            forms.add((bool(named), len(need)))
-        assert forms == {(True, 1), (False, 1), (False, 2)}
+            forms.add((len(named), len(need), "directed by Director" in text))
+        plain = {(0, 1, True), (0, 1, False), (0, 2, True)}
+        assert forms == plain | {(1, 1, False), (1, 1, True), (1, 2, False), (1, 2, True)} | {
+            (2, 1, False), (2, 2, False)
+        }  # fmt: skip
 
     def test_near_candidates_have_one_of_two_things_asked_for(self):
         source, near = writer(), 0

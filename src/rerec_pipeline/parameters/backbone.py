@@ -72,7 +72,8 @@ class ScratchParameters(PretrainingParameters):
 
     Attributes:
         vocabulary: Entries of its byte-level BPE tokenizer.
-        phrases: Titles, then names of the graph, that are one token each, at most.
+        phrases: Titles, with their year and without, then names of the graph, that are one token
+            each, at most.
         stages: Stages of its pretraining, in order.
     """
 

@@ -1,10 +1,10 @@
 """Documents that warm up a model made from scratch: facts, copying, and reasoning from evidence.
 
 Real titles and facts of the attribute graph, fabricated requests; no query of the benchmark is in
-them. A request asks for one or two attributes of an item, or for what it shares with an item that
-is named. The prompt is worded as the policy's will be, with the same evidence (none, where prompts
-show none), and the reasoning is true: what is to be learned is to find the candidate whose facts
-are those that were asked for, and to copy them.
+them. A request asks for one or two attributes of an item, or for what it shares with one or two
+that are named; it may be mistaken in what it says of one. The prompt is worded as the policy's will
+be, with the same evidence (none, where prompts show none), and the reasoning is true: what is to be
+learned is to find the candidate whose facts are those that were asked for, and to copy them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rerec_pipeline.recbench.relations import (
     RELATION_PHRASES,
     is_kind,
     phrases_of,
+    plain_name,
 )
 from rerec_pipeline.recbench.task import Example
 from rerec_pipeline.recbench.titles import ItemIndex
@@ -42,12 +43,14 @@ _REQUESTS = (
     "I'd like one {need}, please.",
     "Do you know anything {need}?",
 )
-#: Wordings of fabricated requests for what an item has in common with one that is named.
+#: Wordings of fabricated requests for what an item has in common with those that are named.
 _LIKE = (
-    "I enjoyed {title}. What else is there {phrase} the same name?",
-    "After {title} I'd like another one that is {phrase} the same as that one.",
-    "I recently watched {title} and want to see more that is {phrase} whoever did it there.",
+    "I enjoyed {named}. What else is there {phrase} the same name?",
+    "After {named}, I'd like another one that is {phrase} the same as there.",
+    "I recently watched {named} and want to see more that is {phrase} whoever did it there.",
 )
+#: What such a request may ask for besides.
+_BESIDES = " If it is {need}, all the better."
 _RECITED = 6
 #: Values of one relation that a fact sentence names at most.
 _VALUES = 3
@@ -119,6 +122,10 @@ class WarmupWriter:
         self.catalogue, self.graph, self.heldout = catalogue, graph, heldout
         self.prompt, self.reason = prompt, reason
         self.rng = np.random.default_rng(seed)
+        self._told = [a for a in graph.attributes if _is_told(a)]
+        self._by_relation: dict[str, list[Attribute]] = {}
+        for attribute in graph.attributes:
+            self._by_relation.setdefault(attribute[0], []).append(attribute)
         self._answerable = {n for n in range(len(catalogue)) if catalogue.is_answerable(n)}
         self._described = [n for n in range(len(catalogue)) if graph.attributes_of(n)]
         self._writers: Mapping[str, Callable[[int], Document]] = {
@@ -145,17 +152,24 @@ class WarmupWriter:
         return Document("facts", ((f"{title}\n\n{DESCRIBE}", f"{title}: {facts}."),))
 
     def _recite(self, size: int) -> Document:
-        """Titles of a list, in any order: nothing but copying."""
-        items = self._others(size, frozenset())
-        titles = [self.catalogue.titles[n] for n in items]
-        recited = [titles[n] for n in self.rng.permutation(len(titles))[:_RECITED]]
-        listed = "\n".join(titles)
+        """Titles of a list, or facts, in any order: nothing but copying.
+
+        Facts are drawn without regard to how many items have them: the name of a single item has
+        to be copied as well as any other.
+        """
+        if self._told and self._below(2):
+            drawn = (self._told[self._below(len(self._told))] for _ in range(size))
+            lines = list(dict.fromkeys(self._sentence([fact]) for fact in drawn))
+        else:
+            lines = [self.catalogue.titles[n] for n in self._others(size, frozenset())]
+        recited = [lines[n] for n in self.rng.permutation(len(lines))[:_RECITED]]
+        listed = "\n".join(lines)
         return Document("recite", ((f"{listed}\n\n{RECITE}", "\n".join(recited)),))
 
     def _reasoning(self, size: int) -> Document:
         """A fabricated request, and true reasoning about it."""
         item, need = self._drawn()
-        request = self._request_like(item, min(need)) if self._below(2) else None
+        request = self._request_like(item, need) if self._below(2) else None
         request = request or self._request_for(item, need)
         listed = self._listed(request, size)
         reasoning = self.reason(request.text, listed, item)
@@ -190,17 +204,33 @@ class WarmupWriter:
         text = _REQUESTS[self._below(len(_REQUESTS))].format(need=self._sentence(need))
         return Request(text, need, item, self._having(need))
 
-    def _request_like(self, item: int, shared: Attribute) -> Request | None:
-        """A request for what an item shares with another one; None where no other has it."""
-        others = sorted(self._having([shared]) - {item})
-        if not others or is_kind(shared[0]):
+    def _request_like(self, item: int, need: frozenset[Attribute]) -> Request | None:
+        """A request for what an item shares with one or two others; None where none has it.
+
+        Items that have anything else of this kind that those named share are barred: they would
+        be right as well.
+        """
+        shared = min((a for a in need if not is_kind(a[0])), default=None)
+        others = sorted(self._having([shared]) - {item}) if shared else []
+        if not shared or not others:
             return None
-        named = others[self._below(len(others))]
-        title, phrase = self.catalogue.titles[named], phrases_of(shared[0])[0]
-        text = _LIKE[self._below(len(_LIKE))].format(title=title, phrase=phrase)
-        alike = [a for a in self.graph.attributes_of(named) if a[0] == shared[0]]
-        barred = frozenset[int]().union(*(self._having([a]) for a in alike))
-        return Request(text, frozenset([shared]), item, barred)
+        relation = shared[0]
+        named = [others[n] for n in self.rng.permutation(len(others))[: 1 + self._below(2)]]
+        titles = " and ".join(self.catalogue.titles[n] for n in named)
+        if len(named) == 1 and not self._below(2):
+            titles += self._mistake(named[0], relation)
+        text = _LIKE[self._below(len(_LIKE))].format(named=titles, phrase=phrases_of(relation)[0])
+        if need - {shared}:
+            text += _BESIDES.format(need=self._sentence(need - {shared}))
+        held = frozenset.intersection(*(frozenset(self.graph.attributes_of(n)) for n in named))
+        alike = [self._having([a]) for a in held if a[0] == relation]
+        return Request(text, need, item, frozenset(named).union(*alike))
+
+    def _mistake(self, item: int, relation: str) -> str:
+        """What a request says of an item that is not so: ", directed by B"."""
+        held = self.graph.attributes_of(item)
+        wrong = [a for a in self._by_relation[relation] if a not in held]
+        return f", {self._sentence([wrong[self._below(len(wrong))]])}" if wrong else ""
 
     def _having(self, need: Iterable[Attribute]) -> frozenset[int]:
         return frozenset(self.graph.satisfying(need).tolist())
@@ -221,7 +251,7 @@ class WarmupWriter:
         """Attributes in words: "directed by A; starring B and C; Drama"."""
         values: dict[str, list[str]] = {}
         for relation, value in sorted(attributes):
-            values.setdefault(relation, []).append(value)
+            values.setdefault(relation, []).append(plain_name(value))
         parts = [
             f"{phrases_of(relation)[0]} {' and '.join(values[relation][:_VALUES])}"
             for relation in dict.fromkeys((*RELATION_PHRASES, *values))

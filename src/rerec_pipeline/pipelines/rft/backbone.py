@@ -12,7 +12,7 @@ import pandas as pd
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.traces import TraceWriter
-from rerec_pipeline.grounding.wording import evidence_gatherer
+from rerec_pipeline.grounding.wording import evidence_gatherer, short_title
 from rerec_pipeline.parameters import BackboneParameters, ScratchParameters
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.needs import NeedReader
@@ -96,7 +96,7 @@ def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
 
 
 def warmup_phrases(attribute_graph: pd.DataFrame, task: RecTask, most: int) -> list[str]:
-    """What is one token each to a model from scratch: titles, then names of the graph.
+    """What is one token each to a model from scratch: titles, whole and short, names of the graph.
 
     Args:
         attribute_graph: Facts of items.
@@ -106,4 +106,5 @@ def warmup_phrases(attribute_graph: pd.DataFrame, task: RecTask, most: int) -> l
     facts = zip(attribute_graph["relation"], attribute_graph["value"], strict=True)
     holders = Counter(plain_name(value) for relation, value in facts if not is_kind(relation))
     names = [name for name, _ in holders.most_common()]
-    return list(dict.fromkeys([*task.catalogue.titles, *names]))[:most]
+    titles = task.catalogue.titles
+    return list(dict.fromkeys([*titles, *map(short_title, titles), *names]))[:most]
