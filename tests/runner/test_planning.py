@@ -94,7 +94,7 @@ class TestArchitecture:
     def test_a_recipe_from_scratch_says_its_own(self):
         rft = parameters(dataset="recbench_movie", backbone="scratch")["rft"]
         found = architecture(rft.backbone, {})
-        assert (found.layers, found.hidden, found.vocabulary) == (4, 192, 24000)
+        assert (found.layers, found.hidden, found.vocabulary) == (4, 192, 26000)
 
     def test_one_that_is_not_known_says_what_to_do(self):
         with pytest.raises(BadParameterError, match="add them to conf/base/plan.yml"):
