@@ -11,7 +11,6 @@ from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.rft import ColdStartParameters
 from rerec_pipeline.pipelines.rft import nodes
-from rerec_pipeline.pipelines.rft import traces as traces_module
 from rerec_pipeline.pipelines.rft.traces import start_cold, write_cold_start_traces
 from tests.pipelines.conftest import copy_project, run
 from tests.training.test_trainer import rft_parameters
@@ -100,7 +99,8 @@ def test_an_interrupted_one_resumes_to_the_same_policy(
     told = traces(world_tables, task, parameters(tmp_path))
 
     def start(folder, callback=TrainerCallback):
-        monkeypatch.setattr(traces_module, "MlflowStepLogger", lambda _: callback())
+        logger = "rerec_pipeline.pipelines.rft.traces.MlflowStepLogger"
+        monkeypatch.setattr(logger, lambda _: callback())
         cold_start = parameters(tmp_path, checkpoint_dir=str(tmp_path / folder))
         record = {"name_or_path": tiny_backbone}
         here = LaunchParameters(preset=None, processes=1, configs="", jobs="")
