@@ -17,6 +17,7 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import (
     Backbone,
     cast_weights,
@@ -24,6 +25,7 @@ from rerec_pipeline.models.backbone import (
     load_backbone,
     prompt_ids,
 )
+from rerec_pipeline.models.fixed_rows import FIXED_FROM, hold_fixed_rows
 from rerec_pipeline.parameters import (
     BackboneParameters,
     GenerationParameters,
@@ -446,8 +448,19 @@ SHOWN = ("loss", "reward", "accuracy", "mean_token_accuracy")
 def _train(trainer: Trainer, folder: Path, plan: RFTParameters | SupervisedPlan) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
     show_progress(trainer, *SHOWN)
+    _hold_fixed_rows(trainer)
     with learned_positions_alone():
         return train_or_resume(trainer, folder, rank_bound(plan))
+
+
+def _hold_fixed_rows(trainer: Trainer) -> None:
+    model = trainer.model
+    if sharding(trainer) in ("fsdp", "zero3") and hasattr(model.config, FIXED_FROM):
+        raise BadParameterError(
+            "a backbone made from scratch keeps the embeddings of its phrases, which ranks that "
+            "share its weights out would train: use the launch preset ddp"
+        )
+    hold_fixed_rows(model)
 
 
 @contextmanager
