@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerec_pipeline.grounding.facts import Facts
-from rerec_pipeline.grounding.linking import Claim, Linker, spoken_titles
+from rerec_pipeline.grounding.linking import Linker, spoken_titles
+from rerec_pipeline.grounding.links import Claim
 from rerec_pipeline.recbench.titles import ItemIndex
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 
 from rerec_pipeline.assistant.assistant import Assistant
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.grounding.linking import Links
+from rerec_pipeline.grounding.links import Links
 from rerec_pipeline.recbench.titles import split_year
 
 #: Characters of one message of a user: what a person could have typed.

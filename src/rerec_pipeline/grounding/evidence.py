@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.grounding.facts import Facts
-from rerec_pipeline.grounding.linking import Links
+from rerec_pipeline.grounding.links import Links
 from rerec_pipeline.recbench.relations import plain_name
 
 #: Ways in which an attribute is touched by a request -> weight in the first stage.

@@ -19,7 +19,8 @@ from scipy import sparse
 
 from rerec_pipeline.grounding.evidence import ASPECT_NAMES, ASPECTS, Reason, explain, touches
 from rerec_pipeline.grounding.facts import Facts
-from rerec_pipeline.grounding.linking import Linker, Links
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.links import Links
 from rerec_pipeline.grounding.profiles import Groups
 from rerec_pipeline.grounding.text import BM25
 from rerec_pipeline.recbench.titles import natural_order, split_year

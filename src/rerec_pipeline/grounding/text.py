@@ -8,7 +8,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from rerec_pipeline.grounding.linking import SMALL_WORDS
+from rerec_pipeline.grounding.reading import SMALL_WORDS
 from rerec_pipeline.recbench.mentions import words
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from rerec_pipeline.graphs.attributes import Attribute
 from rerec_pipeline.grounding.evidence import explain
-from rerec_pipeline.grounding.linking import Linker, Links
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.links import Links
 from rerec_pipeline.grounding.wording import gather_evidence, say_fact, say_reason
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.task import Evidence, PromptWording

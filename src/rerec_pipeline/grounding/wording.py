@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rerec_pipeline.grounding.evidence import Reason, explain
 from rerec_pipeline.grounding.facts import Facts
-from rerec_pipeline.grounding.linking import Claim, Linker, Links
+from rerec_pipeline.grounding.linking import Linker
+from rerec_pipeline.grounding.links import Claim, Links
 from rerec_pipeline.recbench.relations import RELATION_PHRASES, is_kind, plain_name
 from rerec_pipeline.recbench.task import Evidence, PromptWording
 from rerec_pipeline.recbench.titles import natural_order, split_year

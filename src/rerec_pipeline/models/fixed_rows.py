@@ -9,7 +9,8 @@ with it is to copy it. Random rows of that many dimensions are told apart well, 
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -27,7 +28,7 @@ def fix_rows(model: PreTrainedModel, first: int) -> None:
     setattr(model.config, FIXED_FROM, first)
 
 
-def hold_fixed_rows(model: torch.nn.Module) -> None:
+def hold_fixed_rows(model: PreTrainedModel) -> None:
     """Keeps gradients from the rows that the config of a model fixes; to be called before training.
 
     Weight decay shortens them all alike, which keeps their directions.
@@ -37,7 +38,7 @@ def hold_fixed_rows(model: torch.nn.Module) -> None:
             adapter is), stays as it is.
     """
     first = getattr(model.config, FIXED_FROM, None)
-    embedding: torch.nn.Parameter = model.get_input_embeddings().weight
+    embedding: Any = model.get_input_embeddings().weight
     if first is not None and embedding.requires_grad:
         embedding.register_hook(lambda gradient: _without(gradient, first))
 

@@ -454,11 +454,11 @@ def _train(trainer: Trainer, folder: Path, plan: RFTParameters | SupervisedPlan)
 
 
 def _hold_fixed_rows(trainer: Trainer) -> None:
-    model = trainer.model
+    model: Any = trainer.model
     if sharding(trainer) in ("fsdp", "zero3") and hasattr(model.config, FIXED_FROM):
         raise BadParameterError(
-            "a backbone made from scratch keeps the embeddings of its phrases, which ranks that "
-            "share its weights out would train: use the launch preset ddp"
+            "launch.preset: a backbone made from scratch keeps the embeddings of its phrases, and "
+            f"{sharding(trainer)} would train them; set launch.preset=ddp"
         )
     hold_fixed_rows(model)
 

@@ -20,6 +20,10 @@ from rerec_pipeline.recbench.warmup import WarmupWriter
 from rerec_pipeline.storage.records import problem_of
 from rerec_pipeline.training.pretraining import DocumentEncoder, pretrain, write_batches
 
+#: Raised whenever the same parameters and tables would make another model: by what is written for
+#: it to read, or by how it is trained. One that an older recipe made is then made again.
+RECIPE = 2
+
 
 def train_tokenizer(
     texts: Iterable[str], vocabulary: int, phrases: Sequence[str] = ()

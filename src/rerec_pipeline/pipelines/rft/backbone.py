@@ -26,7 +26,7 @@ from rerec_pipeline.recbench.task import RecTask
 from rerec_pipeline.recbench.warmup import WarmupWriter, held_out_facts
 from rerec_pipeline.storage.checkpoints import fingerprint
 from rerec_pipeline.storage.records import hash_of
-from rerec_pipeline.training.scratch import is_made, make_from_scratch
+from rerec_pipeline.training.scratch import RECIPE, is_made, make_from_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def prepare_backbone(
         return named_model(backbone.name_or_path)
     folder = Path(backbone.name_or_path)
     tables = (queries, prompts, attribute_graph)
-    made_by = fingerprint(backbone.scratch, *tables)
+    made_by = fingerprint(RECIPE, backbone.scratch, *tables)
     if not is_made(folder, made_by):
         record = {"made_by": made_by, "splits": {dataset: split_fingerprint(prompts)}}
         writer = warmup_writer(*tables, task, backbone.scratch)
