@@ -10,7 +10,8 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.training import examples_to_dataset
-from rerec_pipeline.training.fine_tuning import ALGORITHMS, passes_per_token, training_config
+from rerec_pipeline.training.arguments import ALGORITHMS, training_config
+from rerec_pipeline.training.fine_tuning import passes_per_token
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters, tune, weights
 
 BASELINES = ["reinforce_pp", "rloo"]

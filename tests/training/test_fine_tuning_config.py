@@ -10,8 +10,8 @@ from trl import GRPOTrainer, RLOOTrainer
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import cast_weights, load_backbone
 from rerec_pipeline.parameters import explain
-from rerec_pipeline.training import examples_to_dataset, fine_tuning
-from rerec_pipeline.training.fine_tuning import sft_config, training_config
+from rerec_pipeline.training import arguments, examples_to_dataset
+from rerec_pipeline.training.arguments import sft_config, training_config
 from rerec_pipeline.training.jobs import load_trained
 from rerec_pipeline.training.shared_prompts import SharesPrompts
 from rerec_pipeline.training.trainer import ReRecTrainer
@@ -166,7 +166,7 @@ class TestPrecision:
         args = training_config(rft, 0, tmp_path / "t", 1)
         args.bf16 = True
         backbone = load_backbone(tiny_backbone, "float32")
-        trainer = fine_tuning.ALGORITHMS[algorithm][0](
+        trainer = arguments.ALGORITHMS[algorithm][0](
             backbone.model, args, examples_to_dataset(examples), task=task,
             reward=reward.context, processing_class=backbone.tokenizer,
         )  # fmt: skip
@@ -214,6 +214,6 @@ class TestPrecision:
     def test_a_gpu_computes_in_the_precision_that_was_asked_for(self, tmp_path, monkeypatch, dtype):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         rft = official(tmp_path, backbone={"dtype": dtype})
-        told = fine_tuning._shared_arguments(rft.backbone, 1, 0, tmp_path)
+        told = arguments._shared_arguments(rft.backbone, 1, 0, tmp_path)
         assert (told["bf16"], told["fp16"]) == (dtype == "bfloat16", dtype == "float16")
         assert not told["use_cpu"]

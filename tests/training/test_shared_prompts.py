@@ -25,7 +25,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.models.generation import generate
 from rerec_pipeline.models.shared_prompts import PackedGroups, group_size
-from rerec_pipeline.training.fine_tuning import CHECKPOINTING
+from rerec_pipeline.training.arguments import CHECKPOINTING
 from rerec_pipeline.training.shared_prompts import SharesPrompts, whole_groups
 from tests.training.real_backbones import make_backbone
 from tests.training.test_trainer import GROUP, PROMPTS, rft_parameters, tune

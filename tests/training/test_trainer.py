@@ -14,12 +14,8 @@ from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.parameters import RFTParameters
 from rerec_pipeline.storage.records import seal
 from rerec_pipeline.training import ReRecTrainer, examples_to_dataset
-from rerec_pipeline.training.fine_tuning import (
-    boxed_answer,
-    fine_tune_rl,
-    fine_tune_sft,
-    training_config,
-)
+from rerec_pipeline.training.arguments import training_config
+from rerec_pipeline.training.fine_tuning import boxed_answer, fine_tune_rl, fine_tune_sft
 
 GROUP, PROMPTS = 4, 3
 
