@@ -19,6 +19,7 @@ from rerec_pipeline.parameters import (
     RetrievalParameters,
 )
 from rerec_pipeline.pipelines.data_engineering import nodes as de
+from rerec_pipeline.pipelines.data_engineering import prompts as dp
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -111,13 +112,13 @@ def engineer(
         tables["manifest"], tables["items"], data.source, every
     )
     queries, items = tables["queries"], tables["items"]
-    tables["mentions"] = de.find_mentions(queries, items)
-    tables["splits"] = de.assign_splits(queries, tables["mentions"], items, data.split, fixed)
+    tables["mentions"] = dp.find_mentions(queries, items)
+    tables["splits"] = dp.assign_splits(queries, tables["mentions"], items, data.split, fixed)
     tables["stated_facts"], _ = de.state_facts(queries, tables["splits"], items, every)
     tables["attribute_graph"] = de.build_attribute_graph(
         tables["attributes"], tables["stated_facts"]
     )
-    tables["histories"] = de.collect_histories(
+    tables["histories"] = dp.collect_histories(
         queries, tables["interactions"], data.history, HistoryParameters(length=10)
     )
     tables["interaction_graph"] = de.build_interaction_graph(
@@ -127,14 +128,14 @@ def engineer(
     tables["group_popularity"] = de.count_by_groups(tables["interaction_graph"], tables["users"])
     graph = tables["attribute_graph"]
     counts = (tables["item_popularity"], tables["group_popularity"])
-    tables["candidate_pools"] = de.find_pools(
+    tables["candidate_pools"] = dp.find_pools(
         queries, tables["splits"], items, graph, *counts, data.candidates, RETRIEVAL
     )
     known = [tables[name] for name in ("splits", "mentions", "histories")]
-    tables["candidates"] = de.draw_candidates(
+    tables["candidates"] = dp.draw_candidates(
         queries, *known, items, graph, tables["candidate_pools"], data.candidates, fixed
     )
-    tables["prompts"] = de.build_prompts(queries, *known, tables["candidates"], items, graph, data)
+    tables["prompts"] = dp.build_prompts(queries, *known, tables["candidates"], items, graph, data)
     return tables
 
 

@@ -23,6 +23,7 @@ import pytest
 
 from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.pipelines.data_engineering import nodes as de
+from rerec_pipeline.pipelines.data_engineering import prompts as dp
 from rerec_pipeline.recbench import ratings, reading, schemas
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
 from rerec_pipeline.recbench.open_ended import labelled_titles, score_file
@@ -182,8 +183,8 @@ def read_queries(name: str) -> Callable[[World, Path], Rows]:
         manifest = {name: {"path": str(path)}}
         found, _ = de.ingest_queries(manifest, items, "fabricated", EVERY)
         found = schemas.Queries.validate(found)
-        mentions = de.find_mentions(found, items)
-        de._asked(found, mentions, world.task.catalogue)
+        mentions = dp.find_mentions(found, items)
+        dp._asked(found, mentions, world.task.catalogue)
         # A profile's queries are numbered within their record.
         return Counter(str(sorted(row.items())) for row in found.astype("str").to_dict("records"))
 

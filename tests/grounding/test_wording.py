@@ -6,7 +6,7 @@ import pytest
 
 from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.parameters import DataParameters
-from rerec_pipeline.pipelines.data_engineering import nodes as de
+from rerec_pipeline.pipelines.data_engineering import prompts as dp
 
 LOVED = "I loved Night Train (1991). Another film by the same director, please."
 
@@ -69,7 +69,7 @@ def with_evidence(world_tables) -> DataParameters:
 
 def prompts(tables, data, **changed):
     names = ("queries", "splits", "mentions", "histories", "candidates", "items", "attribute_graph")
-    return de.build_prompts(*({**tables, **changed}[name] for name in names), data)
+    return dp.build_prompts(*({**tables, **changed}[name] for name in names), data)
 
 
 class TestPrompts:

@@ -7,7 +7,7 @@ import pytest
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.graphs.attributes import AttributeGraph
-from rerec_pipeline.pipelines.data_engineering import nodes as de
+from rerec_pipeline.pipelines.data_engineering import prompts as dp
 from rerec_pipeline.pipelines.rft import nodes as rft
 from rerec_pipeline.recbench.candidates import CandidateConfig, CandidateDrawer
 from rerec_pipeline.recbench.records import Query
@@ -66,7 +66,7 @@ def config(world_tables):
 def pools(tables, config, **changes):
     known = {**tables, **changes}
     names = ("queries", "splits", "items", "attribute_graph", "item_popularity", "group_popularity")
-    return CandidatePools.validate(de.find_pools(*(known[n] for n in names), config, RETRIEVAL))
+    return CandidatePools.validate(dp.find_pools(*(known[n] for n in names), config, RETRIEVAL))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def found(world_tables, config):
 def listed(world_tables, config, found):
     names = ("queries", "splits", "mentions", "histories", "items", "attribute_graph")
     known = [world_tables[1][name] for name in names]
-    return Candidates.validate(de.draw_candidates(*known, found, config, DRAWN))
+    return Candidates.validate(dp.draw_candidates(*known, found, config, DRAWN))
 
 
 class TestAWorld:

@@ -8,6 +8,7 @@ from rerec_pipeline.lazy import LazyModule
 from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.data_engineering.nodes")
+prompts = LazyModule("rerec_pipeline.pipelines.data_engineering.prompts")
 
 #: All that is known of a query when its candidates are chosen.
 ASKED = ("queries", "splits", "mentions", "histories")
@@ -21,23 +22,23 @@ def create_pipeline() -> Pipeline:
     return _create_tables_pipeline() + Pipeline(
         [
             node(
-                nodes.collect_histories,
+                prompts.collect_histories,
                 ["queries", "interactions", "params:data.history", "params:histories"],
                 "histories",
             ),
             node(
-                nodes.find_pools,
+                prompts.find_pools,
                 ["queries", "splits", *FOUND_BY, "params:data.candidates", "params:retrieval"],
                 "candidate_pools",
             ),
             node(
-                nodes.draw_candidates,
+                prompts.draw_candidates,
                 [*ASKED, "items", "attribute_graph", "candidate_pools", "params:data.candidates",
                  "params:fixed"],
                 "candidates",
             ),
             node(
-                nodes.build_prompts,
+                prompts.build_prompts,
                 [*ASKED, "candidates", "items", "attribute_graph", "params:data"],
                 "prompts",
             ),
@@ -76,9 +77,9 @@ def _create_tables_pipeline() -> Pipeline:
                 ["raw_manifest", "items", "params:data.source", "params:attributes"],
                 ["queries", "exclusions"],
             ),
-            node(nodes.find_mentions, ["queries", "items"], "mentions"),
+            node(prompts.find_mentions, ["queries", "items"], "mentions"),
             node(
-                nodes.assign_splits,
+                prompts.assign_splits,
                 ["queries", "mentions", "items", "params:data.split", "params:fixed"],
                 "splits",
             ),

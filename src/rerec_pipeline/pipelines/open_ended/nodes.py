@@ -18,7 +18,7 @@ from rerec_pipeline.parameters import (
     RFTParameters,
     run_choices,
 )
-from rerec_pipeline.pipelines.data_engineering.nodes import build_prompts
+from rerec_pipeline.pipelines.data_engineering.prompts import build_prompts
 from rerec_pipeline.pipelines.rft.nodes import within_limit
 from rerec_pipeline.recbench import reading
 from rerec_pipeline.recbench.candidates import random_numbers

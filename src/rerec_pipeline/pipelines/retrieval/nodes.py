@@ -23,7 +23,7 @@ from rerec_pipeline.grounding.ranking import (
 from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
 from rerec_pipeline.grounding.tables import ask_query, retriever_from_tables
 from rerec_pipeline.parameters import DataParameters, EvaluationParameters, RetrievalParameters
-from rerec_pipeline.pipelines.data_engineering.nodes import build_prompts
+from rerec_pipeline.pipelines.data_engineering.prompts import build_prompts
 from rerec_pipeline.recbench.needs import NeedReader
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.tables import (
