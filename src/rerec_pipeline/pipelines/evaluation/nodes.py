@@ -287,8 +287,10 @@ def plot_baselines(metrics: dict[str, Any]) -> go.Figure:
 
 def plot_learning(training_log: pd.DataFrame, training_summary: dict[str, Any]) -> go.Figure:
     """Accuracy over the budget of training."""
-    per_step = training_summary["samples"] // training_summary["steps"]
-    return plots.learning_curve(training_log, per_step, window=20)
+    steps = training_summary["steps"]
+    # A mean over more steps than a short run has would be no moving mean.
+    window = min(20, max(1, steps // 4))
+    return plots.learning_curve(training_log, training_summary["samples"] // steps, window)
 
 
 def plot_curriculum(curriculum_log: pd.DataFrame) -> go.Figure:
