@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from rerec_pipeline.models.backbone import load_backbone, save_backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
+from rerec_pipeline.models.fixed_rows import hold_fixed_rows
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
 from rerec_pipeline.parameters import ArchitectureParameters
 from rerec_pipeline.recbench.documents import Document
 from rerec_pipeline.storage.checkpoints import remove_finished
 from rerec_pipeline.training import pretraining
 from rerec_pipeline.training.pretraining import DocumentEncoder, Encoded, pretrain
-from rerec_pipeline.training.scratch import train_tokenizer
+from rerec_pipeline.training.scratch import first_phrase, train_tokenizer
 from tests.conftest import train_byte_level_bpe
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -72,6 +74,35 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_model(
     assert not (tmp_path / "parts").exists()
 
 
+def test_fixed_rows_stay_as_drawn_in_pretraining_and_in_a_training_of_what_is_saved(
+    tokenizer, batches, tmp_path
+):
+    drawn = pretraining.new_model(Settings.architecture, tokenizer, 0)
+    made = pretrain(batches, tokenizer, Settings, tmp_path / "run", fixed_from=40)
+
+    def rows(model):
+        return model.get_input_embeddings().weight.detach()
+
+    assert torch.equal(rows(made.model)[40:], rows(drawn)[40:])
+    # All others move, those of tokens in no batch as well: softmax lowers every one.
+    assert (rows(made.model)[:40] != rows(drawn)[:40]).any(dim=1).all()
+    save_backbone(made, tmp_path / "saved")
+    loaded = load_backbone(str(tmp_path / "saved")).model
+    hold_fixed_rows(loaded)
+    ids = torch.arange(60).unsqueeze(0)
+    loaded(input_ids=ids, labels=ids).loss.backward()
+    gradient = loaded.get_input_embeddings().weight.grad
+    assert (gradient[:40] != 0).any() and (gradient[40:] == 0).all()
+
+
+def test_a_model_that_fixes_no_rows_trains_all(tokenizer):
+    model = pretraining.new_model(Settings.architecture, tokenizer, 0)
+    hold_fixed_rows(model)
+    ids = torch.arange(60).unsqueeze(0)
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert (model.get_input_embeddings().weight.grad != 0).any(dim=1).all()
+
+
 def test_every_batch_is_read_once_and_in_order(tokenizer, batches, tmp_path, monkeypatch):
     read = []
     compute = pretraining._PretrainingTrainer.compute_loss
@@ -111,7 +142,10 @@ def test_titles_and_names_of_a_model_from_scratch_are_one_token_each():
     for text in ("Pathé", "Ma (2019)", "Maximum Ma; ★ Ann Lee's", "\\boxed{Ma (2019)}"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert len(tokenizer) <= 320 + 3
+    after = range(first_phrase(tokenizer), len(tokenizer))
+    assert {tokenizer.convert_ids_to_tokens(n) for n in after} == {"Ann Lee", "Ma (2019)", "Zu"}
 
 
 def test_a_tokenizer_without_phrases_has_the_vocabulary_alone():
-    assert len(train_tokenizer(["a b c"], 320)) <= 320
+    tokenizer = train_tokenizer(["a b c"], 320)
+    assert len(tokenizer) <= 320 and first_phrase(tokenizer) is None

@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 from trl import SFTTrainer
 
+from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import (
     Backbone,
     cast_weights,
@@ -22,6 +23,7 @@ from rerec_pipeline.models.backbone import (
     load_backbone,
     prompt_ids,
 )
+from rerec_pipeline.models.fixed_rows import FIXED_FROM, hold_fixed_rows
 from rerec_pipeline.parameters import (
     BackboneParameters,
     RFTParameters,
@@ -270,8 +272,19 @@ SHOWN = ("loss", "reward", "accuracy", "mean_token_accuracy")
 def _train(trainer: Trainer, folder: Path, plan: RFTParameters | SupervisedPlan) -> float:
     """Trains, from the last checkpoint if there is one; returns the seconds it took."""
     show_progress(trainer, *SHOWN)
+    _hold_fixed_rows(trainer)
     with learned_positions_alone():
         return train_or_resume(trainer, folder, rank_bound(plan))
+
+
+def _hold_fixed_rows(trainer: Trainer) -> None:
+    model: Any = trainer.model
+    if sharding(trainer) in ("fsdp", "zero3") and hasattr(model.config, FIXED_FROM):
+        raise BadParameterError(
+            "launch.preset: a backbone made from scratch keeps the embeddings of its phrases, and "
+            f"{sharding(trainer)} would train them; set launch.preset=ddp"
+        )
+    hold_fixed_rows(model)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from transformers import (
 
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
+from rerec_pipeline.models.fixed_rows import fix_rows, hold_fixed_rows
 from rerec_pipeline.parameters import (
     ArchitectureParameters,
     PretrainingParameters,
@@ -255,6 +256,7 @@ def pretrain(
     tokenizer: Qwen2Tokenizer,
     parameters: PretrainingParameters,
     folder: Path,
+    fixed_from: int | None = None,
 ) -> Backbone:
     """Pretrains a policy; resumes from a checkpoint of the same pretraining.
 
@@ -263,8 +265,12 @@ def pretrain(
         tokenizer: Its tokenizer.
         parameters: Architecture and optimizer.
         folder: Where checkpoints of this very pretraining go.
+        fixed_from: Token id from which on embeddings stay as drawn, now and in later trainings.
     """
     model = new_model(parameters.architecture, tokenizer, parameters.seed)
+    if fixed_from is not None:
+        fix_rows(model, fixed_from)
+    hold_fixed_rows(model)
     trainer = _PretrainingTrainer(
         model=model,
         train_dataset=_Batches(batches, int(tokenizer.pad_token_id)),

@@ -59,6 +59,12 @@ def _with_phrases(tokenizer: Qwen2Tokenizer, phrases: Sequence[str]) -> Qwen2Tok
     return tokenizer
 
 
+def first_phrase(tokenizer: Qwen2Tokenizer) -> int | None:
+    """Id of the first token that is a phrase, after the vocabulary; None where there is none."""
+    added = tokenizer.added_tokens_decoder.items()
+    return min((number for number, token in added if not token.special), default=None)
+
+
 def make_from_scratch(
     writer: WarmupWriter,
     texts: Sequence[str],
@@ -94,7 +100,7 @@ def make_from_scratch(
         )
     )
     checkpoints = folder.with_name(f".{folder.name}_checkpoints") / str(record["made_by"])
-    backbone = pretrain(batches, tokenizer, parameters, checkpoints)
+    backbone = pretrain(batches, tokenizer, parameters, checkpoints, first_phrase(tokenizer))
     save_backbone(backbone, folder, {MADE_BY: json.dumps(record, indent=1)})
     return backbone
 
