@@ -409,7 +409,15 @@ class TestGroups:
 
 
 class TestFineTuning:
-    @pytest.mark.parametrize("algorithm", ["grpo", "reinforce_pp", "rloo"])
+    # The two others take a minute each and differ in what is done with log-probabilities alone.
+    @pytest.mark.parametrize(
+        "algorithm",
+        [
+            "grpo",
+            pytest.param("reinforce_pp", marks=pytest.mark.slow),
+            pytest.param("rloo", marks=pytest.mark.slow),
+        ],
+    )
     def test_a_run_is_what_it_would_be_with_prompts_read_for_each_completion(
         self, algorithm, material, warm_backbone, tmp_path
     ):
