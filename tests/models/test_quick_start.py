@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from peft import LoraConfig, get_peft_model
+
+from rerec_pipeline.models.backbone import load_backbone
 
 ANSWERS = """
 import json, sys, time
@@ -27,6 +30,14 @@ import sklearn, torch._dynamo
 real = callable(torch._dynamo.optimize) and torch._dynamo.__spec__ is not None
 print(json.dumps({"seconds": time.perf_counter() - start, "modules": modules, "text": text,
                   "scores": scores.tolist(), "real": real, "sklearn": sklearn.__version__}))
+"""
+ADAPTED = """
+import sys
+from rerec_pipeline.models.quick_start import import_transformers, quick_start
+with quick_start():
+    import_transformers()
+    from rerec_pipeline.models.backbone import load_backbone
+    print(type(load_backbone(sys.argv[1]).model).__name__)
 """
 UNNEEDED = {
     "mlflow", "peft", "plotly", "scipy.optimize", "scipy.stats",
@@ -54,3 +65,13 @@ def test_it_answers_all_the_same(answered):
 
 def test_what_was_hidden_can_be_imported_afterwards(answered):
     assert answered["real"] and answered["sklearn"]
+
+
+def test_a_policy_with_an_adapter_is_loaded_as_well(tiny_backbone, tmp_path):
+    backbone = load_backbone(tiny_backbone)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
+    get_peft_model(backbone.model, lora).save_pretrained(tmp_path)
+    backbone.tokenizer.save_pretrained(tmp_path)
+    command = [sys.executable, "-c", ADAPTED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "PeftModelForCausalLM", done.stderr

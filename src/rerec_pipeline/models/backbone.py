@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +83,17 @@ def load_backbone(
     tokenizer = load_tokenizer(name_or_path, template_values)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
         # PEFT takes two seconds to import, which the answer of a policy without an adapter has not.
+        # It uses ``torch.distributed.tensor``, which nothing has imported before a question.
+        import torch.distributed.tensor  # noqa: F401
         from peft import LoraConfig, PeftModel
 
         adapter = LoraConfig.from_pretrained(name_or_path)
         base: Any = AutoModelForCausalLM.from_pretrained(
             adapter.base_model_name_or_path, dtype=dtype
         )
-        model: Any = PeftModel.from_pretrained(base, name_or_path)
+        with warnings.catch_warnings():  # PEFT asks transformers for an attribute by its old name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
     return Backbone(model.eval(), tokenizer, name_or_path)
