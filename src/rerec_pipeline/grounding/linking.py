@@ -105,7 +105,7 @@ class Linker:
             tuple(dict.fromkeys(number for number, _ in self._kinds.find(said, free))),
             frozenset(relation for _, relation in cues),
             frozenset(relation for _, relation in free_cues),
-            tuple(dict.fromkeys(self._claims(reading, named, values, cues, ends))),
+            tuple(dict.fromkeys(self._claims(reading, named, values))),
             tuple(dict.fromkeys(self._strange_claims(reading, named, free, free_cues, ends))),
             tuple(years_in(said, covered)),
             read_profile(said, free),
@@ -147,8 +147,6 @@ class Linker:
         reading: Reading,
         named: Sequence[NamedItem],
         values: Sequence[NamedValue],
-        cues: Sequence[tuple[int, str]],
-        ends: Sequence[int],
     ) -> Iterator[Claim]:
         """Checks each name that stands with a title in one clause: "X ... directed by Y"."""
         checked = set()

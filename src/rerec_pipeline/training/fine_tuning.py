@@ -24,22 +24,13 @@ from rerec_pipeline.models.backbone import (
     prompt_ids,
 )
 from rerec_pipeline.models.fixed_rows import FIXED_FROM, hold_fixed_rows
-from rerec_pipeline.parameters import (
-    BackboneParameters,
-    RFTParameters,
-    SupervisedPlan,
-)
+from rerec_pipeline.parameters import BackboneParameters, RFTParameters, SupervisedPlan
 from rerec_pipeline.recbench.task import Example, Messages, RecTask
 from rerec_pipeline.rerec.curriculum import EpochPlan
 from rerec_pipeline.rerec.reward import RewardData
 from rerec_pipeline.storage.records import replacing
 from rerec_pipeline.training import ranks
-from rerec_pipeline.training.arguments import (
-    ALGORITHMS,
-    lora_config,
-    sft_config,
-    training_config,
-)
+from rerec_pipeline.training.arguments import ALGORITHMS, lora_config, sft_config, training_config
 from rerec_pipeline.training.data import examples_to_dataset
 from rerec_pipeline.training.progress import (
     peak_memory_bytes,

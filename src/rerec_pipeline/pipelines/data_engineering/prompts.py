@@ -34,9 +34,7 @@ from rerec_pipeline.recbench.candidates import (
 )
 from rerec_pipeline.recbench.fixed import read_fixed_candidates, read_fixed_splits
 from rerec_pipeline.recbench.mentions import title_index
-from rerec_pipeline.recbench.records import (
-    Query,
-)
+from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.splits import (
     connected_queries,
     mentioned_items,
@@ -52,6 +50,9 @@ from rerec_pipeline.recbench.tables import (
 )
 from rerec_pipeline.recbench.task import Evidence, PromptWording, RecTask
 from rerec_pipeline.recbench.titles import ItemIndex
+
+Asked = tuple[Query, frozenset[int]]
+"""A query, and the indices of the items it names."""
 
 
 def find_mentions(queries: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -281,10 +282,6 @@ def _evidence(
         return lambda text, candidates: Evidence()
     linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
     return evidence_gatherer(linker, wording)
-
-
-Asked = tuple[Query, frozenset[int]]
-"""A query, and the indices of the items it names."""
 
 
 def _asked(queries: pd.DataFrame, mentions: pd.DataFrame, catalogue: ItemIndex) -> list[Asked]:
