@@ -90,7 +90,6 @@ serve: setup ## the assistant as a page and an API on this machine
 	$(BIN)/kedro serve $(ARGS)
 
 viz: setup ## the pipelines in a browser
-	@echo "The stages alone, as boxes that open: http://127.0.0.1:4141/?types=nodes"
 	$(BIN)/kedro viz run
 
 ui: setup ## the runs in a browser (PORT=5001 where 5000 is taken)

@@ -13,6 +13,7 @@ import click
 from click import ClickException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.startup import ProjectMetadata
+from kedro_viz.launchers.cli.main import viz as kedro_viz
 
 from rerec_pipeline.commands.asking import ask, serve
 from rerec_pipeline.commands.pretrained import fetch_backbone, plan_run
@@ -36,6 +37,10 @@ DOMAINS: dict[str, tuple[fetching.Domain, ...]] = {
 def cli() -> None:
     """Commands of this project."""
 
+
+# The group is the plugin's, which comes before commands of a project: one of its own here would
+# never be asked.
+kedro_viz.lazy_subcommands["run"] = "rerec_pipeline.commands.viz.run"
 
 cli.add_command(run)
 cli.add_command(ask)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from rerec_pipeline.grounding.config import RankerConfig
+from rerec_pipeline.grounding.features import FEATURES
 from rerec_pipeline.grounding.ranking import Answered, TreeRanker, draw_lists, fit_ranker
-from rerec_pipeline.grounding.retrieval import FEATURES
 
 RULE = RankerConfig(
     queries=100, pool_negatives=4, lists=2, list_size=3, rounds=10, patience=5,

@@ -3,8 +3,10 @@ import pytest
 
 from rerec_pipeline.grounding.evidence import Reason
 from rerec_pipeline.grounding.facts import Facts
+from rerec_pipeline.grounding.features import FEATURES
 from rerec_pipeline.grounding.linking import Linker
-from rerec_pipeline.grounding.retrieval import FEATURES, Asked, Examples, Retriever
+from rerec_pipeline.grounding.retrieval import Retriever
+from rerec_pipeline.grounding.signals import Asked, Examples
 from rerec_pipeline.grounding.wording import gather_evidence
 from rerec_pipeline.recbench.titles import ItemIndex
 

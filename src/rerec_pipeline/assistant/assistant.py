@@ -17,7 +17,8 @@ from scipy.special import softmax
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.grounding.links import Claim
-from rerec_pipeline.grounding.retrieval import Asked, Retriever
+from rerec_pipeline.grounding.retrieval import Retriever
+from rerec_pipeline.grounding.signals import Asked
 from rerec_pipeline.grounding.wording import gather_evidence, say_claim, say_reason, say_statement
 from rerec_pipeline.recbench.task import Prompt, RecTask, nobody_left
 

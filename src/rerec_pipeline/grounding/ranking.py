@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerec_pipeline.grounding.config import RankerConfig
-from rerec_pipeline.grounding.retrieval import FEATURES, Asked, FloatArray, IntArray, Retriever
+from rerec_pipeline.grounding.features import FEATURES
+from rerec_pipeline.grounding.retrieval import Retriever
+from rerec_pipeline.grounding.signals import Asked, FloatArray, IntArray
 
 #: Queries whose lists are described at a time.
 _PART = 256

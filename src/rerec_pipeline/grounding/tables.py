@@ -8,7 +8,8 @@ from scipy import sparse
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
 from rerec_pipeline.grounding.profiles import Groups
-from rerec_pipeline.grounding.retrieval import Asked, Examples, FloatArray, Retriever
+from rerec_pipeline.grounding.retrieval import Retriever
+from rerec_pipeline.grounding.signals import Asked, Examples, FloatArray
 from rerec_pipeline.recbench.records import Query
 from rerec_pipeline.recbench.tables import catalogue_from_table, queries_from_table
 from rerec_pipeline.recbench.titles import ItemIndex

@@ -20,7 +20,8 @@ from rerec_pipeline.grounding.ranking import (
     fit_ranker,
     join_lists,
 )
-from rerec_pipeline.grounding.retrieval import Asked, Retriever, best_first
+from rerec_pipeline.grounding.retrieval import Retriever, best_first
+from rerec_pipeline.grounding.signals import Asked
 from rerec_pipeline.grounding.tables import ask_query, retriever_from_tables
 from rerec_pipeline.parameters import DataParameters, EvaluationParameters, RetrievalParameters
 from rerec_pipeline.pipelines.data_engineering.prompts import build_prompts
