@@ -74,11 +74,13 @@ class ScratchParameters(PretrainingParameters):
         vocabulary: Entries of its byte-level BPE tokenizer.
         phrases: Titles, with their year and without, then names of the graph, that are one token
             each, at most.
+        phrase_std: Standard deviation of their embeddings, which stay as drawn.
         stages: Stages of its pretraining, in order.
     """
 
     vocabulary: int = Field(ge=300)
     phrases: int = Field(ge=0)
+    phrase_std: float = Field(gt=0)
     stages: list[ScratchStageParameters] = Field(min_length=1)
 
 

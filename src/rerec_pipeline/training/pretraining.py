@@ -22,7 +22,7 @@ from transformers import (
 
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
-from rerec_pipeline.models.fixed_rows import fix_rows, hold_fixed_rows
+from rerec_pipeline.models.fixed_rows import draw_fixed_rows, hold_fixed_rows
 from rerec_pipeline.parameters import (
     ArchitectureParameters,
     PretrainingParameters,
@@ -257,6 +257,7 @@ def pretrain(
     parameters: PretrainingParameters,
     folder: Path,
     fixed_from: int | None = None,
+    fixed_std: float = 0.0,
 ) -> Backbone:
     """Pretrains a policy; resumes from a checkpoint of the same pretraining.
 
@@ -266,10 +267,11 @@ def pretrain(
         parameters: Architecture and optimizer.
         folder: Where checkpoints of this very pretraining go.
         fixed_from: Token id from which on embeddings stay as drawn, now and in later trainings.
+        fixed_std: Standard deviation of these.
     """
     model = new_model(parameters.architecture, tokenizer, parameters.seed)
     if fixed_from is not None:
-        fix_rows(model, fixed_from)
+        draw_fixed_rows(model, fixed_from, fixed_std)
     hold_fixed_rows(model)
     trainer = _PretrainingTrainer(
         model=model,

@@ -100,7 +100,8 @@ def make_from_scratch(
         )
     )
     checkpoints = folder.with_name(f".{folder.name}_checkpoints") / str(record["made_by"])
-    backbone = pretrain(batches, tokenizer, parameters, checkpoints, first_phrase(tokenizer))
+    phrase_rows = (first_phrase(tokenizer), parameters.phrase_std)
+    backbone = pretrain(batches, tokenizer, parameters, checkpoints, *phrase_rows)
     save_backbone(backbone, folder, {MADE_BY: json.dumps(record, indent=1)})
     return backbone
 
