@@ -102,7 +102,7 @@ def test_questions_are_judged_without_a_model(finished):
     run(finished, "judge_answers", questions=6)
     (path,) = finished.glob("data/08_reporting/**/judged_answers.json")
     report = json.loads(path.read_text())
-    assert report["n"] == 6 and report["in_the_catalogue"] == 1.0
+    assert report["n"] == 6 and report["among_candidates"] == 1.0
     assert 0 <= report["right"] <= 1 and 0 <= report["faithful"] <= 1
     latest = mlflow.last_active_run()
     assert latest.data.metrics["right/mean"] == report["right"]

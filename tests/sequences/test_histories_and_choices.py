@@ -109,6 +109,11 @@ class TestRanks:
         scores = np.array([[0.5, 0.9, 0.1], [0.2, 0.2, 0.2], [0.2, 0.2, 0.2]])
         assert ranks(scores, np.array([0, 0, 2])).tolist() == [2, 1, 3]
 
+    def test_a_model_whose_scores_are_nan_is_never_right(self):
+        nan = np.nan
+        scores = np.array([[nan, nan, nan], [0.3, nan, 0.1], [0.3, nan, 0.1]])
+        assert ranks(scores, np.array([0, 1, 0])).tolist() == [3, 3, 2]
+
     def test_hits_and_ndcg(self):
         places = np.array([1, 2, 10, 11, 0])
         assert hits(places, 10).tolist() == [1, 1, 1, 0, 0]

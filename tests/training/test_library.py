@@ -184,6 +184,13 @@ class TestDataSets:
         (example,) = examples_from_dataset(Dataset.from_dict(rows))
         assert (example.truth, example.candidates, example.conditions) == (3, (3,), ())
 
+    def test_a_column_that_only_some_rows_have_may_be_missing_in_a_row(self):
+        row = {"prompt": [{"role": "user", "content": "?"}], "truth": 3, "candidates": [3]}
+        full = {**row, "query_id": "q", "conditions": ["Genre: Drama"], "mentioned": [4]}
+        _, bare = examples_from_dataset(Dataset.from_list([full, row]))  # filled up with None
+        assert (bare.query_id, bare.query_type) == ("", "")
+        assert (bare.conditions, bare.mentioned) == ((), frozenset())
+
 
 class TestRegistries:
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Questions with known answers, asked and scored by MLflow's evaluation; no model judges."""
+"""Asks questions with known answers and scores them with MLflow's evaluation; no model judges."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def right(outputs: Mapping[str, Any], expectations: Mapping[str, Any]) -> bool:
 
 @scorer
 def faithful(outputs: Mapping[str, Any]) -> float | None:
-    """Share of what the reasoning states that the graph confirms, of what it can decide.
+    """Share of the reasoning's statements that the graph confirms, among those it can decide.
 
-    None where the reasoning states nothing that the graph knows.
+    None where the graph can decide none of them.
     """
     found = [fact["status"] for fact in outputs["facts"] if fact["status"] != "unknown"]
     return found.count("confirmed") / len(found) if found else None
 
 
 @scorer
-def in_the_catalogue(outputs: Mapping[str, Any], expectations: Mapping[str, Any]) -> bool:
-    """Whether every item is one of those that could be chosen from."""
+def among_candidates(outputs: Mapping[str, Any], expectations: Mapping[str, Any]) -> bool:
+    """Whether every recommended item is one of the candidates."""
     return {item["title"] for item in outputs["items"]} <= set(expectations["candidates"])
 
 
@@ -45,20 +45,21 @@ def judge(assistant: Assistant, questions: Sequence[Mapping[str, Any]]) -> dict[
     """Asks questions and scores the answers; questions, traces and scores go to the active run.
 
     Args:
-        assistant: Who is asked.
-        questions: ``request``, ``history`` and ``candidates`` (item indices) and ``truth`` (title).
+        assistant: Who is asked; from now on it leaves spans in MLflow's traces.
+        questions: Mappings with ``request`` (text), ``history`` and ``candidates`` (item indices)
+            and ``truth`` (title).
 
     Returns:
-        The mean of each score.
+        The mean of each score, by its name.
 
     Raises:
-        ReRecError: If MLflow does not answer: it is what evaluates here.
+        ReRecError: If no MLflow run is active, or MLflow does not answer.
     """
     tracker = Tracker.current
-    if tracker is None or tracker.problem:
-        raise ReRecError(
-            f"MLflow evaluates here, and does not answer: {tracker and tracker.problem}"
-        )
+    if tracker is None:
+        raise ReRecError("MLflow does the evaluation, and no MLflow run is active")
+    if tracker.problem:
+        raise ReRecError(f"MLflow does the evaluation, and does not answer: {tracker.problem}")
     titles = assistant.task.catalogue.titles
     assistant.span = open_span
 
@@ -77,11 +78,12 @@ def judge(assistant: Assistant, questions: Sequence[Mapping[str, Any]]) -> dict[
         }
         for question in questions
     ]
-    # The model uses all cores already. What MLflow prints at the end, our own last lines say.
-    alone = patch.dict(os.environ, {"MLFLOW_GENAI_EVAL_MAX_WORKERS": "1"})
-    with alone, redirect_stdout(io.StringIO()):
+    # One worker, because the model uses all cores already. What MLflow prints at the end is
+    # dropped: our own last lines say it.
+    one_worker = patch.dict(os.environ, {"MLFLOW_GENAI_EVAL_MAX_WORKERS": "1"})
+    with one_worker, redirect_stdout(io.StringIO()):
         result = mlflow.genai.evaluate(
-            data=data, scorers=[right, faithful, in_the_catalogue], predict_fn=predict
+            data=data, scorers=[right, faithful, among_candidates], predict_fn=predict
         )
     mlflow.flush_trace_async_logging()
     return {name.removesuffix("/mean"): float(mean) for name, mean in result.metrics.items()}

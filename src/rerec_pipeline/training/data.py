@@ -1,4 +1,4 @@
-"""Training queries as a ``datasets.Dataset``, the form in which TRL takes them, and back."""
+"""Converts queries to a ``datasets.Dataset``, which TRL's trainers take, and back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ FEATURES = Features(
         "mentioned": List(Value("int64")),
     }
 )
+#: The columns that a data set must have.
 REQUIRED = ("prompt", "truth", "candidates")
 
 
 def examples_to_dataset(examples: Iterable[Example]) -> Dataset:
-    """One row a query, with the columns of ``FEATURES``.
+    """Makes a data set of queries.
 
     Args:
-        examples: The queries. ``prompt`` is the messages; an attribute that is asked for becomes
-            ``relation: value``.
+        examples: The queries.
+
+    Returns:
+        One row for each query, with the columns of ``FEATURES``. ``prompt`` holds the messages;
+        each of the ``conditions`` is written as ``relation: value``.
     """
     rows = [
         {
@@ -49,10 +53,10 @@ def examples_to_dataset(examples: Iterable[Example]) -> Dataset:
 
 
 def examples_from_dataset(dataset: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """The queries behind ``examples_to_dataset``.
+    """Reads queries from a data set: the inverse of ``examples_to_dataset``.
 
     Args:
-        dataset: Rows with at least ``prompt``, ``truth`` and ``candidates``.
+        dataset: Rows with at least the columns ``REQUIRED``.
 
     Raises:
         BadInputError: If a row lacks one of these.
@@ -61,7 +65,15 @@ def examples_from_dataset(dataset: Iterable[Mapping[str, Any]]) -> list[Example]
 
 
 def example_from_row(row: Mapping[str, Any]) -> Example:
-    """The query of one row; what is not required may be missing."""
+    """Reads the query of one row.
+
+    Args:
+        row: The columns ``REQUIRED``. The others of ``FEATURES`` may be missing, or None as
+            ``datasets`` fills in where only some rows have a column.
+
+    Raises:
+        BadInputError: If a required column is missing.
+    """
     if missing := [name for name in REQUIRED if name not in row]:
         raise BadInputError(
             "data set of queries",
@@ -69,11 +81,11 @@ def example_from_row(row: Mapping[str, Any]) -> Example:
             remedy="examples_to_dataset (rerec_pipeline.training) makes the columns of examples",
         )
     return Example(
-        query_id=row.get("query_id", ""),
-        query_type=row.get("query_type", ""),
+        query_id=row.get("query_id") or "",
+        query_type=row.get("query_type") or "",
         messages=row["prompt"],
         truth=row["truth"],
         candidates=tuple(row["candidates"]),
-        conditions=tuple(read_attribute(text) for text in row.get("conditions", ())),
-        mentioned=frozenset(row.get("mentioned", ())),
+        conditions=tuple(read_attribute(text) for text in row.get("conditions") or ()),
+        mentioned=frozenset(row.get("mentioned") or ()),
     )
