@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read: each says where, what, and what to do."""
+"""Errors for the user to read: each says where the problem is, what it is, and what to do."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class MissingStageError(ReRecError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A training that was asked to end and can be continued.
+    """A training that was asked to stop and can be continued.
 
     Args:
-        step: Where its last checkpoint is.
-        steps: How many it has to do.
-        unit: What a step is.
+        step: Step of its last checkpoint.
+        steps: Number of steps of the whole training.
+        unit: What a step is called in the message, e.g. ``epoch``.
     """
 
     def __init__(self, step: int, steps: int, unit: str = "step"):
@@ -72,7 +72,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class JobSubmitted(KeyboardInterrupt):
-    """A training that a cluster is to run: the run waits for its result, and can be continued.
+    """A training that a cluster has to run: the same command continues once it has ended.
 
     Args:
         job: The folder of the job.
@@ -86,7 +86,7 @@ class JobSubmitted(KeyboardInterrupt):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: a similar one, or all where there are few."""
+    """The end of a message about an unknown name: a similar known name, or all if they are few."""
     names = sorted(known)
     if close := get_close_matches(name, names, n=1):
         return f"; did you mean {close[0]}?"

@@ -1,6 +1,6 @@
 """The assistant: from a request to items of the catalogue, with reasons whose facts are checked.
 
-The way of an answer: *link* the request to the catalogue and its graph, *retrieve* candidates
+The steps to an answer: *link* the request to the catalogue and its graph, *retrieve* candidates
 (unless the caller gives some), let the policy *reason* about them, *choose* by the likelihood of
 each candidate after the reasoning, and *check* what the reasoning states against the graph.
 """
@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import softmax
 
 from rerec_pipeline.errors import BadInputError
-from rerec_pipeline.grounding.links import Claim
+from rerec_pipeline.grounding.links import Claim, Status
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.signals import Asked
 from rerec_pipeline.grounding.wording import gather_evidence, say_claim, say_reason, say_statement
 from rerec_pipeline.recbench.task import Prompt, RecTask, nobody_left
-
-Status = Literal["confirmed", "contradicted", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,9 @@ class Item:
     Attributes:
         id: The data set's id.
         title: Its title.
-        score: Share of the policy's belief among the candidates, 0 to 1; they add up to 1.
+        score: Probability of this item among the candidates, whose scores add up to 1.
         kinds: Its kinds (genres).
-        reasons: Facts of it that touch the request.
+        reasons: Its facts that touch the request, in words.
     """
 
     id: str
@@ -85,11 +83,11 @@ class Request:
     Attributes:
         text: What the user says; may be empty.
         history: Item indices that the user knows, oldest first. They are not recommended.
-        candidates: Item indices to choose from; None finds them.
+        candidates: Item indices to choose from; None lets the retriever find them.
         top: How many items to recommend.
         exclude: Item indices that must not be recommended, e.g. what was shown before.
         on_text: Called with each piece of the reasoning as it is written.
-        gone: Whether nobody waits for the answer any more; asked while it is being made.
+        gone: Returns whether nobody waits for the answer any more; called while it is made.
     """
 
     text: str
@@ -107,7 +105,7 @@ class Reasoner(Protocol):
     name: str
 
     def reason(self, prompts: Sequence[Prompt]) -> list[tuple[str, np.ndarray]]:
-        """Of each prompt the reasoning, and a probability for each of its C titles, (C,)."""
+        """The reasoning for each prompt, and the probability of each of its C titles, (C,)."""
         ...
 
 
@@ -119,10 +117,11 @@ class Assistant:
         task: Words prompts and knows titles.
         retriever: Links requests and finds candidates.
         reasoner: The policy; None lets retrieval alone answer.
-        list_size: Candidates that are laid before the policy.
+        list_size: Number of candidates that the retriever finds for the policy.
         shown_reasons: Most reasons given for an item.
-        span: Opened around each part of the work with its name: link, retrieve, reason, check. What
-            it gives, if anything, is told what came of the part (``set_outputs``).
+        span: Called with the name of each step (link, retrieve, reason, check); the step runs
+            inside the context manager that it returns. What that yields, unless None, gets the
+            step's result by ``set_outputs``.
     """
 
     task: RecTask
@@ -140,15 +139,15 @@ class Assistant:
         self._index = {raw: n for n, raw in enumerate(self._raw_ids)}
 
     def index_of(self, raw_id: str) -> int:
-        """Item index of the data set's id."""
+        """Index of the item with this id in the data set; a KeyError if there is none."""
         return self._index[raw_id]
 
     def ask(self, text: str, **details: Any) -> Answer:
-        """Answers one request; ``details`` are those of ``Request``."""
+        """Answers one request; ``details`` are further fields of ``Request``."""
         return self.answer([Request(text, **details)])[0]
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answers requests, all at once: the policy writes for several as fast as for one."""
+        """Answers requests as one batch: the policy writes for several as fast as for one."""
         titles = self.task.catalogue.titles
         with self.span("link") as span:
             asked = [self.retriever.ask(request.text, request.history) for request in requests]
@@ -158,10 +157,10 @@ class Assistant:
             listed = self._listed(asked, requests)
             if span is not None:
                 span.set_outputs([[titles[n] for n in row] for row in listed])
-        open_ = [n for n, items in enumerate(listed) if items and not requests[n].gone()]
+        waiting = [n for n, items in enumerate(listed) if items and not requests[n].gone()]
         with self.span("reason") as span:
-            rows: list[Any] = [[row[n] for n in open_] for row in (asked, listed, requests)]
-            reasoned = dict(zip(open_, self._reasoned(*rows), strict=True))
+            rows: list[Any] = [[row[n] for n in waiting] for row in (asked, listed, requests)]
+            reasoned = dict(zip(waiting, self._reasoned(*rows), strict=True))
             if span is not None:
                 span.set_outputs([reasoning for reasoning, _ in reasoned.values()])
         with self.span("check") as span:
@@ -176,6 +175,7 @@ class Assistant:
     def _answer(
         self, request: Request, asked: Asked, listed: Sequence[int], reasoning: str, scores: Any
     ) -> Answer:
+        """The answer to one request; ``scores`` is None where nothing was chosen from."""
         order = () if scores is None else np.argsort(-scores, kind="stable")
         considered = tuple(self._item(asked, listed[n], float(scores[n])) for n in order)
         return Answer(
@@ -200,7 +200,7 @@ class Assistant:
             field_name: Where they stand, for the error.
 
         Raises:
-            BadInputError: If a title is no item's, or fits two.
+            BadInputError: If no item has a title, or two have it.
         """
         found = [(title, self.task.catalogue.resolve(title)) for title in titles]
         for title, index in found:
@@ -216,16 +216,15 @@ class Assistant:
     def _listed(self, asked: Sequence[Asked], requests: Sequence[Request]) -> list[list[int]]:
         """The items that each request is answered from."""
         barred = [{*request.history, *request.exclude} for request in requests]
+        given = [list(dict.fromkeys(request.candidates or ())) for request in requests]
+        listed = [[i for i in g if i not in out] for g, out in zip(given, barred, strict=True)]
         finding = [n for n, request in enumerate(requests) if request.candidates is None]
+        # More than are listed, because barred items are taken out afterwards.
         most = self.list_size + max((len(barred[n]) for n in finding), default=0)
         found = self.retriever.retrieve([asked[n] for n in finding], most)
-        listed = [list(dict.fromkeys(request.candidates or ())) for request in requests]
         for n, items in zip(finding, found, strict=True):
-            listed[n] = items.tolist()
-        return [
-            [item for item in items if item not in out][: self.list_size if n in finding else None]
-            for n, (items, out) in enumerate(zip(listed, barred, strict=True))
-        ]
+            listed[n] = [i for i in items.tolist() if i not in barred[n]][: self.list_size]
+        return listed
 
     def _reasoned(
         self,
@@ -233,7 +232,7 @@ class Assistant:
         listed: Sequence[Sequence[int]],
         requests: Sequence[Request],
     ) -> list[tuple[str, np.ndarray]]:
-        """Of each request the reasoning and the probabilities of its candidates, (C,)."""
+        """The reasoning for each request and the probabilities of its C candidates, (C,)."""
         if self.reasoner is None:
             scores = self.retriever.rank(asked, [np.asarray(items) for items in listed])
             return [("", softmax(row)) for row in scores]
@@ -241,14 +240,14 @@ class Assistant:
         return self.reasoner.reason(prompts)
 
     def _prompt(self, asked: Asked, listed: Sequence[int], request: Request) -> Prompt:
-        every, wording = self.task.catalogue.titles, self.task.wording
+        titles, wording = self.task.catalogue.titles, self.task.wording
         evidence = gather_evidence(
-            asked.links, self.retriever.facts, listed, every, wording.evidence,
+            asked.links, self.retriever.facts, listed, titles, wording.evidence,
             wording.evidence_words,
         )  # fmt: skip
         messages = self.task.messages(request.text, listed, request.history, evidence)
-        titles = [every[item] for item in listed]
-        return Prompt(messages, titles, request.on_text, request.gone)
+        choices = [titles[item] for item in listed]
+        return Prompt(messages, choices, request.on_text, request.gone)
 
     def _item(self, asked: Asked, item: int, score: float) -> Item:
         titles = self.task.catalogue.titles
@@ -259,12 +258,12 @@ class Assistant:
         return Item(self._raw_ids[item], titles[item], score, tuple(kinds), said)
 
     def _checked(self, claims: Sequence[Claim]) -> tuple[Fact, ...]:
-        """What a request states of items that it names."""
+        """The checked statements of a request about items that it names."""
         titles = self.task.catalogue.titles
         return tuple(Fact(say_claim(c, titles), titles[c.item], c.status) for c in claims)
 
     def _checked_reasoning(self, reasoning: str) -> tuple[Fact, ...]:
-        """What the paragraphs of a reasoning state, each about the items it names."""
+        """The checked statements of a reasoning, each about an item that its paragraph names."""
         titles = self.task.catalogue.titles
         facts = [
             Fact(say_statement(claim, titles), titles[claim.item], claim.status)

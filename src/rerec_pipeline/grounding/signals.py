@@ -1,4 +1,4 @@
-"""What graph, text and behaviour say of items for a request, before anything is fitted."""
+"""Signals of items for a request: from the graph, the text and users' behaviour, none fitted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from rerec_pipeline.recbench.titles import natural_order, split_year
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-#: Rows of a request: its aspects, then the shares of its names and of its kinds that an item has.
+#: Rows that ``Signals.aspects`` has for each request: one for each aspect, then the share of the
+#: request's names, and of its kinds, that an item has.
 ROWS = (*ASPECT_NAMES, "names_covered", "kinds_covered")
 
-#: Weights of the first stage: of the rows, and of what else it adds up.
+#: Weights of the first stage, not fitted: of these rows, then of its other signals.
 ROW_WEIGHTS = np.array([*ASPECTS.values(), 4.0, 2.0], dtype=np.float32)
 BM25_WEIGHT, SEEN_WEIGHT, POPULARITY_WEIGHT, TYPICAL_WEIGHT = 0.15, 0.05, 0.3, 4
 
@@ -35,7 +36,8 @@ class Asked:
     Attributes:
         links: What it is about.
         history: Indices of items that the user is known to like.
-        cluster: Cluster of a training query: what others of it teach is left out.
+        cluster: Cluster of a training query, whose examples are then left out; None for any other
+            request.
     """
 
     links: Links
@@ -44,14 +46,14 @@ class Asked:
 
 
 class Examples:
-    """Answered requests of the training split: who asks in such words is pleased by these items.
+    """Answered requests of the training split: similar requests tend to have the same right items.
 
     Args:
         texts: The requests.
-        truths: Indices of the right items of each.
-        clusters: Cluster of each; a request learns nothing from its own cluster.
-        n_items: I.
-        neighbours: How many of the most similar requests are asked.
+        truths: Indices of the right items of each request.
+        clusters: Cluster of each request.
+        n_items: Number of items I.
+        neighbours: How many of the most similar requests are used.
     """
 
     def __init__(
@@ -71,7 +73,11 @@ class Examples:
         self._truths = sparse.csr_matrix((ones, (rows, columns)), shape=(len(texts), n_items))
 
     def scores(self, asked: Sequence[Asked]) -> sparse.csr_matrix:
-        """Items of similar requests, weighted by BM25, float32 (Q, I)."""
+        """Scores of the right items of similar requests, float32 CSR (Q, I).
+
+        The score of an item is the sum of the BM25 scores of the similar requests that it answers.
+        Examples of the request's own cluster are left out.
+        """
         rows, columns, weights = [], [], []
         for n, request in enumerate(asked):
             near = self._text.scores(request.links.text)
@@ -91,14 +97,18 @@ class Examples:
 
 
 class Signals:
-    """What is known of every item, looked up or added up for requests.
+    """Computes signals of items for requests.
 
     Args:
         linker: Links requests to the catalogue and its facts.
         popularity: Interactions of each item, (I,).
         embeddings: LightGCN's embeddings of the items, (I, D); None where there are none.
-        groups: What groups of users do; None where there are no profiles.
-        examples: Answered requests of the training split; None without.
+        groups: Interactions by groups of users; None where there are no profiles.
+        examples: Answered requests of the training split; None if there are none.
+
+    Attributes:
+        popularity: float32 (I,): ln(1 + interactions).
+        year: float32 (I,): year in the title; NaN where it has none.
     """
 
     def __init__(
@@ -123,10 +133,10 @@ class Signals:
         self._embedding = np.asarray(embeddings, dtype=np.float32)
         length = np.linalg.norm(self._embedding, axis=1, keepdims=True)
         self._direction = self._embedding / np.maximum(length, 1e-12)
-        self._basis = self._rows_of_items()
+        self._holders = self._holders_of_attributes_and_names()
 
-    def _rows_of_items(self) -> sparse.csr_matrix:
-        """Attributes, and under them names in any relation, by items: (A + names, I)."""
+    def _holders_of_attributes_and_names(self) -> sparse.csr_matrix:
+        """1 where an item has an attribute, below that a name in any relation: (A + names, I)."""
         facts = self.facts
         ones = np.ones(len(facts.name), dtype=np.float32)
         shape = (int(facts.name.max(initial=-1)) + 1, len(facts.name))
@@ -135,7 +145,7 @@ class Signals:
         return sparse.vstack([facts.items, named], format="csr")
 
     def first_stage(self, asked: Sequence[Asked]) -> FloatArray:
-        """Sums of what is known without a fit, (Q, I); named items get minus infinity."""
+        """Weighted sums of the signals, float32 (Q, I); named items get minus infinity."""
         spread = sparse.kron(sparse.eye(len(asked)), ROW_WEIGHTS[None], format="csr")
         scores = np.asarray((spread @ self.aspects(asked)).todense(), dtype=np.float32)
         seen = None if self.examples is None else self.examples.scores(asked)
@@ -150,12 +160,17 @@ class Signals:
         return scores
 
     def by_text(self, request: Asked) -> FloatArray:
-        """BM25 of the request over titles and attributes alone, (I,)."""
+        """BM25 of the request over the items' titles and attributes, float32 (I,)."""
         return self._text.scores(request.links.text)
 
     def aspects(self, asked: Sequence[Asked]) -> sparse.csr_matrix:
-        """What of each item every request touches, by aspect: float32 (Q * rows, I)."""
+        """How much of each item a request touches in each of ``ROWS``: float32 CSR (Q * R, I).
+
+        Request n has the R rows from n * R on. A row of an aspect sums the rarity of the item's
+        attributes that are touched in this way; the last two are shares, 0 to 1.
+        """
         facts, width = self.facts, len(ROWS)
+        names_row, kinds_row = ROWS.index("names_covered"), ROWS.index("kinds_covered")
         rows, columns, weights = [], [], []
 
         def add(row: int, column: int, weight: float) -> None:
@@ -174,17 +189,21 @@ class Signals:
                 elif touch.aspect == "kind":
                     kinds.add(touch.attribute)
             for name in sorted(names):
-                add(n * width + width - 2, len(facts.attributes) + name, 1 / len(names))
+                add(n * width + names_row, len(facts.attributes) + name, 1 / len(names))
             for kind in sorted(kinds):
-                add(n * width + width - 1, kind, 1 / len(kinds))
-        shape = (len(asked) * width, self._basis.shape[0])
+                add(n * width + kinds_row, kind, 1 / len(kinds))
+        shape = (len(asked) * width, self._holders.shape[0])
         return (
             sparse.csr_matrix((np.array(weights, dtype=np.float32), (rows, columns)), shape)
-            @ self._basis
+            @ self._holders
         )
 
     def near(self, request: Asked, pool: IntArray) -> FloatArray:
-        """LightGCN: cosine to the named items and to the history, and product with the latter."""
+        """LightGCN's similarity of the items of a pool to a request, float32 (3, P).
+
+        The rows are the mean cosine to the named items, the mean cosine to the history, and the
+        mean inner product with the history; 0 where nothing is named or there is no history.
+        """
         result = np.zeros((3, len(pool)), dtype=np.float32)
         named, history = list(request.links.items), list(request.history)
         if named:
@@ -195,11 +214,16 @@ class Signals:
         return result
 
     def by_year(self, links: Links, pool: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Years from the items that are spoken of to each; whether it is of a year asked for."""
+        """How the years of the items of a pool fit a request, two float32 (P,).
+
+        First the years from the mean year of the request (of its named items and the years in it)
+        to each item; NaN where either is not known. Then 1 where the item is of a year in the
+        request, otherwise 0.
+        """
         years = self.year[pool]
-        told = [year for year in self.year[list(links.items)].tolist() if not np.isnan(year)]
-        told += [(first + last) / 2 for first, last in links.years]
-        away = years - np.mean(told) if told else np.full(len(pool), np.nan)
+        known = [year for year in self.year[list(links.items)].tolist() if not np.isnan(year)]
+        known += [(first + last) / 2 for first, last in links.years]
+        away = years - np.mean(known) if known else np.full(len(pool), np.nan)
         inside = np.zeros(len(pool), dtype=np.float32)
         for first, last in links.years:
             inside[(years >= first) & (years <= last)] = 1
@@ -207,5 +231,6 @@ class Signals:
 
 
 def _document(title: str, item: int, facts: Facts) -> str:
-    said = [facts.attributes[a][1] for a in facts.of_item(item)]
-    return " ".join([natural_order(title), *said])
+    """The text of an item for BM25: its title and the values of its attributes."""
+    values = [facts.attributes[a][1] for a in facts.of_item(item)]
+    return " ".join([natural_order(title), *values])

@@ -1,9 +1,9 @@
-"""Short reasoning that is true, about a request whose right answer is known.
+"""Writes traces: short, true reasoning about a request whose right answer is known.
 
-It is what a policy is taught before reinforcement: what is wanted, two or three candidates with
-the evidence that a prompt shows and a verdict each, and the answer. Right answers go into it, so
-it is written for training queries and fabricated requests alone; evidence comes from the request
-and the graph.
+A policy learns from traces before reinforcement. A trace says what is wanted, then gives two or
+three candidates, each with the evidence that a prompt shows and a verdict, and ends in the answer.
+A trace contains the right answer, so traces are written for training queries and fabricated
+requests only. Their evidence comes from the request and the graph alone.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rerec_pipeline.grounding.wording import gather_evidence, say_fact, say_reas
 from rerec_pipeline.recbench.documents import DOES_NOT_FIT, FITS
 from rerec_pipeline.recbench.task import Evidence, PromptWording
 
-#: Candidates beside the right one that a trace considers, at least and at most.
+#: Least and most wrong candidates that a trace considers beside the right one.
 _OTHERS = (1, 2)
-#: Facts of a candidate where prompts show none, so that they have to be remembered.
+#: Most facts of a candidate where prompts show none: the policy has to recall them.
 _REMEMBERED = 2
 
 
@@ -32,29 +32,32 @@ class TraceWriter:
     Args:
         linker: Links requests to the catalogue and its facts.
         wording: How much evidence prompts show.
-        ranked: Whether prompts list candidates as the graph ranks them. Then the first listed are
-            considered, else those with the most evidence.
-        seed: Of how many are considered.
+        ranked: Whether prompts list candidates as the graph ranks them. If so, a trace considers
+            the wrong candidates that are listed first, otherwise those with the most evidence.
+        seed: Seed of the draw of how many wrong candidates a trace considers.
     """
 
     def __init__(self, linker: Linker, wording: PromptWording, ranked: bool, seed: int):
         self.linker, self.facts = linker, linker.facts
         self.titles = linker.catalogue.titles
-        self.most = wording.evidence or _REMEMBERED
-        self.words, self.ranked = wording.evidence_words, ranked
+        self.most_facts = wording.evidence or _REMEMBERED
+        self.most_words, self.ranked = wording.evidence_words, ranked
         self._rng = np.random.default_rng(seed)
 
     def write(self, text: str, candidates: Sequence[int], truth: int) -> str:
-        """One trace that ends in the right answer.
+        """Writes one trace.
 
         Args:
             text: What the user says.
             candidates: Item indices as the prompt lists them.
             truth: The right one of them.
+
+        Returns:
+            Lines of text; the last one is the right answer in a box.
         """
         links = self.linker.link(text)
         evidence = gather_evidence(
-            links, self.facts, candidates, self.titles, self.most, self.words
+            links, self.facts, candidates, self.titles, self.most_facts, self.most_words
         )
         wanted = self._wanted(links, evidence, truth)
         said = dict.fromkeys(say_fact(*fact) for fact in wanted)
@@ -67,7 +70,7 @@ class TraceWriter:
         return "\n".join([*lines, f"\\boxed{{{self.titles[truth]}}}"])
 
     def _wanted(self, links: Links, evidence: Evidence, truth: int) -> list[Attribute]:
-        """What the request asks for, as far as the evidence of the right item shows it."""
+        """The facts that the request asks for and that the right item's evidence shows."""
         shown = evidence.of_items.get(truth, ())
         reasons = [r for r in explain(links, truth, self.facts) if r.aspect != "refuted"]
         return [reason.fact for reason in reasons if say_reason(reason, self.titles) in shown]
@@ -75,9 +78,9 @@ class TraceWriter:
     def _considered(
         self, links: Links, wanted: Sequence[Attribute], candidates: Sequence[int], truth: int
     ) -> list[int]:
-        """The right candidate and one or two others, in the order they are listed.
+        """The right candidate and one or two wrong ones, in the order of the list.
 
-        One that has all that is wanted is none of them: nothing that is known makes it wrong.
+        A candidate that has every wanted fact is left out: no known fact makes it wrong.
         """
         numbers = [self.facts.number[fact] for fact in wanted]
         others = [item for item in candidates if item != truth]

@@ -32,18 +32,18 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Bars for reading and writing weights would interrupt those that tell something.
+# Progress bars for reading and writing weights would break up our own.
 disable_progress_bar()
 
 ADAPTER_FILE = "adapter_config.json"
 
-#: Folder under data/06_models of backbones that are fetched, by ``kedro fetch-backbone``.
+#: Folder under data/06_models for backbones that ``kedro fetch-backbone`` fetches.
 FETCHED = "backbones"
 
-#: How a chat template begins that has been given values.
+#: How a chat template begins after ``_with_values`` has set variables in it.
 _SET = "{% set "
 
-#: How control tokens look that are not declared special.
+#: What control tokens look like that are not declared special: ``<think>``, ``[INST]``.
 _MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 
 
@@ -54,7 +54,7 @@ class Backbone:
     Attributes:
         model: The model; for a LoRA policy, the adapted model.
         tokenizer: A fast tokenizer with a chat template, padding on the left.
-        source: Name or folder that these very weights can be loaded from; None if there is none.
+        source: Name or folder that these weights can be loaded from; None if there is none.
     """
 
     model: PreTrainedModel
@@ -82,8 +82,8 @@ def load_backbone(
     name_or_path = as_folder(name_or_path)
     tokenizer = load_tokenizer(name_or_path, template_values)
     if (Path(name_or_path) / ADAPTER_FILE).is_file():
-        # PEFT takes two seconds to import, which the answer of a policy without an adapter has not.
-        # It uses ``torch.distributed.tensor``, which nothing has imported before a question.
+        # Imported here, because PEFT takes two seconds and only an adapter needs it. PEFT uses
+        # ``torch.distributed.tensor`` without importing it, and nothing else may have done so.
         import torch.distributed.tensor  # noqa: F401
         from peft import LoraConfig, PeftModel
 
@@ -91,7 +91,7 @@ def load_backbone(
         base: Any = AutoModelForCausalLM.from_pretrained(
             adapter.base_model_name_or_path, dtype=dtype
         )
-        with warnings.catch_warnings():  # PEFT asks transformers for an attribute by its old name
+        with warnings.catch_warnings():  # PEFT reads an attribute of transformers by its old name
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
@@ -100,10 +100,13 @@ def load_backbone(
 
 
 def as_folder(name_or_path: str) -> str:
-    """The folder that stands for a GGUF file; a Hugging Face name or a folder as it is.
+    """The name or folder to load a backbone from; a GGUF file is converted into a folder first.
+
+    Args:
+        name_or_path: A Hugging Face name or a folder, returned as it is, or a GGUF file.
 
     Raises:
-        BadInputError: If a path names nothing.
+        BadInputError: If a path does not exist.
     """
     if is_gguf(name_or_path):
         return str(converted(Path(name_or_path)))
@@ -126,33 +129,37 @@ def save_backbone(
     extra: Mapping[str, str] | None = None,
     origin: Origin | None = None,
 ) -> None:
-    """Writes a model folder beside the target and swaps it in when it is complete.
+    """Writes a model folder: beside the target first, then renamed when it is complete.
 
     Args:
         backbone: The model and its tokenizer.
         target: The folder.
-        extra: More text files that belong to it, by name.
-        origin: What it was made from.
+        extra: Name -> content of further text files in the folder.
+        origin: What the model was made from, for its record; None if that is not known.
     """
     with replacing(target, origin) as beside:
         backbone.model.save_pretrained(beside)
-        (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty form: the card is ours
+        (beside / "README.md").unlink(missing_ok=True)  # PEFT's empty model card: we write ours
         backbone.tokenizer.save_pretrained(beside)
         for name, text in (extra or {}).items():
             (beside / name).write_text(text, encoding="utf-8")
 
 
 def merged(backbone: Backbone) -> Backbone:
-    """The same policy without an adapter: what one has learned goes into the weights below it."""
+    """The same policy without an adapter: its LoRA weights are added to those of the base model."""
     model: Any = backbone.model
     whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     return Backbone(whole, backbone.tokenizer)
 
 
 def cast_weights(model: PreTrainedModel, dtype: str) -> None:
-    """Casts weights in place, as loading in ``dtype`` would have.
+    """Casts all weights in place, as if they had been loaded in ``dtype``.
 
-    ``model.to(dtype)`` would also round buffers: rotary frequencies must stay float32.
+    ``model.to(dtype)`` would also round buffers, but rotary frequencies must stay float32.
+
+    Args:
+        model: The model.
+        dtype: Name of a torch dtype, e.g. ``bfloat16``.
     """
     for weight in model.parameters():
         weight.data = weight.data.to(getattr(torch, dtype))
@@ -161,12 +168,16 @@ def cast_weights(model: PreTrainedModel, dtype: str) -> None:
 def with_weights_in(dtype: torch.dtype, model: PreTrainedModel, make: Callable[[], T]) -> T:
     """Calls ``make`` while the model's float32 weights are replaced by copies in ``dtype``.
 
-    The weights themselves, which an optimizer and hooks of other processes know, stay as they are.
+    The weights themselves stay as they are: an optimizer and hooks of other processes refer to
+    them.
 
     Args:
         dtype: Precision of the copies.
-        model: The model that ``make`` uses, by whatever name.
-        make: What to do, without gradients.
+        model: The model that ``make`` uses, directly or inside a wrapper.
+        make: Function to call; no gradients flow through it.
+
+    Returns:
+        What ``make`` returns.
     """
 
     class Holder(torch.nn.Module):
@@ -177,8 +188,8 @@ def with_weights_in(dtype: torch.dtype, model: PreTrainedModel, make: Callable[[
         def forward(self) -> T:
             return make()
 
-    kept = ((name, w) for name, w in model.named_parameters() if w.dtype == torch.float32)
-    copies = {f"model.{name}": weight.detach().to(dtype) for name, weight in kept}
+    full = ((name, w) for name, w in model.named_parameters() if w.dtype == torch.float32)
+    copies = {f"model.{name}": weight.detach().to(dtype) for name, weight in full}
     made: T = torch.func.functional_call(Holder(), copies, ())
     return made
 
@@ -220,27 +231,29 @@ def load_tokenizer(
 
 
 def _with_values(template: Any, values: Mapping[str, Any]) -> Any:
-    """A chat template (or several by name) that sets variables before anything else."""
+    """A chat template (or several by name) that begins by setting variables."""
     if isinstance(template, Mapping):
         return {name: _with_values(one, values) for name, one in template.items()}
     return "".join(f"{_SET}{key} = {json.dumps(values[key])} %}}" for key in values) + template
 
 
 def _reads_the_clock(template: Any) -> bool:
+    """Whether a chat template may write today's date, as no variable has been set in it."""
     texts = template.values() if isinstance(template, Mapping) else [template]
     return any("strftime_now" in text and not text.startswith(_SET) for text in texts)
 
 
 def check_pretraining(name_or_path: str, dataset: str, splits: str) -> None:
-    """Refuses a backbone that was pretrained on our data unless it held out these very queries.
+    """Refuses a backbone that we pretrained on this data set with other queries held out.
 
     Args:
-        name_or_path: The backbone; one without a record is not ours and is taken as it is.
+        name_or_path: The backbone; one without a record is not ours and is accepted.
         dataset: Name of the data set.
         splits: Fingerprint of its splits, see ``split_fingerprint``.
 
     Raises:
-        BadInputError: If the backbone has not read this data set, or held out other queries.
+        BadInputError: If a backbone of ours was pretrained on other data sets only, or while other
+            queries were held out.
     """
     if splits_read(name_or_path, dataset) not in (None, splits):
         raise BadInputError(
@@ -262,14 +275,17 @@ def chat_ids(
 ) -> list[list[int]]:
     """Token ids of conversations.
 
-    What a user or a system message says is text: a control token written in it (``<|im_end|>`` in
-    a query or a title) is encoded as the characters it is made of. Only the chat template, and
-    what the assistant says, can place control tokens.
+    System and user messages are plain text: a control token written in one (``<|im_end|>`` in a
+    query or a title) is encoded as the characters it is made of. Only the chat template and
+    messages of the assistant can place control tokens.
 
     Args:
         tokenizer: One with a chat template.
         chats: Conversations.
         open_answer: Whether each ends where the assistant is to begin.
+
+    Returns:
+        A list of ids for each conversation.
 
     Raises:
         BadInputError: If the chat template refuses them, as some refuse a system message.
@@ -299,16 +315,16 @@ def _render(tokenizer: PreTrainedTokenizerBase, chats: Any, open_answer: bool, *
 
 
 class ControlTokens:
-    """Control tokens that texts name, masked while a chat template is filled in.
+    """Masks the control tokens in texts while a chat template is filled in.
 
-    These are special tokens, and added ones in brackets that the template writes (``<think>``,
-    ``<tool_call>``). A token of one character is no control.
+    Control tokens are the special tokens, and added tokens in brackets that the template writes
+    (``<think>``, ``<tool_call>``). A token of one character does not count as one.
 
     Args:
         tokenizer: One with a chat template.
     """
 
-    _MASK = "\ue000"  # of private use; a text that has it has it masked, too
+    _MASK = "\ue000"  # a private-use character; where a text contains it, it is masked, too
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
@@ -322,11 +338,11 @@ class ControlTokens:
         self._places = re.compile(f"{self._MASK}([0-9]+){self._MASK}")
 
     def mask(self, text: str, keep: bool = False) -> str:
-        """A text with a number in place of each control token that it names.
+        """A text with a numbered mask in place of each control token in it.
 
         Args:
             text: The text.
-            keep: Whether it may place control tokens: they stay.
+            keep: Whether the text may place control tokens, so that they are not masked.
         """
 
         def number(match: re.Match[str]) -> str:
@@ -340,15 +356,15 @@ class ControlTokens:
         return {**message, "content": self.mask(message["content"], keep)}
 
     def ids(self, text: str, encode: Callable[[str], list[int]] | None = None) -> list[int]:
-        """Token ids of a text: what is masked as the characters it is made of, the rest as ever.
+        """Token ids of a text in which masked control tokens become plain characters.
 
         Args:
-            text: With masks or without.
-            encode: Encodes what comes before the first mask; by default as the rest.
+            text: A text, with masks or without.
+            encode: Encodes the part before the first mask; None encodes it like the rest.
         """
         first, *rest = self._places.split(text)
         ids = encode(first) if encode else _ids(self._tokenizer, first)
-        for n, part in enumerate(rest):  # numbers of names and texts by turns
+        for n, part in enumerate(rest):  # by turns the number of a mask and the text after it
             if n % 2:
                 ids += _ids(self._tokenizer, part)
             else:
@@ -365,12 +381,12 @@ def _as_text(tokenizer: PreTrainedTokenizerBase, name: str) -> list[int]:
     ids = _ids(tokenizer, name, split_special_tokens=True)
     if tokenizer.convert_tokens_to_ids(name) not in ids:
         return ids
-    # One that is not declared special is split by no option.
+    # The option does not split a token that is not declared special.
     return _ids(tokenizer, name[:1]) + _ids(tokenizer, name[1:])
 
 
 def length_report(lengths: Sequence[int], limit: int) -> dict[str, Any]:
-    """What some prompts come to, and how many are over a limit.
+    """Lengths of some prompts, and how many are over a limit.
 
     Args:
         lengths: Tokens of each prompt.
@@ -390,16 +406,16 @@ def length_report(lengths: Sequence[int], limit: int) -> dict[str, Any]:
 def too_long(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], limit: int, on_long: str
 ) -> list[str]:
-    """Finds prompts with more tokens than a backbone is given.
+    """Finds prompts that have more tokens than a limit.
 
     Args:
         tokenizer: The backbone's tokenizer.
         examples: What will be asked.
         limit: Most tokens a prompt may have.
-        on_long: ``error`` or ``exclude``.
+        on_long: What to do about long prompts: ``error`` or ``exclude``.
 
     Returns:
-        Ids of the queries to leave out; a prompt is never cut.
+        Ids of the queries to leave out. A prompt is never cut.
 
     Raises:
         BadInputError: If there are any and ``on_long`` is ``error``.

@@ -1,4 +1,4 @@
-"""The settings of this project beside TRL's: what a ``GRPOConfig`` or ``RLOOConfig`` gains."""
+"""The settings that this project adds to TRL's ``GRPOConfig`` and ``RLOOConfig``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _help(default: Any, text: str) -> Any:
 
 @dataclass
 class RecTaskConfig:
-    """What all algorithms share: reward, curriculum, generation. Stands before TRL's config.
+    """Settings that all algorithms share: reward, curriculum and generation.
 
-    Defaults are the paper's, or the released code's where the paper is silent. What each field
-    means is said by its ``help``.
+    A mixin: it stands before TRL's configuration among the base classes. Defaults are the paper's,
+    or the released code's where the paper is silent. The ``help`` of each field says what it means.
     """
 
     term_weights: dict[str, float] = field(
@@ -54,17 +54,18 @@ class RecTaskConfig:
     share_prompts: bool = _help(True, "Whether the prompt of a group is read once, not G times.")
     beta: float = _help(0.01, "Coefficient of the KL to the reference policy; 0 leaves it out.")
 
-    # What a command line gives as JSON; no field, because it has no annotation, as in TRL.
+    # Fields that a command line gives as JSON. As in TRL it has no annotation, so that it does not
+    # become a field itself. TRL's list is the same for GRPO and RLOO.
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "term_weights"]  # noqa: RUF012
 
     def curriculum_config(self) -> CurriculumConfig:
         """The curriculum's settings, validated.
 
         Raises:
-            ValueError: If a setting is out of range, or difficulty is that of a term that is not
-                measured.
+            ValueError: If a setting is out of range, or ``difficulty`` names a reward term that
+                has no weight.
         """
-        own: Any = self.curriculum_seed
+        seed: Any = self.curriculum_seed
         if self.difficulty not in ("reward", *self.term_weights):
             raise ValueError(
                 f"difficulty='{self.difficulty}' needs this term: give it a weight (0 measures it)"
@@ -73,11 +74,14 @@ class RecTaskConfig:
             enabled=self.curriculum,
             tau=self.tau,
             review_after=self.review_after,
-            seed=self.seed if own is None else own,  # type: ignore[attr-defined]  # TRL's
+            seed=self.seed if seed is None else seed,  # type: ignore[attr-defined]  # TRL's
         )
 
     def reward(self, data: RewardData) -> Reward:
-        """The reward over what is known of the items.
+        """The reward with these settings.
+
+        Args:
+            data: What the reward terms know about the items.
 
         Raises:
             ValueError: If a weight names no term.
@@ -92,8 +96,8 @@ class RecTaskConfig:
 class ReRecConfig(RecTaskConfig, GRPOConfig):
     """TRL's ``GRPOConfig`` with the settings of ReRec: reward, advantage, curriculum.
 
-    ``scale_rewards`` is the advantage's divisor: the std of the group (paper), of the batch, or
-    none.
+    TRL's ``scale_rewards`` chooses the divisor of the advantage: the standard deviation of the
+    group (paper) or of the batch, or none.
     """
 
     _VALID_DICT_FIELDS = [*RecTaskConfig._VALID_DICT_FIELDS, "advantage_settings"]  # noqa: RUF012

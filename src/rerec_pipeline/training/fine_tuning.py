@@ -1,4 +1,4 @@
-"""Fine-tuning of a policy: ReRec, what it is compared with, or supervised, on the same data."""
+"""Fine-tuning of a policy: by reinforcement (ReRec and its baselines) or supervised."""
 
 from __future__ import annotations
 
@@ -61,10 +61,13 @@ class FineTuned:
 
 
 def step_table(history: list[dict[str, float]]) -> pd.DataFrame:
-    """A trainer's log history as a table, one row an optimizer step.
+    """A trainer's log history as a table with one row for each optimizer step.
 
-    The history is part of a checkpoint, so a resumed run gives the whole of it: with its names in
-    order, as a checkpoint sorts them.
+    A checkpoint holds the history, so a resumed run has all of it. Columns are sorted by name,
+    because a checkpoint sorts them.
+
+    Args:
+        history: Entries of ``trainer.state.log_history``; those without a loss are no steps.
     """
     return pd.DataFrame([row for row in history if "loss" in row]).sort_index(axis=1)
 
@@ -81,7 +84,7 @@ def fine_tune_rl(
 ) -> FineTuned:
     """Fine-tunes on rollouts, by the algorithm that the parameters name.
 
-    A checkpoint in ``folder`` is resumed from if there is one.
+    Resumes from the last checkpoint in ``folder`` if there is one.
 
     Args:
         backbone: What is fine-tuned, in place.
@@ -89,13 +92,13 @@ def fine_tune_rl(
         task: Reads answers and knows titles.
         reward: What the reward terms know about the items.
         rft: The parameters.
-        seed: Of everything drawn in training.
+        seed: Seed of everything drawn in training.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
 
     Returns:
-        The policy and its record. Several ranks that share the weights out (FSDP, ZeRO-3) all call
-        this; the policy is whole on rank 0.
+        The policy and its record. Where the weights are sharded over several ranks (FSDP, ZeRO-3),
+        all ranks call this, and only rank 0 gets the whole policy.
     """
     trainer = ALGORITHMS[rft.algorithm][0](
         backbone.model,
@@ -110,7 +113,7 @@ def fine_tune_rl(
     seconds = _train(trainer, folder, rft)
     rollouts = trainer.state.global_step * rft.budget.rollouts // trainer.args.max_steps
     passes = int(trainer.state.num_input_tokens_seen) * passes_per_token(rft)
-    summary = _summary(trainer, rft.algorithm, (rollouts, rollouts), passes, seconds)
+    summary = _summary(trainer, rft.algorithm, rollouts, rollouts, passes, seconds)
     epochs = pd.DataFrame([epoch_row(plan) for plan in trainer.curriculum.plans])
     return FineTuned(
         _policy(trainer, backbone, rft.backbone, folder),
@@ -121,29 +124,33 @@ def fine_tune_rl(
 
 
 def passes_per_token(rft: RFTParameters) -> int:
-    """Forward passes that each token of the rollouts costs, a backward pass counting two.
+    """Forward passes that each token of the rollouts costs; a backward pass counts as two.
 
-    It is generated or read (1) and trained on (forward 1, backward 2); the reference model reads
-    it where there is a KL; and the policy reads it once more where its log-probabilities are
-    needed: after it has changed, in RLOO's ratio, in REINFORCE++'s reward, and beside vLLM's.
+    A token is generated or read (1) and trained on (forward 1, backward 2). The reference model
+    reads it once if there is a KL. The policy reads it once more if its log-probabilities are
+    needed: after the policy has changed, for RLOO's ratio, for REINFORCE++'s reward, or beside
+    vLLM's.
     """
     return 4 + (rft.optimizer.beta > 0) + rft.reads_again
 
 
 def epoch_row(plan: EpochPlan) -> dict[str, Any]:
-    """One epoch of the curriculum as a row: counts, not the order itself."""
+    """One epoch of the curriculum as a row: its counts, without the order of the queries."""
     row = {**vars(plan), "visited": len(plan.order)}
     del row["order"]
     return row
 
 
 def boxed_answer(example: Example, titles: Sequence[str]) -> str:
-    r"""The right answer of an example alone: ``\boxed{title}``."""
+    r"""The right answer of an example without reasoning: ``\boxed{title}``."""
     return f"\\boxed{{{titles[example.truth]}}}"
 
 
 class _LessonsTrainer(SFTTrainer):
-    """TRL's SFT trainer, whose count of tokens would begin again in a training that is resumed."""
+    """TRL's SFT trainer, whose count of tokens goes on when a training is resumed.
+
+    TRL's own would begin again at zero.
+    """
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -160,15 +167,15 @@ def fine_tune_sft(
 ) -> FineTuned:
     r"""Supervised training: cross-entropy on right responses with TRL's SFT trainer.
 
-    Trains for as many steps as ``plan.token_passes`` pays for, a training step on one token
-    counting three passes (forward 1, backward 2).
+    Trains for as many steps as ``plan.token_passes`` allows, at least one. Training on one token
+    costs three passes (forward 1, backward 2). Resumes from the last checkpoint in ``folder``.
 
     Args:
         backbone: What is fine-tuned, in place.
         lessons: Training queries, each with the response that is taught: ``\boxed{right title}``,
             or a reasoning trace that ends in it.
-        plan: What it may spend, and how.
-        seed: Order of the examples.
+        plan: Budget and settings.
+        seed: Seed of the order of the examples.
         folder: Where checkpoints go.
         callbacks: Told of every logged step.
     """
@@ -188,7 +195,8 @@ def fine_tune_sft(
     )
     seconds = _train(trainer, folder, plan)
     samples = trainer.state.global_step * plan.batch_size
-    summary = _summary(trainer, "sft", (samples, 0), plan.token_passes, seconds)
+    summary = _summary(trainer, "sft", samples, 0, plan.token_passes, seconds)
+    # No curriculum: a table without rows, with the columns that other algorithms have.
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
         _policy(trainer, backbone, plan.backbone, folder),
@@ -201,12 +209,12 @@ def fine_tune_sft(
 def _summary(
     trainer: Trainer,
     algorithm: str,
-    samples_and_rollouts: tuple[int, int],
+    samples: int,
+    rollouts: int,
     token_passes: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """What a training has spent, in the same terms for every algorithm."""
-    samples, rollouts = samples_and_rollouts
+    """Totals of a training, under the same names for every algorithm."""
     return {
         "algorithm": algorithm,
         "steps": trainer.state.global_step,
@@ -225,38 +233,40 @@ def tokenized_lessons(
     answers: Sequence[Messages],
     limit: int,
 ) -> dict[str, list[list[int]]]:
-    """Prompts with their answers as tokens, in the columns that TRL's SFT trainer learns from.
+    """Prompts with their answers as tokens, in the columns that TRL's SFT trainer reads.
 
-    TRL would tokenize them itself, but take control tokens in queries for what they spell.
+    TRL could tokenize them itself, but it would read a control token that a query spells out as
+    that token.
 
     Args:
         tokenizer: The backbone's.
         examples: What is asked, N examples.
-        answers: What is taught, N conversations of the assistant alone.
-        limit: Tokens of a completion; answers that are longer are counted in a warning.
+        answers: What is taught, N lists of messages, all of the assistant.
+        limit: Most tokens of a completion; longer answers are counted in a warning.
 
     Returns:
-        ``input_ids``, and ``completion_mask``: 1 from where prompt, and prompt with answer, differ.
+        ``input_ids``: tokens of each prompt with its answer. ``completion_mask``: 1 for the tokens
+        that are learned, from the first one that the prompt alone does not have; 0 before.
     """
-    whole = [e.messages + a for e, a in zip(examples, answers, strict=True)]
-    asked = prompt_ids(tokenizer, examples)
-    told = chat_ids(tokenizer, whole, False)
-    long = sum(len(t) - len(a) > limit for t, a in zip(told, asked, strict=True))
+    chats = [e.messages + a for e, a in zip(examples, answers, strict=True)]
+    prompts = prompt_ids(tokenizer, examples)
+    whole = chat_ids(tokenizer, chats, False)
+    long = sum(len(w) - len(p) > limit for p, w in zip(prompts, whole, strict=True))
     if long:
         logger.warning(
             "%d of %d right answers have more than %d tokens: they are taught whole, but a "
             "completion is cut there (rft.generation.max_completion_tokens)",
-            long, len(told), limit,
+            long, len(whole), limit,
         )  # fmt: skip
     mask = []
-    for a, t in zip(asked, told, strict=True):
-        differs = (n for n, pair in enumerate(zip(a, t, strict=False)) if pair[0] != pair[1])
-        start = next(differs, min(len(a), len(t)))
-        mask.append([0] * start + [1] * (len(t) - start))
-    return {"input_ids": told, "completion_mask": mask}
+    for p, w in zip(prompts, whole, strict=True):
+        differs = (n for n, (of_p, of_w) in enumerate(zip(p, w, strict=False)) if of_p != of_w)
+        start = next(differs, min(len(p), len(w)))
+        mask.append([0] * start + [1] * (len(w) - start))
+    return {"input_ids": whole, "completion_mask": mask}
 
 
-#: What is shown beside the bar of a training.
+#: Logged numbers that are shown beside the progress bar of a training.
 SHOWN = ("loss", "reward", "accuracy", "mean_token_accuracy")
 
 
@@ -280,24 +290,25 @@ def _hold_fixed_rows(trainer: Trainer) -> None:
 
 @contextmanager
 def learned_positions_alone() -> Iterator[None]:
-    """Lets TRL score on CPUs, as it does on GPUs, no position but those that are learned.
+    """Makes TRL score only the positions that are learned, on CPUs as it does on GPUs.
 
-    Elsewhere it scores the whole prompt over the whole vocabulary, too, and drops it: some
-    accelerators are slow where shapes change (``add_fused_lm_head`` in TRL). Values are the same.
+    On other devices than GPUs, TRL also scores the prompt over the whole vocabulary and drops the
+    result, because some accelerators are slow where shapes change (``add_fused_lm_head`` in TRL).
+    The values are the same.
     """
-    compacts = trl.trainer.utils._use_triton
-    trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or compacts(device)
+    original = trl.trainer.utils._use_triton
+    trl.trainer.utils._use_triton = lambda device: device.type == "cpu" or original(device)
     try:
         yield
     finally:
-        trl.trainer.utils._use_triton = compacts
+        trl.trainer.utils._use_triton = original
 
 
 def rank_bound(plan: RFTParameters | SupervisedPlan) -> str | None:
-    """Why the numbers of a training depend on the number of ranks; None if they do not.
+    """Why the results of a training depend on the number of ranks; None if they do not.
 
-    Draws of rollouts follow from seed, step and row (``RecTaskTrainer``), whichever rank makes
-    them, and an optimizer step sums over all ranks.
+    By default they do not: random draws of a rollout follow from seed, step and row
+    (``RecTaskTrainer``), whichever rank makes them, and an optimizer step sums over all ranks.
     """
     if isinstance(plan, SupervisedPlan):
         return "several ranks fill up the last batch of an epoch of what is taught"
@@ -317,10 +328,10 @@ def rank_bound(plan: RFTParameters | SupervisedPlan) -> str | None:
 def _policy(
     trainer: Trainer, backbone: Backbone, parameters: BackboneParameters, folder: Path
 ) -> Backbone:
-    """The tuned model by itself, in the backbone's precision, out of the accelerator's memory.
+    """The tuned model without its trainer, in the backbone's precision, in the CPU's memory.
 
-    Where ranks hold parts of its weights, rank 0 writes the whole of them and reads it again; the
-    others give back what they hold.
+    Where the weights are sharded, rank 0 writes the whole model and loads it again; the other
+    ranks return the shards that they hold.
     """
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     if sharding(trainer) in ("fsdp", "zero3"):

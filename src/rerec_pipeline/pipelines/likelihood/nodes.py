@@ -1,7 +1,7 @@
-r"""Nodes of likelihood: what would be answered if the box could hold nothing but a candidate.
+"""Nodes of likelihood: what the policy answers if its box can hold only a candidate.
 
-The reasoning of an answer stays; in place of what the policy wrote behind it, every candidate is
-read in a box, and they are ranked by how likely the policy holds each (``models/choosing.py``).
+The reasoning of each answer is kept. After it, every candidate is put in a box, and the candidates
+are ranked by the probability that the policy gives to each (``models/choosing.py``).
 """
 
 from __future__ import annotations
@@ -31,11 +31,19 @@ def rank_candidates(
     task: RecTask,
     rft: RFTParameters,
 ) -> pd.DataFrame:
-    """Ranks the candidates of every prompt after the reasoning that its answer has.
+    """Ranks the candidates of every prompt by likelihood after the reasoning of its answer.
+
+    Args:
+        prompts: N prompts.
+        answers: The policy's answers to them, in the same order.
+        policy: The policy that answered.
+        task: Reads answers and knows titles.
+        rft: Gives the precision of the weights.
 
     Returns:
-        A row for each prompt: query_id, place of the right candidate (from 1; 0 where it is not
-        listed, as retrieval has not found it), and whether the answer, as it was written, is right.
+        A row for each prompt: ``query_id``; ``place`` of the right candidate, from 1 (0 if it is
+        not listed because retrieval did not find it); ``correct``: whether the answer as it was
+        written is right.
     """
     policy.model.to(device())  # type: ignore[arg-type]
     cast_weights(policy.model, rft.backbone.dtype)  # as when it answered
@@ -44,13 +52,13 @@ def rank_candidates(
     titles, places = task.catalogue.titles, []
     rows = zip(examples, prompt_ids(policy.tokenizer, examples), answers["token_ids"], strict=True)
     for example, prompt, token_ids in tqdm([*rows], desc="Ranking candidates", unit="query"):
-        written = [int(token) for token in token_ids if token not in stops]
         if example.truth not in example.candidates:
             places.append(0)
             continue
-        head, _ = until_box(written, table)
+        written = [int(token) for token in token_ids if token not in stops]
+        reasoning, _ = until_box(written, table)
         listed = [titles[item] for item in example.candidates]
-        scores = title_scores(policy, [*prompt, *head], listed)
+        scores = title_scores(policy, [*prompt, *reasoning], listed)
         right = np.array([example.candidates.index(example.truth)])
         places.append(int(ranks(scores[None], right)[0]))
     graded = task.grade(answers["completion"].tolist(), examples)
@@ -65,7 +73,7 @@ def report_likelihood(
     evaluation: EvaluationParameters,
     parameters: dict[str, Any],
 ) -> dict[str, Any]:
-    """Accuracy with and without the constraint, Hit@5 and NDCG@10, with intervals."""
+    """Accuracy as written and by likelihood, Hit@5 and NDCG@10, with intervals."""
     clusters = prompts["cluster"] if "cluster" in prompts else pd.Series(range(len(prompts)))
     report = report_ranks(
         candidate_ranks["place"].to_numpy(),

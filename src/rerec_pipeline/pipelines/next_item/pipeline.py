@@ -1,4 +1,4 @@
-"""Interactions in order of time -> next-item choices -> models and the policy on the same ones."""
+"""Interactions by time -> next-item choices -> models and the policy on the same choices."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ nodes = LazyModule("rerec_pipeline.pipelines.next_item.nodes")
 asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
 
 _REPORTED = ["next_item_counts", "params:next_item", "params:evaluation"]
-_MODELS = "next_item_baselines"
+_BASELINES = "next_item_baselines"
 _ASKED = ["next_item_prompts", "task"]
 
 
 def create_baselines_pipeline() -> Pipeline:
-    """The next_item_baselines pipeline: what needs no language model, from the raw files on."""
+    """The next_item_baselines pipeline: all that needs no language model, from the raw files on."""
     ingest = data_engineering.create_pipeline().to_outputs("raw_interactions", "items")
     return ingest + Pipeline(
         [
@@ -48,14 +48,14 @@ def create_baselines_pipeline() -> Pipeline:
                  "params:sasrec", "params:next_item"],
                 "next_item_ranks",
             ),
-            node(nodes.report_models, ["next_item_ranks", *_REPORTED], _MODELS),
-            node(nodes.plot_choices, _MODELS, f"{_MODELS}_plot", name="plot_models"),
+            node(nodes.report_models, ["next_item_ranks", *_REPORTED], _BASELINES),
+            node(nodes.plot_choices, _BASELINES, f"{_BASELINES}_plot", name="plot_models"),
         ]
     )  # fmt: skip
 
 
 def create_pipeline() -> Pipeline:
-    """The next_item pipeline: the same choices put to the policy, before and after."""
+    """The next_item pipeline: the same choices for the policy before and after its training."""
     return create_task_pipeline().to_outputs("task") + Pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""Nodes of the RFT pipeline: the backbone, which may be a model to be made from scratch."""
+"""Nodes of the RFT pipeline that provide the backbone, which may be made from scratch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ def prepare_backbone(
     backbone: BackboneParameters,
     dataset: str,
 ) -> dict[str, Any]:
-    """Says which model is fine-tuned; one from scratch is made first, or found as made before."""
+    """Says which model is fine-tuned; makes a model from scratch unless its folder has it.
+
+    Returns:
+        The backbone's record: ``name_or_path``, ``sha256`` of a model on this machine, and
+        ``made_by``, the fingerprint that a model from scratch was made with.
+    """
     if backbone.scratch is None:
         return named_model(backbone.name_or_path)
     folder = Path(backbone.name_or_path)
@@ -56,7 +61,7 @@ def prepare_backbone(
 
 
 def named_model(name_or_path: str) -> dict[str, Any]:
-    """A model and, of one on this machine, the hash of its content."""
+    """The record of a model: its name or path and, if it is on this machine, its hash."""
     path = Path(name_or_path)
     return {"name_or_path": name_or_path, **({"sha256": hash_of(path)} if path.exists() else {})}
 
@@ -91,17 +96,21 @@ def warmup_writer(
 
 
 def warmup_texts(prompts: pd.DataFrame, task: RecTask) -> list[str]:
-    """What the tokenizer of a model from scratch is trained on: training prompts, and titles."""
+    """Texts for the tokenizer of a model from scratch: training prompts and all titles."""
     return [*prompts.query("split == 'train'")["user"], *task.catalogue.titles]
 
 
 def warmup_phrases(attribute_graph: pd.DataFrame, task: RecTask, most: int) -> list[str]:
-    """What is one token each to a model from scratch: titles, whole and short, names of the graph.
+    """The phrases that a model from scratch reads as one token each.
 
     Args:
         attribute_graph: Facts of items.
         task: Knows the titles.
-        most: How many at most; names that many items have come first.
+        most: Largest number of phrases.
+
+    Returns:
+        Distinct phrases: whole titles, then short ones, then names of the graph, those that most
+        items have first.
     """
     facts = zip(attribute_graph["relation"], attribute_graph["value"], strict=True)
     holders = Counter(plain_name(value) for relation, value in facts if not is_kind(relation))

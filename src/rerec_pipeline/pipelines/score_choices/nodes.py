@@ -1,4 +1,4 @@
-"""Nodes of score_choices and export_prompts: another model, asked and graded as the policy is."""
+"""Nodes of export_prompts and score_choices: ask and grade another model as the policy is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rerec_pipeline.reporting.accuracy import summarise
 
 
 def export_prompts(prompts: pd.DataFrame) -> str:
-    """The test prompts as JSON lines: the id of a query, and what the policy is asked."""
+    """The test prompts as JSON lines: ``id`` of the query and ``messages`` as the policy gets."""
     test = prompts[prompts["split"] == "test"].to_dict("records")
     lines = ({"id": row["query_id"], "messages": messages_of(row)} for row in test)
     return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
@@ -31,7 +31,21 @@ def grade_choices(
     answers: str | None,
     evaluation: EvaluationParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Grades every answer as a choice among the query's candidates; also reports accuracy."""
+    """Grades every answer as a choice among the query's candidates, and reports the accuracy.
+
+    Args:
+        recorded_answers: Content of the file of answers.
+        prompts: Prompts of all splits.
+        task: Reads answers.
+        answers: Name of that file, for errors.
+        evaluation: Settings of the intervals.
+
+    Returns:
+        A row for each answer (see ``choice_rows``), and the report.
+
+    Raises:
+        BadInputError: If an answer is malformed or belongs to no test query.
+    """
     source = answers or "recorded_answers"
     splits = dict(zip(prompts["query_id"], prompts["split"], strict=True))
     records = reading.read_json_lines(reading.decode(recorded_answers, source), source)
@@ -51,7 +65,7 @@ def _report(
     unanswered: pd.Series,
     evaluation: EvaluationParameters,
 ) -> dict[str, Any]:
-    """Accuracy of what is answered, and how much that leaves out."""
+    """Accuracy over the answered queries, and how many queries have no answer."""
     correct = scores["correct"].to_numpy(dtype=np.bool_)
     return {
         **summarise(correct, scores["query_type"].tolist(), clusters, evaluation.bootstrap),
