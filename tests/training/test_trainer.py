@@ -230,7 +230,8 @@ class TestTraining:
         rft = rft_parameters(tiny_backbone, tmp_path, algorithm="sft")
         backbone = load_backbone(tiny_backbone)
         tuned = fine_tune_sft(backbone, boxed(examples, task), rft.supervised, 0, tmp_path / "a")
-        spent = 3 * tuned.summary["tokens"]
+        spent = tuned.summary["token_passes"]
+        assert spent == 3 * tuned.summary["tokens"]  # what was spent, not what was allowed
         assert tuned.summary["steps"] > 3
         assert abs(spent - rft.sft.token_passes) < 0.25 * rft.sft.token_passes
         assert tuned.log["loss"].iloc[-1] < tuned.log["loss"].iloc[0]

@@ -146,6 +146,10 @@ def boxed_answer(example: Example, titles: Sequence[str]) -> str:
     return f"\\boxed{{{titles[example.truth]}}}"
 
 
+#: Passes of a token that is taught: forward 1, backward 2.
+_PASSES_OF_LESSONS = 3
+
+
 class _LessonsTrainer(SFTTrainer):
     """TRL's SFT trainer, whose count of tokens goes on when a training is resumed.
 
@@ -167,8 +171,8 @@ def fine_tune_sft(
 ) -> FineTuned:
     r"""Supervised training: cross-entropy on right responses with TRL's SFT trainer.
 
-    Trains for as many steps as ``plan.token_passes`` allows, at least one. Training on one token
-    costs three passes (forward 1, backward 2). Resumes from the last checkpoint in ``folder``.
+    Trains for as many steps as ``plan.token_passes`` allows for lessons of mean length, at least
+    one; the summary says what was spent. Resumes from the last checkpoint in ``folder``.
 
     Args:
         backbone: What is fine-tuned, in place.
@@ -184,7 +188,8 @@ def fine_tune_sft(
     answers = [[{"role": "assistant", "content": response}] for _, response in lessons]
     rows = tokenized_lessons(backbone.tokenizer, examples, answers, plan.longest)
     mean_length = sum(map(len, rows["input_ids"])) / len(answers)
-    steps = max(1, int(plan.token_passes / (3 * plan.batch_size * mean_length)))
+    of_a_step = _PASSES_OF_LESSONS * plan.batch_size * mean_length
+    steps = max(1, int(plan.token_passes / of_a_step))
     trainer = _LessonsTrainer(
         model=backbone.model,
         processing_class=backbone.tokenizer,
@@ -195,7 +200,8 @@ def fine_tune_sft(
     )
     seconds = _train(trainer, folder, plan)
     samples = trainer.state.global_step * plan.batch_size
-    summary = _summary(trainer, "sft", samples, 0, plan.token_passes, seconds)
+    passes = _PASSES_OF_LESSONS * int(trainer.state.num_input_tokens_seen)
+    summary = _summary(trainer, "sft", samples, 0, passes, seconds)
     # No curriculum: a table without rows, with the columns that other algorithms have.
     empty = pd.DataFrame([epoch_row(EpochPlan(0, (), 0, 0, 0, 0, None))]).iloc[:0]
     return FineTuned(
