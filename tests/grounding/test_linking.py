@@ -74,6 +74,22 @@ class TestItems:
             "The Boat (Das Boot)", "Das Boot", "The Boat", "Boat, The (Das Boot)",
         ]  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("title", "said"),
+        [
+            ("Storm Ahead! (1996)", "Storm Ahead"),
+            ("Rose & Thorn (1991)", "Rose and Thorn"),
+            ("Mr. Quill (1993)", "Mr Quill"),
+            ("Harbor: Part II, The (1994)", "The Harbor Part II"),
+            ("Orbit: Book I - First Light (1977)", "Orbit Book I First Light"),
+            ("L.A. Nights (1997)", "LA Nights"),
+        ],
+    )
+    def test_marks_that_people_leave_out(self, title, said):
+        linker = Linker(ItemIndex([1], [title]), Facts(1, []))
+        for text in (f"I saw {said} and more", f"I saw {title} and more"):
+            assert linker.link(text).items == (0,), text
+
     def test_a_title_of_two_items_names_both(self, facts):
         titles = [f"Same Name ({1990 + 5 * n})" for n in range(8)]
         linker = Linker(ItemIndex(range(8), titles), facts)
@@ -96,6 +112,15 @@ class TestValues:
     def test_what_an_encyclopedia_adds_is_not_said(self, linker, facts):
         links = linker.link("anything with John Steele")
         assert values(links, facts) == {"John Steele (actor)"}
+
+    def test_initials_without_their_dots(self):
+        linker = Linker(ItemIndex([1], ["One"]), Facts(1, [(0, "Starring", "Ana L. Torv")]))
+        assert [len(linker.link(f"starring Ana {l} Torv").values) for l in ("L.", "L")] == [1, 1]
+
+    def test_a_film_that_the_catalogue_lacks_is_no_name(self, facts):
+        linker = Linker(ItemIndex([1], ["One"]), Facts(1, [(0, "Starring", "Zorro")]))
+        assert linker.link("I liked Mark of Zorro (1920)").values == ()
+        assert len(linker.link("anything with Zorro").values) == 1
 
     def test_names_need_capitals_where_there_are_any(self, linker):
         assert linker.link("We like ana torv, not Berlin").values == ()
@@ -123,6 +148,10 @@ class TestValues:
         links = linker.link("something from the '80s or 1994 or the 1920s, in my 40s")
         assert links.years == ((1980, 1989), (1994, 1994), (1920, 1929), (1940, 1949))
 
+    def test_the_year_of_a_named_item_is_not_asked_for(self, linker):
+        links = linker.link("I saw Ember (Zarevo) (1994), Night Train (1991). More from 1995?")
+        assert links.items == (3, 1) and links.years == ((1995, 1995),)
+
 
 class TestClaims:
     def test_confirmed_contradicted_unknown(self, linker):
@@ -133,6 +162,15 @@ class TestClaims:
             Claim(2, "Directed_by", "Ana Torv", "contradicted", ("Otto Beck",)),
             Claim(3, "Starring", "Mara Lind", "unknown"),
         )
+
+    def test_a_year_and_a_number_end_a_sentence(self, linker):
+        for named in ("Das Boot (1981)", "Night Train 3, Das Boot and Night Train 2"):
+            text = f"I like Ana Torv and saw {named}. Who did the direction?"
+            assert linker.link(text).claims == ()
+
+    def test_an_initial_ends_none(self, linker):
+        links = linker.link("Das Boot was, says J. Doe, directed by Ana Torv")
+        assert [c.status for c in links.claims] == ["contradicted"]
 
     def test_a_wish_is_no_claim(self, linker):
         text = "I watched The Harbor and would love other films starring John Steele"

@@ -25,6 +25,8 @@ from rerec_pipeline.recbench.relations import (
 )
 from rerec_pipeline.recbench.titles import ItemIndex, natural_order, split_year
 
+#: Marks that people leave out: "Mars Attacks", "Mrs Doubtfire", "Samuel L Jackson".
+_MARKS = re.compile(r"\s+-(?=\s)|[.:!?,](?!\S)|(?<=\b\w)\.(?=\w)")
 _OTHER_NAME = re.compile(r"^(?P<first>.+?) \((?P<second>[^()]*\D[^()]*)\)$")
 #: An item with more values in a relation may have one that the graph lacks: actors, not directors.
 _WHOLE = 2
@@ -69,7 +71,8 @@ class Linker:
                 yield name, item, False
         for number, (_, value) in enumerate(self.facts.attributes):
             if not self.facts.is_kind[number]:
-                yield plain_name(value), -1 - number, False
+                for name in dict.fromkeys((plain_name(value), _without_marks(plain_name(value)))):
+                    yield name, -1 - number, False
 
     def link(self, text: str) -> Links:
         """Finds everything in a text that the catalogue and the graph know.
@@ -83,6 +86,7 @@ class Linker:
         reading = Reading(said, cased if len(cased) == len(said) else said)
         spans = list(self._index.scan(said, lambda *at: self._accept(reading, *at)))
         covered = {at for span in spans for at in range(span.start, span.end)}
+        dated = {reading.year_place(span.end) for span in spans if max(span.keys) >= 0}
         ends = reading.sentence_ends(covered)
         free = [at for at in range(len(said)) if at not in covered]
         cues = [(at, relation) for relation, at in self._relations.find(said, free)]
@@ -107,7 +111,7 @@ class Linker:
             frozenset(relation for _, relation in free_cues),
             tuple(dict.fromkeys(self._claims(reading, named, values))),
             tuple(dict.fromkeys(self._strange_claims(reading, named, free, free_cues, ends))),
-            tuple(years_in(said, covered)),
+            tuple(years_in(said, covered | dated)),
             read_profile(said, free),
         )
 
@@ -123,7 +127,8 @@ class Linker:
             meant = tuple(i for i in items if (y := self._years[i]) is None or abs(y - year) <= 1)
             exact = tuple(i for i in meant if self._years[i] == year)
             return exact or meant
-        if values and reading.is_name(start, end):
+        # "Vampire's Kiss (1989)" is a film that the catalogue lacks, not the band Kiss.
+        if values and year is None and reading.is_name(start, end):
             return values
         quoted = reading.is_quoted(start, end)
         written = reading.is_title(start, end) and self._is_no_part(reading, start, end)
@@ -225,7 +230,13 @@ def spoken_titles(title: str) -> list[str]:
             names += [natural_order(match["second"])]
             name = match["first"]
         names.append(natural_order(name))
+        names += [_without_marks(natural_order(name))]
     return list(dict.fromkeys(name for name in names if words(name)))
+
+
+def _without_marks(name: str) -> str:
+    """A name as people write it who leave out its marks and spell out "and"."""
+    return _MARKS.sub("", name).replace(" & ", " and ").strip()
 
 
 def _whole(value: str) -> str:

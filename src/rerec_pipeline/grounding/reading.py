@@ -104,19 +104,24 @@ class Reading:
             return False
         return self.said[start - 1] == self.said[end] and self.said[end] in _QUOTES
 
-    def year_after(self, end: int) -> int | None:
-        """The year in brackets after a position, also behind another name in brackets."""
+    def year_place(self, end: int) -> int | None:
+        """Where the year in brackets after a position stands, also behind other names in them."""
         for _ in range(_MOST_BRACKETS):
             after = self.said[end : end + 3]
             if after[:1] != ("(",):
                 return None
             if len(after) == 3 and after[2] == ")" and re.fullmatch(r"\d{4}", after[1]):
-                return int(after[1])
+                return end + 1
             within = self.said[end + 1 : end + _LONGEST_BRACKET]
             if ")" not in within or "(" in within[: within.index(")")]:
                 return None
             end += within.index(")") + 2
         return None
+
+    def year_after(self, end: int) -> int | None:
+        """The year in brackets after a position."""
+        place = self.year_place(end)
+        return None if place is None else int(self.said[place])
 
     def sequel_follows(self, end: int) -> bool:
         """Whether a year, a number or a Roman numeral follows: another item is meant."""
@@ -131,8 +136,13 @@ class Reading:
             for n, word in enumerate(self.said)
             if word in _SENTENCE_ENDS
             and n not in covered
-            and not (n and (self.said[n - 1] in _INITIALS or len(self.said[n - 1]) == 1))
+            and not (word == "." and n and self._is_short(self.said[n - 1]))
         ]
+
+    @staticmethod
+    def _is_short(word: str) -> bool:
+        """Whether a dot behind a word shortens it, as an initial; "(1995)." and "Part 2." end."""
+        return word in _INITIALS or (len(word) == 1 and word.isalpha())
 
     def unknown_names(self, free: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Spans of words at free positions that are written like names, and like no title."""
