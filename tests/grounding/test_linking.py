@@ -64,6 +64,8 @@ class TestItems:
             ("I saw 'ember' with friends", (3,)),
             ("i liked quiet village", (5,)),  # no capitals anywhere
             ("Night Train and Quiet Village", (1, 5)),
+            ("Ember", (3,)),  # all that is said
+            ("the harbor?", (0,)),
         ],
     )
     def test_titles_as_people_write_them(self, linker, text, items):
@@ -90,6 +92,11 @@ class TestItems:
         for text in (f"I saw {said} and more", f"I saw {title} and more"):
             assert linker.link(text).items == (0,), text
 
+    def test_a_title_that_the_catalogue_writes_without_capitals(self):
+        linker = Linker(ItemIndex([1], ["Fleur de jardin (1967)"]), Facts(1, []))
+        assert linker.link("I saw Fleur de jardin with Ana").items == (0,)
+        assert linker.link("I saw fleur de jardin with Ana").items == ()
+
     def test_a_title_of_two_items_names_both(self, facts):
         titles = [f"Same Name ({1990 + 5 * n})" for n in range(8)]
         linker = Linker(ItemIndex(range(8), titles), facts)
@@ -109,13 +116,40 @@ class TestValues:
         assert said == {"Mara Lind": {"Starring"}, "Ana Torv": {"Directed_by"}}
         assert links.cues == {"Starring", "Directed_by"} and links.free_cues == set()
 
+    def test_a_cue_speaks_of_what_follows_it(self, linker, facts):
+        links = linker.link("a film by Otto Beck starring Mara Lind")
+        said = {facts.attributes[v.attributes[0]][1]: v.relations for v in links.values}
+        assert said == {"Otto Beck": set(), "Mara Lind": {"Starring"}}
+
+    @pytest.mark.parametrize(
+        ("text", "denied"),
+        [
+            ("a film not directed by Ana Torv", True),
+            ("films like Ember, other than those by Ana Torv", True),
+            ("I don't want anything with Ana Torv", True),
+            ("anything without Ana Torv", True),
+            ("not only films by Ana Torv", False),
+            ("I am not sure, maybe Ana Torv", False),
+            ("I saw more films than Ana Torv", False),
+            ("not Otto, but Ana Torv", False),
+        ],
+    )
+    def test_what_is_not_wanted(self, linker, text, denied):
+        links = linker.link(text)
+        assert [value.denied for value in links.values] == [denied] and links.claims == ()
+
+    def test_kinds_that_are_not_wanted(self, linker, facts):
+        links = linker.link("No drama, please, a comedy")
+        assert {facts.attributes[k][1] for k in links.kinds} == {"Comedy"}
+
     def test_what_an_encyclopedia_adds_is_not_said(self, linker, facts):
         links = linker.link("anything with John Steele")
         assert values(links, facts) == {"John Steele (actor)"}
 
     def test_initials_without_their_dots(self):
         linker = Linker(ItemIndex([1], ["One"]), Facts(1, [(0, "Starring", "Ana L. Torv")]))
-        assert [len(linker.link(f"starring Ana {l} Torv").values) for l in ("L.", "L")] == [1, 1]
+        for middle in ("L.", "L"):
+            assert len(linker.link(f"starring Ana {middle} Torv").values) == 1
 
     def test_a_film_that_the_catalogue_lacks_is_no_name(self, facts):
         linker = Linker(ItemIndex([1], ["One"]), Facts(1, [(0, "Starring", "Zorro")]))
@@ -171,6 +205,14 @@ class TestClaims:
     def test_an_initial_ends_none(self, linker):
         links = linker.link("Das Boot was, says J. Doe, directed by Ana Torv")
         assert [c.status for c in links.claims] == ["contradicted"]
+
+    def test_a_name_without_its_middle_is_no_contradiction(self):
+        linker = Linker(
+            ItemIndex([1, 2], ["Das Boot", "Other"]),
+            Facts(2, [(0, "Directed_by", "Ana Torv"), (1, "Directed_by", "Ana Lena Torv")]),
+        )
+        (claim,) = linker.link("I saw Das Boot, directed by Ana Lena Torv").claims
+        assert claim.status == "unknown"
 
     def test_a_wish_is_no_claim(self, linker):
         text = "I watched The Harbor and would love other films starring John Steele"

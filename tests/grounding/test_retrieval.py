@@ -30,6 +30,10 @@ class TestExplain:
             Reason(("Directed_by", "Ana Torv"), "said_near"), Reason(("Genre", "Drama"), "kind"),
         ]  # fmt: skip
 
+    def test_what_is_not_wanted(self, retriever):
+        links = retriever.linker.link("Like Night Train in its direction, but not by Ana Torv")
+        assert [r.aspect for r in retriever.explain(links, 3)] == ["refuted"]
+
     def test_a_false_claim_is_put_right(self, retriever):
         links = retriever.linker.link("I liked Das Boot, directed by Ana Torv.")
         assert retriever.explain(links, 1) == [Reason(("Directed_by", "Ana Torv"), "refuted")]

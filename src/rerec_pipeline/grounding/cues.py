@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import itemgetter
 
 from rerec_pipeline.grounding.links import NamedValue
@@ -68,7 +68,11 @@ def _distance(start: int, end: int, at: int) -> int:
 
 
 def nearest_relations(
-    start: int, end: int, cues: Sequence[tuple[int, str]], ends: Sequence[int]
+    start: int,
+    end: int,
+    cues: Sequence[tuple[int, str]],
+    ends: Sequence[int],
+    ahead: Collection[int] = (),
 ) -> set[str]:
     """Relations of the cues that are nearest to a name, within its sentence.
 
@@ -77,12 +81,15 @@ def nearest_relations(
         end: Position after its last word.
         cues: (position, relation) of every cue, sorted by position.
         ends: Sorted positions of the marks that end a sentence.
+        ahead: Positions of cues that speak only of what follows them: "by X, with music by Y"
+            says nothing of X's music.
 
     Returns:
         The relations; several if cues are equally near, none without a cue in the sentence.
     """
     sentence, after = bisect_right(ends, start), bisect_left(cues, start, key=_PLACE)
     beside = {cues[n][0] for n in (after - 1, after) if 0 <= n < len(cues)}
+    beside -= {at for at in beside if at >= end and at in ahead}
     near = [(_distance(start, end, at), at) for at in beside if bisect_right(ends, at) == sentence]
     least = min((distance for distance, _ in near), default=0)
     nearest = [at for distance, at in near if distance == least]

@@ -18,7 +18,7 @@ ASPECTS: dict[str, float] = {
     "said_cued": 2.5,  # its value is named, and its relation is spoken of elsewhere
     "said_other": 1.5,  # its value is named
     "kind": 0.7,  # a kind that is spoken of
-    "refuted": 0.3,  # its value is named in a claim that the graph contradicts
+    "refuted": 0.3,  # its value is named in a claim that the graph contradicts, or is not wanted
     "instead": 3.0,  # what the graph says in place of such a claim
     "shared_free": 4.0,  # several named items have it, and its relation is spoken of
     "shared_other": 1.5,  # several named items have it
@@ -58,14 +58,23 @@ def touches(links: Links, facts: Facts) -> list[TouchedAttribute]:
     """The attributes that a request touches, each in the way that weighs most.
 
     A name that stands in a claim which the graph contradicts is ``refuted`` wherever it stands:
-    whoever liked "the direction of X by P", where Q directed X, wants films of Q's.
+    whoever liked "the direction of X by P", where Q directed X, wants films of Q's. So is what
+    the request does not want, also where an item that it names has it.
     """
+    denied = {
+        attribute
+        for value in links.values
+        if value.denied
+        for attribute in value.attributes
+        if facts.attributes[attribute][0] in value.relations or not value.relations
+    }
     wrong = {claim.value for claim in links.claims if claim.status == "contradicted"}
     found: dict[int, TouchedAttribute] = {}
     for given in _all_touches(links, facts):
         said = given.aspect.startswith("said")
         stands = said and plain_name(facts.attributes[given.attribute][1]) in wrong
-        touch = TouchedAttribute(given.attribute, "refuted") if stands else given
+        refuted = stands or given.attribute in denied
+        touch = TouchedAttribute(given.attribute, "refuted") if refuted else given
         known = found.get(touch.attribute)
         if known is None or ASPECTS[touch.aspect] > ASPECTS[known.aspect]:
             found[touch.attribute] = touch
@@ -93,6 +102,8 @@ def _all_touches(links: Links, facts: Facts) -> Iterator[TouchedAttribute]:
     for value in links.values:
         for attribute in value.attributes:
             relation = facts.attributes[attribute][0]
+            if value.denied and value.relations and relation not in value.relations:
+                continue
             if relation in value.relations:
                 yield TouchedAttribute(attribute, "said_near")
             else:

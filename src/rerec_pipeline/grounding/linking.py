@@ -90,6 +90,8 @@ class Linker:
         ends = reading.sentence_ends(covered)
         free = [at for at in range(len(said)) if at not in covered]
         cues = [(at, relation) for relation, at in self._relations.find(said, free)]
+        at_cues = {at for at, _ in cues}
+        ahead = {at for at in at_cues if reading.points_ahead(at)}
         named, values = [], []
         for span in spans:
             sentence = bisect_right(ends, span.start)
@@ -98,15 +100,23 @@ class Linker:
                 named.append(NamedItem(items, span.start, span.end, sentence))
             numbers = tuple(sorted(-1 - key for key in span.keys if key < 0))
             if numbers:
-                near = nearest_relations(span.start, span.end, cues, ends)
-                values.append(NamedValue(numbers, frozenset(near), span.start, span.end, sentence))
+                near = nearest_relations(span.start, span.end, cues, ends, ahead)
+                no = reading.is_denied(span.start, at_cues)
+                where = (span.start, span.end, sentence)
+                values.append(NamedValue(numbers, frozenset(near), *where, denied=no))
         bound = {at for value in values for at in cues_of(value, cues, ends)}
         free_cues = [(at, relation) for at, relation in cues if at not in bound]
         return Links(
             text,
             tuple(named),
             tuple(values),
-            tuple(dict.fromkeys(number for number, _ in self._kinds.find(said, free))),
+            tuple(
+                dict.fromkeys(
+                    number
+                    for number, at in self._kinds.find(said, free)
+                    if not reading.is_denied(at, at_cues)
+                )
+            ),
             frozenset(relation for _, relation in cues),
             frozenset(relation for _, relation in free_cues),
             tuple(dict.fromkeys(self._claims(reading, named, values))),
@@ -130,11 +140,28 @@ class Linker:
         # "Vampire's Kiss (1989)" is a film that the catalogue lacks, not the band Kiss.
         if values and year is None and reading.is_name(start, end):
             return values
-        quoted = reading.is_quoted(start, end)
-        written = reading.is_title(start, end) and self._is_no_part(reading, start, end)
-        if items and (quoted or written):
+        if items and (
+            reading.is_marked(start, end) or self._is_written(reading, items, start, end)
+        ):
             return () if reading.sequel_follows(end) else items
         return ()
+
+    def _is_written(self, reading: Reading, items: tuple, start: int, end: int) -> bool:
+        """Whether words are written like a title, or, if several, as the catalogue has them."""
+        if not self._is_no_part(reading, start, end):
+            return False
+        if reading.is_title(start, end):
+            return True
+        said = list(reading.cased[start:end])  # "Belle de jour"
+        return (
+            len(said) > 1
+            and reading.is_capital(start)
+            and any(
+                cased_words(name) == said
+                for item in items
+                for name in spoken_titles(self.catalogue.titles[item])
+            )
+        )
 
     def _is_no_part(self, reading: Reading, start: int, end: int) -> bool:
         """Whether a title of one telling word is not rather a part of a longer title or a name."""
@@ -160,7 +187,7 @@ class Linker:
                 pair = (item.items, value.attributes, value.relations)
                 if value.sentence != item.sentence or pair in checked:  # the same said again
                     continue
-                if reading.asks_between(item, value):
+                if value.denied or reading.asks_between(item, value):
                     continue
                 checked.add(pair)
                 yield from self._check(item, value)
@@ -174,8 +201,9 @@ class Linker:
                 there = self.facts.in_relation(item, relation)
                 if relation in has:
                     yield Claim(item, relation, value, "confirmed")
-                elif there:
-                    instead = tuple(attributes[a][1] for a in there)
+                    continue
+                instead = tuple(attributes[a][1] for a in there)
+                if instead and not any(_may_be_one(value, other) for other in instead):
                     yield Claim(item, relation, value, "contradicted", instead)
                 else:
                     yield Claim(item, relation, value, "unknown")
@@ -193,6 +221,8 @@ class Linker:
             return
         at_cues = {at for at, _ in cues}
         for start, end in reading.unknown_names([at for at in free if at not in at_cues]):
+            if reading.is_denied(start, at_cues):
+                continue
             around = cues_within(cues, start - 2, end + 4)
             places = [(at, r) for at, r in around if reading.speaks_of(start, end, at)]
             relations = {r for _, r in places} & nearest_relations(start, end, cues, ends)
@@ -232,6 +262,14 @@ def spoken_titles(title: str) -> list[str]:
         names.append(natural_order(name))
         names += [_without_marks(natural_order(name))]
     return list(dict.fromkeys(name for name in names if words(name)))
+
+
+def _may_be_one(name: str, other: str) -> bool:
+    """Whether two names differ within alone: "Francis Coppola", "Francis Ford Coppola"."""
+    first, second = words(name), words(plain_name(other))
+    return (
+        min(len(first), len(second)) > 1 and first[:: len(first) - 1] == second[:: len(second) - 1]
+    )
 
 
 def _without_marks(name: str) -> str:

@@ -29,6 +29,7 @@ class NamedValue:
         relations: Relations whose cue is nearest in the same sentence; empty if there is none.
         start, end: Word positions, end exclusive.
         sentence: Number of the sentence.
+        denied: Whether it is what the request does not want: "not directed by X".
     """
 
     attributes: tuple[int, ...]
@@ -36,6 +37,7 @@ class NamedValue:
     start: int
     end: int
     sentence: int
+    denied: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from rerec_pipeline.grounding.links import NamedItem, NamedValue
@@ -39,6 +39,15 @@ _OPENERS = frozenset((
 ))  # fmt: skip
 #: Words between a name and the cue that speaks of it: "Ana Torv's direction", "was the director".
 _BETWEEN = frozenset(("'", "s", "also", "has", "had", "is", "was", "the"))
+#: Words that say that what follows is not wanted, and those that may stand between.
+_DENIALS = frozenset(("not", "without", "except", "excluding", "besides"))
+_DENIED = frozenset((
+    "a", "an", "the", "any", "anything", "something", "one", "ones", "those", "film", "films",
+    "movie", "movies", "by", "with", "from", "of", "fan", "want", "like", "need",
+))  # fmt: skip
+_SHORTENED = frozenset(("don", "doesn", "didn", "isn", "aren", "wasn", "weren"))
+_MOST_DENIED = 6
+_POINTING = frozenset(("starring", "stars", "featuring"))
 #: On either side of a name, so many titles may be spoken of: a long text takes no longer a word.
 _MOST_TITLES = 8
 
@@ -103,6 +112,33 @@ class Reading:
         if start == 0 or end == len(self.said):
             return False
         return self.said[start - 1] == self.said[end] and self.said[end] in _QUOTES
+
+    def is_marked(self, start: int, end: int) -> bool:
+        """Whether words stand between quote marks, or are all that is said."""
+        return self.is_quoted(start, end) or (
+            start == 0 and not any(w[0].isalnum() for w in self.said[end:])
+        )
+
+    def is_denied(self, start: int, cues: Collection[int]) -> bool:
+        """Whether a name is not wanted: "not directed by X", "other than films with X", "no X".
+
+        Args:
+            start: Position of its first word.
+            cues: Positions of words that speak of relations.
+        """
+        at, least = start - 1, max(0, start - _MOST_DENIED)
+        while at >= least and (at in cues or self.said[at] in _DENIED):
+            at -= 1
+        if at < 0:
+            return False
+        word, before = self.said[at], self.said[max(0, at - 2) : at]
+        if word == "no":
+            return at == start - 1
+        if word == "than":
+            return before[-1:] in (("other",), ("rather",))
+        if word == "t":
+            return before[-1:] == ("'",) and before[0] in _SHORTENED
+        return word in _DENIALS and before[-1:] != ("why",)
 
     def year_place(self, end: int) -> int | None:
         """Where the year in brackets after a position stands, also behind other names in them."""
@@ -172,6 +208,10 @@ class Reading:
             return self.said[at + 1 : start] in ((), ("by",))
         passive = self.said[at + 1 : at + 2] == ("by",)
         return not passive and all(word in _BETWEEN for word in self.said[end:at])
+
+    def points_ahead(self, at: int) -> bool:
+        """Whether a cue speaks of what follows it: "directed by", "starring"."""
+        return self.said[at] in _POINTING or self.said[at + 1 : at + 2] == ("by",)
 
     def spoken_of(self, said: NamedValue, named: Sequence[NamedItem], behind: bool) -> list[int]:
         """Items that a statement about a name is about: of its sentence, or the last one's "it".
