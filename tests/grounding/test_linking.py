@@ -125,6 +125,7 @@ class TestValues:
         ("text", "denied"),
         [
             ("a film not directed by Ana Torv", True),
+            ("Why not a film directed by Ana Torv?", False),
             ("films like Ember, other than those by Ana Torv", True),
             ("I don't want anything with Ana Torv", True),
             ("anything without Ana Torv", True),
