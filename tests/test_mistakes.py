@@ -60,6 +60,10 @@ def kedro(monkeypatch):
         ("--from-inputs promts", "did you mean prompts?"),
         ("--tags trainign", "--tags: there is no tag in this pipeline called 'trainign'"),
         ("--env nonesuch", "conf/nonesuch"),
+        ("--params seed=-1 --params variant=rerec", "seed: Input should be greater"),
+        ("--params rft.reward.weights.qsa=0.1", "there is no reward term 'qsa'; did you mean qas?"),
+        ("--params rft.advantage.name=rae", "there is no advantage 'rae'; did you mean raae?"),
+        ("--params rft.cold_start.traces=grph", "Error: rft.cold_start.traces: there is no file"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message(kedro, words, said):
@@ -67,6 +71,19 @@ def test_a_mistake_is_one_message(kedro, words, said):
     assert done.exit_code == 1
     assert done.output.startswith("Error: ") and said in done.output
     assert len(done.output.splitlines()) <= 3 and "Traceback" not in done.output
+
+
+def test_params_given_several_times_are_joined():
+    words = ["--params", "dataset=sample_book,seed=1", "--params", "variant=grpo,seed=2"]
+    context = run.make_context("run", words)
+    assert context.params["params"] == {"dataset": "sample_book", "variant": "grpo", "seed": 2}
+    assert run.make_context("run", []).params["params"] == {}
+
+
+def test_params_of_a_file_stay_as_they_are(tmp_path):
+    (tmp_path / "run.yml").write_text("run: {params: {dataset: sample_book, seed: 1}}")
+    context = run.make_context("run", ["--config", str(tmp_path / "run.yml")])
+    assert context.params["params"] == {"dataset": "sample_book", "seed": 1}
 
 
 def test_a_node_may_be_named_without_its_stage(kedro):

@@ -16,6 +16,7 @@ from kedro.framework.startup import ProjectMetadata
 from kedro_viz.launchers.cli.main import viz as kedro_viz
 
 from rerec_pipeline.commands.asking import ask, serve
+from rerec_pipeline.commands.params import ParamsOption
 from rerec_pipeline.commands.pretrained import fetch_backbone, plan_run
 from rerec_pipeline.commands.run import run
 from rerec_pipeline.commands.shown import errors_shown
@@ -60,7 +61,7 @@ cli.add_command(plan_run)
     multiple=True,
     help="parameter=value,value,...; in place of the preset's. Several are crossed.",
 )
-@click.option("--params", default="", help="parameter=value,... of all cells.")
+@click.option("--params", cls=ParamsOption, help="parameter=value,... of all cells.")
 @click.option(
     "--split",
     type=click.Choice(["validation", "test"]),
@@ -84,7 +85,7 @@ def experiment(
     name: str | None,
     fresh: bool,
 ) -> None:
-    """Runs variants with several seeds and compares them; the same command goes on with it.
+    """Runs variants with several seeds and compares them; the same command resumes it.
 
     A cell that is finished is not run again unless its code, data or parameters have changed.
     """
@@ -116,7 +117,7 @@ def _run(plan: Plan, project: Project, jobs: int, fresh: bool) -> None:
     try:
         outcomes = run_plan(plan, project, jobs, fresh, click.echo)
     except KeyboardInterrupt:
-        raise ClickException("interrupted; the same command goes on with it") from None
+        raise ClickException("interrupted. Run the same command again to continue") from None
     click.echo(f"\n{say_where('kedro experiment', plan, project.root)}")
     for part in say_results(plan, outcomes, project):
         click.echo(f"\n{part}")

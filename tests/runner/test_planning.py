@@ -72,7 +72,10 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            (["--card", "abacus"], "there is no card 'abacus', only h100-80gb"),
+            (
+                ["--card", "abacus"],
+                "there is no card 'abacus'; there are a100-40gb, cpu, h100-80gb",
+            ),
             (["--params", "backbone=abacus"], "backbone=abacus names no block"),
             (["--params", "variant=sft"], "rft.sft.token_passes"),
         ],

@@ -183,6 +183,8 @@ class TestRefusal:
     def test_an_unknown_preset_names_those_there_are(self, presets):
         with pytest.raises(BadParameterError, match="preset=x names none; .* ablation, evidence"):
             read_grid(presets, "x", {})
+        with pytest.raises(BadParameterError, match="ablatoin names none; did you mean ablation"):
+            read_grid(presets, "ablatoin", {})
 
     def test_a_name_is_a_folder(self, project, presets):
         with pytest.raises(BadParameterError, match="'../x' can not name an experiment"):

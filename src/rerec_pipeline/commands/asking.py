@@ -13,6 +13,7 @@ import click
 from click import ClickException
 from kedro.framework.startup import ProjectMetadata
 
+from rerec_pipeline.commands.params import ParamsOption
 from rerec_pipeline.commands.shown import errors_shown
 from rerec_pipeline.errors import BadInputError
 
@@ -26,7 +27,9 @@ TOKEN = "REREC_TOKEN"
 _SIGNS = {"confirmed": ("✓", "green"), "contradicted": ("✗", "red"), "unknown": ("?", "yellow")}
 
 _PARAMS = click.option(
-    "--params", default="", help="As of kedro run: dataset=...,backbone=...,variant=...,seed=..."
+    "--params",
+    cls=ParamsOption,
+    help="As of kedro run: dataset=...,backbone=...,variant=...,seed=...",
 )
 _POLICY = click.option(
     "--policy",

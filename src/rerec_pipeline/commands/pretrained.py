@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from kedro.framework.startup import ProjectMetadata
 
+from rerec_pipeline.commands.params import ParamsOption
 from rerec_pipeline.commands.shown import errors_shown
 
 
@@ -33,7 +34,7 @@ def fetch_backbone(metadata: ProjectMetadata, name: str) -> None:
 
 
 @click.command("plan")
-@click.option("--params", default="", help="As of kedro run: backbone=...,dataset=...,...")
+@click.option("--params", cls=ParamsOption, help="As of kedro run: backbone=...,dataset=...,...")
 @click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--card", default="cpu", show_default=True, help="An entry of conf/base/plan.yml.")
 @click.option("--prompt-tokens", type=click.FloatRange(min=1), help="Of a prompt, on average.")

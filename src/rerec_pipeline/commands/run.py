@@ -16,6 +16,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 
+from rerec_pipeline.commands.params import ParamsOption
 from rerec_pipeline.commands.shown import errors_shown
 from rerec_pipeline.errors import BadParameterError, did_you_mean
 
@@ -94,8 +95,15 @@ def _check(option: str, what: str, asked: Iterable[str] | None, known: Iterable[
             raise BadParameterError(f"{option}: there is no {what} called '{name}'{hint}")
 
 
+#: In place of Kedro's, whose help describes another way of writing them.
+_PARAMS = ParamsOption(
+    ["--params"],
+    callback=_read_params,
+    help="Choices and parameters of this run, e.g. dataset=sample_book,rft.budget.rollouts=64 "
+    "(docs/parameters.md has them all). May be given several times; the last value counts.",
+)
 #: The command; a copy, so that Kedro's own stays as it is.
 run = copy.copy(kedro_run)
 run.params = [*map(copy.copy, kedro_run.params), _VERBOSE]
-next(option for option in run.params if option.name == "params").callback = _read_params
+run.params = [_PARAMS if option.name == "params" else option for option in run.params]
 run.callback = _run

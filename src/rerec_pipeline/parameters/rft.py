@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from rerec_pipeline.configs import Config, KLEstimator
-from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.parameters.backbone import BackboneParameters
 from rerec_pipeline.rerec.advantage import AdvantageConfig
 from rerec_pipeline.rerec.curriculum import CurriculumConfig
@@ -36,7 +36,8 @@ class RewardParameters(Config):
     def _weights_name_terms(cls, value: dict[str, float]) -> dict[str, float]:
         unknown = sorted(set(value) - set(TERMS))
         if unknown:
-            raise ValueError(f"unknown terms {unknown}; there are {sorted(TERMS)}")
+            hint = did_you_mean(unknown[0], TERMS)
+            raise ValueError(f"there is no reward term '{unknown[0]}'{hint}")
         if "ndcg" not in value:
             raise ValueError("ndcg must have a weight (0 keeps it as a measure)")
         return value

@@ -153,7 +153,9 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
         model: Where similar names are looked for in place of an unknown one.
     """
     known = [*_names(model)] if model else []
-    return "\n".join(f"  {_key(dict(e))}: {_reason(dict(e), known)}" for e in error.errors())
+    found = ((_key(dict(e)), _reason(dict(e), known)) for e in error.errors())
+    # What concerns several blocks has no key of its own: the reason names them.
+    return "\n".join(f"  {key}: {reason}" if key else f"  {reason}" for key, reason in found)
 
 
 def _key(error: dict[str, Any]) -> str:

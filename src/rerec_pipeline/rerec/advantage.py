@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
 
 from rerec_pipeline.configs import Config, Scale, SettingError
+from rerec_pipeline.errors import did_you_mean
 
 if TYPE_CHECKING:  # parameters are validated by what stands here, before torch is needed
     from torch import Tensor
@@ -198,7 +199,9 @@ class AdvantageConfig(Config):
     @model_validator(mode="after")
     def _names_an_advantage_and_its_settings(self) -> AdvantageConfig:
         if self.name not in ADVANTAGES:
-            raise SettingError("name", f"there is no advantage '{self.name}', only {[*ADVANTAGES]}")
+            raise SettingError(
+                "name", f"there is no advantage '{self.name}'{did_you_mean(self.name, ADVANTAGES)}"
+            )
         anywhere = {key for one in ADVANTAGES.values() for key in one.settings.model_fields}
         for key in self.model_extra or {}:
             if key not in anywhere:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from rerec_pipeline.errors import BadParameterError, ReRecError
+from rerec_pipeline.errors import BadParameterError, ReRecError, did_you_mean
 from rerec_pipeline.experiments.grid import Cell, Grid, make_cells, write
 from rerec_pipeline.experiments.schedule import match_compute, too_large
 from rerec_pipeline.parameters import EXPERIMENT, explain, overlay
@@ -74,8 +74,10 @@ def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any
     """
     names = [name for name in presets if name != "defaults"]
     if preset not in names:
+        hint = did_you_mean(preset, names).split("; there are")[0]
         raise BadParameterError(
-            f"preset={preset} names none; conf/base/experiments.yml has {', '.join(names)}"
+            f"preset={preset} names none{hint or ';'} conf/base/experiments.yml has "
+            f"{', '.join(names)}"
         )
     chosen = overlay(presets["defaults"], presets[preset] or {})
     if "sweep" in options:

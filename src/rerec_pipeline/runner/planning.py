@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from rerec_pipeline.errors import BadParameterError
+from rerec_pipeline.errors import BadParameterError, did_you_mean
 from rerec_pipeline.experiments.grid import write
 from rerec_pipeline.models import cost
 from rerec_pipeline.parameters import BackboneParameters, RFTParameters, portions
@@ -146,7 +146,7 @@ def card_of(cards: Mapping[str, Mapping[str, Any]], name: str) -> cost.Card:
         BadParameterError: If there is none of that name.
     """
     if name not in cards:
-        raise BadParameterError(f"plan: there is no card '{name}', only {', '.join(cards)}")
+        raise BadParameterError(f"plan: there is no card '{name}'{did_you_mean(name, cards)}")
     known = {key: value for key, value in cards[name].items() if value is not None}
     return cost.Card.model_validate(known if len(known) == len(cards[name]) else measured() | known)
 
