@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.models.backbone import (
@@ -33,6 +33,17 @@ class TestLoading:
     def test_a_missing_folder(self, tmp_path):
         with pytest.raises(BadInputError, match="there is no such model folder"):
             load_backbone(str(tmp_path / "nowhere"))
+
+    def test_a_name_that_hugging_face_does_not_give(self, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(BadInputError, match=r"nobody/nothing: .*rft\.backbone\.name_or_path"):
+            load_tokenizer("nobody/nothing")
+
+    def test_a_folder_without_weights(self, tiny_backbone, tmp_path):
+        AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(tmp_path)
+        AutoConfig.from_pretrained(tiny_backbone).save_pretrained(tmp_path)
+        with pytest.raises(BadInputError, match="this model can not be loaded: "):
+            load_backbone(str(tmp_path))
 
     def test_a_tokenizer_without_chat_template(self, tiny_backbone, tmp_path):
         tokenizer = AutoTokenizer.from_pretrained(tiny_backbone)

@@ -6,7 +6,8 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +78,8 @@ def load_backbone(
         The model in evaluation mode, and its tokenizer.
 
     Raises:
-        BadInputError: If the folder is missing or the tokenizer has no chat template.
+        BadInputError: If there is no such model, here or at Hugging Face, or its tokenizer has no
+            chat template.
     """
     name_or_path = as_folder(name_or_path)
     tokenizer = load_tokenizer(name_or_path, template_values)
@@ -95,7 +97,8 @@ def load_backbone(
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             model: Any = PeftModel.from_pretrained(base, name_or_path)
     else:
-        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
+        with _missing_files_named(name_or_path):
+            model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
     return Backbone(model.eval(), tokenizer, name_or_path)
 
 
@@ -206,10 +209,12 @@ def load_tokenizer(
             prompt unless ``date_string`` is given.
 
     Raises:
-        BadInputError: If the folder is missing or the tokenizer has no chat template.
+        BadInputError: If there is no such model, here or at Hugging Face, or its tokenizer has no
+            chat template.
     """
     name_or_path = as_folder(name_or_path)
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left")
+    with _missing_files_named(name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, padding_side="left")
     if tokenizer.chat_template is None:
         raise BadInputError(
             name_or_path,
@@ -228,6 +233,21 @@ def load_tokenizer(
             name_or_path,
         )
     return tokenizer
+
+
+@contextmanager
+def _missing_files_named(name_or_path: str) -> Iterator[None]:
+    """Turns transformers' error about files that it did not get into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no file"
+        raise BadInputError(
+            name_or_path,
+            f"this model can not be loaded: {reason}",
+            remedy="Check rft.backbone.name_or_path; without a connection give a folder, e.g. one "
+            "made by kedro fetch-backbone",
+        ) from error
 
 
 def _with_values(template: Any, values: Mapping[str, Any]) -> Any:
