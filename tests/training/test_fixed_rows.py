@@ -5,7 +5,7 @@ import torch
 
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.models.backbone import load_backbone
-from rerec_pipeline.models.fixed_rows import draw_fixed_rows
+from rerec_pipeline.models.fixed_rows import fix_rows
 from rerec_pipeline.training import fine_tuning
 from rerec_pipeline.training.fine_tuning import fine_tune_sft
 from tests.training.test_trainer import boxed, rft_parameters, tune
@@ -18,7 +18,7 @@ def fixed(warm_backbone, tmp_path_factory):
     """The warm backbone, saved with rows that are fixed."""
     folder = tmp_path_factory.mktemp("fixed")
     backbone = load_backbone(warm_backbone)
-    draw_fixed_rows(backbone.model, FIRST, 0.1)
+    fix_rows(backbone.model, FIRST, 0.1)
     backbone.model.save_pretrained(folder)
     backbone.tokenizer.save_pretrained(folder)
     return str(folder)

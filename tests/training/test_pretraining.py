@@ -6,7 +6,7 @@ import torch
 
 from rerec_pipeline.models.backbone import load_backbone, save_backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
-from rerec_pipeline.models.fixed_rows import draw_fixed_rows, hold_fixed_rows
+from rerec_pipeline.models.fixed_rows import fix_rows, hold_fixed_rows
 from rerec_pipeline.models.phrase_tokenizer import build_phrase_tokenizer
 from rerec_pipeline.parameters import ArchitectureParameters
 from rerec_pipeline.recbench.documents import Document
@@ -78,7 +78,7 @@ def test_fixed_rows_stay_as_drawn_in_pretraining_and_in_a_training_of_what_is_sa
     tokenizer, batches, tmp_path
 ):
     drawn = pretraining.new_model(Settings.architecture, tokenizer, 0)
-    draw_fixed_rows(drawn, 40, 0.5)
+    fix_rows(drawn, 40, 0.5)
     made = pretrain(batches, tokenizer, Settings, tmp_path / "run", fixed_from=40, fixed_std=0.5)
 
     def rows(model):

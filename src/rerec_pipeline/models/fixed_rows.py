@@ -6,15 +6,14 @@ alike (Gao et al., 2019, "Representation Degeneration Problem in Training Natura
 Generation Models"). A title or a name that is one token is rare, and all that a policy has to do
 with it is to copy it. Random rows of that many dimensions are told apart well, and stay so.
 
-The logit of a token is at most as long as its row times as long as the hidden state. Rows that no
-training lengthens have to be drawn long, or softmax over thousands of them is never sure of one.
+The logit of a token is at most the length of its row times that of the hidden state: the longer
+the rows that no training lengthens, the surer softmax can be of one among thousands.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,16 +21,17 @@ from transformers import PreTrainedModel
 FIXED_FROM = "fixed_rows_from"
 
 
-def draw_fixed_rows(model: PreTrainedModel, first: int, std: float) -> None:
-    """Draws rows and says in the model's config, which is saved with it, that they stay so.
+def fix_rows(model: PreTrainedModel, first: int, std: float) -> None:
+    """Says in a model's config, which is saved with it, which rows stay as they were drawn.
 
     Args:
-        model: The model.
+        model: A model with the weights that were drawn for it.
         first: Token id of the first; all after it are fixed as well.
-        std: Standard deviation of their entries; a row has length ``std * sqrt(hidden size)``.
+        std: Standard deviation that their entries are brought to; a row has length
+            ``std * sqrt(hidden size)``.
     """
     embedding: Any = model.get_input_embeddings().weight
-    torch.nn.init.normal_(embedding.data[first:], std=std)
+    embedding.data[first:] *= std / model.config.initializer_range
     setattr(model.config, FIXED_FROM, first)
 
 

@@ -22,7 +22,7 @@ from transformers import (
 
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.chat import ASSISTANT, EOS, USER
-from rerec_pipeline.models.fixed_rows import draw_fixed_rows, hold_fixed_rows
+from rerec_pipeline.models.fixed_rows import fix_rows, hold_fixed_rows
 from rerec_pipeline.parameters import (
     ArchitectureParameters,
     PretrainingParameters,
@@ -271,7 +271,7 @@ def pretrain(
     """
     model = new_model(parameters.architecture, tokenizer, parameters.seed)
     if fixed_from is not None:
-        draw_fixed_rows(model, fixed_from, fixed_std)
+        fix_rows(model, fixed_from, fixed_std)
     hold_fixed_rows(model)
     trainer = _PretrainingTrainer(
         model=model,
