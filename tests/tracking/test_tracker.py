@@ -271,6 +271,8 @@ class TestNames:
             "grpo seed 1 qas=0.1 evaluation validation · sample_book tiny"
         )
         assert run_name(CHOSEN, "comparison", True) == "comparison · sample_book"
+        # kedro run --to-outputs: neither a pipeline nor a training has a name to give
+        assert run_name(CHOSEN, "__default__", True) == "part of a run · sample_book"
 
     def test_headlines(self):
         report = {
