@@ -208,7 +208,8 @@ def run_name(chosen: Mapping[str, Any], pipeline: str, utility: bool = False) ->
     """What tells a run from others first: lists of runs cut names after some 25 letters."""
     part = "" if pipeline == "__default__" else pipeline
     run = f"{chosen['variant']} seed {chosen['seed']}"
-    what = [part or "part of a run"] if utility else [run, chosen.get("label"), part, chosen.get("split")]
+    trained = [run, chosen.get("label"), part, chosen.get("split")]
+    what = [part or "part of a run"] if utility else trained
     data = chosen["dataset"] if utility else f"{chosen['dataset']} {chosen['backbone']}"
     return f"{' '.join(filter(None, what))} · {data}"
 
