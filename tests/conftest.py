@@ -6,6 +6,7 @@ import ibis
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
@@ -20,6 +21,10 @@ from rerec_pipeline.parameters import (
 )
 from rerec_pipeline.pipelines.data_engineering import nodes as de
 from rerec_pipeline.pipelines.data_engineering import prompts as dp
+
+# How long an example takes says nothing of it where other processes share the cores.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
