@@ -183,9 +183,10 @@ class TestValues:
         links = linker.link("something from the '80s or 1994 or the 1920s, in my 40s")
         assert links.years == ((1980, 1989), (1994, 1994), (1920, 1929), (1940, 1949))
 
-    def test_the_year_of_a_named_item_is_not_asked_for(self, linker):
+    def test_the_year_of_a_named_item_is_one_of_them(self, linker):
         links = linker.link("I saw Ember (Zarevo) (1994), Night Train (1991). More from 1995?")
-        assert links.items == (3, 1) and links.years == ((1995, 1995),)
+        assert links.items == (3, 1)
+        assert links.years == ((1994, 1994), (1991, 1991), (1995, 1995))
 
 
 class TestClaims:

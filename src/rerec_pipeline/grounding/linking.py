@@ -86,7 +86,6 @@ class Linker:
         reading = Reading(said, cased if len(cased) == len(said) else said)
         spans = list(self._index.scan(said, lambda *at: self._accept(reading, *at)))
         covered = {at for span in spans for at in range(span.start, span.end)}
-        dated = {reading.year_place(span.end) for span in spans if max(span.keys) >= 0}
         ends = reading.sentence_ends(covered)
         free = [at for at in range(len(said)) if at not in covered]
         cues = [(at, relation) for relation, at in self._relations.find(said, free)]
@@ -121,7 +120,7 @@ class Linker:
             frozenset(relation for _, relation in free_cues),
             tuple(dict.fromkeys(self._claims(reading, named, values))),
             tuple(dict.fromkeys(self._strange_claims(reading, named, free, free_cues, ends))),
-            tuple(years_in(said, covered | dated)),
+            tuple(years_in(said, covered)),
             read_profile(said, free),
         )
 

@@ -74,7 +74,8 @@ class Links:
         claims: Statements about named items, checked.
         strange_claims: The same with names that the graph has nowhere; only shown (``stated``),
             neither retrieval nor evidence has them.
-        years: (first, last) of every year and decade in it that is not a named item's.
+        years: (first, last) of every year and decade in it, also of one that stands behind a title:
+            who names a film of 1995 is often pleased by others of its time.
         profile: What it says of the user.
     """
 

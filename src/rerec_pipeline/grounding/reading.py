@@ -140,24 +140,19 @@ class Reading:
             return before[-1:] == ("'",) and before[0] in _SHORTENED
         return word in _DENIALS and before[-1:] != ("why",)
 
-    def year_place(self, end: int) -> int | None:
-        """Where the year in brackets after a position stands, also behind other names in them."""
+    def year_after(self, end: int) -> int | None:
+        """The year in brackets after a position, also behind other names in brackets."""
         for _ in range(_MOST_BRACKETS):
             after = self.said[end : end + 3]
             if after[:1] != ("(",):
                 return None
             if len(after) == 3 and after[2] == ")" and re.fullmatch(r"\d{4}", after[1]):
-                return end + 1
+                return int(after[1])
             within = self.said[end + 1 : end + _LONGEST_BRACKET]
             if ")" not in within or "(" in within[: within.index(")")]:
                 return None
             end += within.index(")") + 2
         return None
-
-    def year_after(self, end: int) -> int | None:
-        """The year in brackets after a position."""
-        place = self.year_place(end)
-        return None if place is None else int(self.said[place])
 
     def sequel_follows(self, end: int) -> bool:
         """Whether a year, a number or a Roman numeral follows: another item is meant."""
