@@ -79,7 +79,7 @@ def test_fixed_rows_stay_as_drawn_in_pretraining_and_in_a_training_of_what_is_sa
 ):
     drawn = pretraining.new_model(Settings.architecture, tokenizer, 0)
     fix_rows(drawn, 40, 0.5)
-    made = pretrain(batches, tokenizer, Settings, tmp_path / "run", fixed_from=40, fixed_std=0.5)
+    made = pretrain(batches, tokenizer, Settings, tmp_path / "run", fixed_rows=(40, 0.5))
 
     def rows(model):
         return model.get_input_embeddings().weight.detach()

@@ -71,7 +71,8 @@ class Linker:
                 yield name, item, False
         for number, (_, value) in enumerate(self.facts.attributes):
             if not self.facts.is_kind[number]:
-                for name in dict.fromkeys((plain_name(value), _without_marks(plain_name(value)))):
+                whole = plain_name(value)
+                for name in dict.fromkeys((whole, _without_marks(whole))):
                     yield name, -1 - number, False
 
     def link(self, text: str) -> Links:
@@ -258,8 +259,8 @@ def spoken_titles(title: str) -> list[str]:
         while (match := _OTHER_NAME.match(name)) is not None:
             names += [natural_order(match["second"])]
             name = match["first"]
-        names.append(natural_order(name))
-        names += [_without_marks(natural_order(name))]
+        spoken = natural_order(name)
+        names += [spoken, _without_marks(spoken)]
     return list(dict.fromkeys(name for name in names if words(name)))
 
 

@@ -241,7 +241,7 @@ def _missing_files_named(name_or_path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no file"
+        reason = (str(error).strip() or "no file").splitlines()[0].rstrip(".")
         raise BadInputError(
             name_or_path,
             f"this model can not be loaded: {reason}",

@@ -74,11 +74,8 @@ def read_grid(presets: Mapping[str, Any], preset: str, options: Mapping[str, Any
     """
     names = [name for name in presets if name != "defaults"]
     if preset not in names:
-        hint = did_you_mean(preset, names).split("; there are")[0]
-        raise BadParameterError(
-            f"preset={preset} names none{hint or ';'} conf/base/experiments.yml has "
-            f"{', '.join(names)}"
-        )
+        hint = did_you_mean(preset, names)
+        raise BadParameterError(f"preset={preset} names none{hint} (conf/base/experiments.yml)")
     chosen = overlay(presets["defaults"], presets[preset] or {})
     if "sweep" in options:
         chosen["sweep"], chosen["together"] = {}, []

@@ -256,8 +256,7 @@ def pretrain(
     tokenizer: Qwen2Tokenizer,
     parameters: PretrainingParameters,
     folder: Path,
-    fixed_from: int | None = None,
-    fixed_std: float = 0.0,
+    fixed_rows: tuple[int, float] | None = None,
 ) -> Backbone:
     """Pretrains a policy; resumes from a checkpoint of the same pretraining.
 
@@ -266,12 +265,12 @@ def pretrain(
         tokenizer: Its tokenizer.
         parameters: Architecture and optimizer.
         folder: Where checkpoints of this very pretraining go.
-        fixed_from: Token id from which on embeddings stay as drawn, now and in later trainings.
-        fixed_std: Standard deviation of these.
+        fixed_rows: Token id from which on embeddings stay as drawn, now and in later trainings,
+            and the standard deviation of these; None trains all.
     """
     model = new_model(parameters.architecture, tokenizer, parameters.seed)
-    if fixed_from is not None:
-        fix_rows(model, fixed_from, fixed_std)
+    if fixed_rows is not None:
+        fix_rows(model, *fixed_rows)
     hold_fixed_rows(model)
     trainer = _PretrainingTrainer(
         model=model,

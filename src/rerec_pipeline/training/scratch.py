@@ -100,8 +100,9 @@ def make_from_scratch(
         )
     )
     checkpoints = folder.with_name(f".{folder.name}_checkpoints") / str(record["made_by"])
-    phrase_rows = (first_phrase(tokenizer), parameters.phrase_std)
-    backbone = pretrain(batches, tokenizer, parameters, checkpoints, *phrase_rows)
+    first = first_phrase(tokenizer)
+    fixed = None if first is None else (first, parameters.phrase_std)
+    backbone = pretrain(batches, tokenizer, parameters, checkpoints, fixed)
     save_backbone(backbone, folder, {MADE_BY: json.dumps(record, indent=1)})
     return backbone
 
