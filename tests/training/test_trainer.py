@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def rft_parameters(name_or_path, tmp_path, **changes):
             },
         },
         "share_prompts": True,
+        "constrained": False,
         "sft": {
             "teaches": "answers", "traces": None, "token_passes": 30_000, "batch_size": 4,
             "lr": 1e-3,
@@ -169,6 +171,22 @@ class TestTraining:
         assert log["frac_reward_zero_std"].min() < 1
         assert (log["kl"] >= -1e-6).all()
         assert log["learning_rate"].iloc[-1] < log["learning_rate"].max()  # one schedule throughout
+
+    def test_rollouts_keep_to_the_form_of_their_query(self, material, warm_backbone, tmp_path):
+        task, reward, examples = material
+        titles = task.catalogue.titles
+        boxes = [" | ".join(json.dumps(f"\\boxed{{{titles[i]}}}") for i in e.candidates)
+                 for e in examples]  # fmt: skip
+        formed = [
+            replace(e, form=f"start: BOX\nBOX: {box}")
+            for e, box in zip(examples, boxes, strict=True)
+        ]
+        rft = rft_parameters(warm_backbone, tmp_path, generation={"max_completion_tokens": 200})
+        free = tune(material, warm_backbone, rft, tmp_path / "a").log
+        kept = tune((task, reward, formed), warm_backbone, rft, tmp_path / "b").log
+        missed = ["diagnosis/not_boxed", "diagnosis/not_listed"]
+        assert (kept[missed] == 0).all(axis=None)
+        assert (free[missed].sum(axis=1) > 0).all()
 
     def test_a_seed_repeats_the_run_to_the_last_metric(self, material, warm_backbone, tmp_path):
         rft = rft_parameters(warm_backbone, tmp_path)

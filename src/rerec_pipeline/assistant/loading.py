@@ -32,6 +32,7 @@ class Settings(Config):
         pool: Items that the first stage of retrieval keeps.
         neighbours: Answered training requests that are asked for a similar one.
         max_new_tokens: Most tokens of a reasoning.
+        constrained: Whether the policy keeps to the form of a trace.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Settings(Config):
     pool: int
     neighbours: int
     max_new_tokens: int
+    constrained: bool = False
 
 
 def load_retriever(files: Mapping[str, Path], pool: int, neighbours: int) -> Retriever:
@@ -75,4 +77,5 @@ def load_assistant(files: Mapping[str, Path], settings: Settings) -> Assistant:
 
         policy = load_backbone(str(files["policy"]))
         reasoner = PolicyReasoner(policy, settings.name, settings.max_new_tokens)
-    return Assistant(RecTask(retriever.linker.catalogue, settings.wording), retriever, reasoner)
+    task = RecTask(retriever.linker.catalogue, settings.wording)
+    return Assistant(task, retriever, reasoner, constrained=settings.constrained)

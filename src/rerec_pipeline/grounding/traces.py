@@ -4,10 +4,14 @@ A policy learns from traces before reinforcement. A trace says what is wanted, t
 three candidates, each with the evidence that a prompt shows and a verdict, and ends in the answer.
 A trace contains the right answer, so traces are written for training queries and fabricated
 requests only. Their evidence comes from the request and the graph alone.
+
+The form of an answer is the set of all traces about a request, whichever candidate is right: what
+a policy may write that is to state no fact which the evidence does not have.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,14 +64,52 @@ class TraceWriter:
             links, self.facts, candidates, self.titles, self.most_facts, self.most_words
         )
         wanted = self._wanted(links, evidence, truth)
-        said = dict.fromkeys(say_fact(*fact) for fact in wanted)
-        lines = [f"Wanted: {'; '.join(said)}."] if said else []
+        lines = [*_say_wanted(wanted)]
         for item in self._considered(links, wanted, candidates, truth):
-            facts = "; ".join(evidence.of_items.get(item, ()))
-            known = f" {facts}." if facts else ""
             verdict = FITS if item == truth else DOES_NOT_FIT
-            lines.append(f"{self.titles[item]}:{known} {verdict}")
-        return "\n".join([*lines, f"\\boxed{{{self.titles[truth]}}}"])
+            lines.append(self._say_candidate(item, evidence, verdict))
+        return "\n".join([*lines, self._say_answer(truth)])
+
+    def form(self, text: str, candidates: Sequence[int]) -> str:
+        r"""The form of an answer: all that ``write`` may say, whichever candidate is right.
+
+        The request and the graph alone decide it, as they decide evidence.
+
+        Args:
+            text: What the user says.
+            candidates: C item indices, at least one.
+
+        Returns:
+            A grammar (Lark, as llguidance reads it). A text keeps to it that maybe says what is
+            wanted (the facts that some candidate's evidence shows), then considers up to two
+            candidates that do not fit, one that fits, and up to two again that do not, each with
+            all of its evidence; and boxes the one that fits.
+        """
+        links = self.linker.link(text)
+        evidence = gather_evidence(
+            links, self.facts, candidates, self.titles, self.most_facts, self.most_words
+        )
+        wanted = dict.fromkeys(
+            line for item in candidates for line in _say_wanted(self._wanted(links, evidence, item))
+        )
+        wrong = [self._say_candidate(item, evidence, DOES_NOT_FIT) for item in candidates]
+        right = [
+            f"{_quoted(self._say_candidate(item, evidence, FITS))} WRONG~0..{_OTHERS[1]} "
+            f"{_quoted(self._say_answer(item), end='')}"
+            for item in candidates
+        ]
+        first = "WANTED? " if wanted else ""
+        rules = [f"start: FORM\nFORM: {first}WRONG~0..{_OTHERS[1]} ({' | '.join(right)})"]
+        rules += [f"WANTED: {' | '.join(map(_quoted, wanted))}"] if wanted else []
+        return "\n".join([*rules, f"WRONG: {' | '.join(map(_quoted, wrong))}"])
+
+    def _say_candidate(self, item: int, evidence: Evidence, verdict: str) -> str:
+        facts = "; ".join(evidence.of_items.get(item, ()))
+        known = f" {facts}." if facts else ""
+        return f"{self.titles[item]}:{known} {verdict}"
+
+    def _say_answer(self, item: int) -> str:
+        return f"\\boxed{{{self.titles[item]}}}"
 
     def _wanted(self, links: Links, evidence: Evidence, truth: int) -> list[Attribute]:
         """The facts that the request asks for and that the right item's evidence shows."""
@@ -92,3 +134,14 @@ class TraceWriter:
 
     def _has(self, item: int, numbers: Sequence[int]) -> bool:
         return set(numbers) <= set(self.facts.of_item(item).tolist())
+
+
+def _say_wanted(facts: Sequence[Attribute]) -> list[str]:
+    """The line that says what is wanted, if anything is known of it."""
+    said = dict.fromkeys(say_fact(*fact) for fact in facts)
+    return [f"Wanted: {'; '.join(said)}."] if said else []
+
+
+def _quoted(line: str, end: str = "\n") -> str:
+    """A line as a literal of a grammar."""
+    return json.dumps(line + end, ensure_ascii=False)

@@ -182,6 +182,7 @@ class TrackedRun:
                 pool=retrieval.pool,
                 neighbours=retrieval.neighbours,
                 max_new_tokens=rft.generation.max_completion_tokens,
+                constrained=rft.constrained,
             )
             with _quiet():
                 log_assistant(files, settings, self._catalog.load("queries")["text"].iloc[0])

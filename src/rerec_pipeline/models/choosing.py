@@ -20,6 +20,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from rerec_pipeline.models.backbone import Backbone
 from rerec_pipeline.models.generation import decoding, generate, stop_ids
+from rerec_pipeline.models.rows import RowsProcessor
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Prompt
 
@@ -181,6 +182,7 @@ def reason(
     prompts: Sequence[Sequence[int]],
     watch: ReasoningCriteria,
     max_new_tokens: int,
+    constraint: RowsProcessor | None = None,
 ) -> list[list[int]]:
     """Lets a policy reason about several prompts at once, greedily, until it opens boxes.
 
@@ -189,6 +191,7 @@ def reason(
         prompts: Tokens of B prompts.
         watch: Ends each of the B completions.
         max_new_tokens: Most tokens of a reasoning.
+        constraint: Leaves each completion the tokens that it may have.
 
     Returns:
         The tokens of each completion, the box's opening included where there is one, and padded
@@ -207,6 +210,7 @@ def reason(
         pad_token_id=backbone.tokenizer.pad_token_id,
         eos_token_id=stop_ids(backbone),
         stopping_criteria=StoppingCriteriaList([watch]),
+        constraint=constraint,
         **decoding(0.0),
     )
     watch.end()

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from transformers import (
     DynamicCache,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     MinPLogitsWarper,
     StoppingCriteria,
@@ -26,6 +25,8 @@ from transformers.integrations.fsdp import is_fsdp_managed_module
 
 from rerec_pipeline.models.backbone import Backbone, prompt_ids
 from rerec_pipeline.models.devices import device
+from rerec_pipeline.models.forms import Forms
+from rerec_pipeline.models.rows import RowsProcessor
 from rerec_pipeline.models.shared_prompts import causal_model, group_size
 from rerec_pipeline.recbench.task import Example
 
@@ -66,7 +67,7 @@ class PreallocatedLayer(DynamicLayer):
         return room
 
 
-class SeededDrawProcessor(LogitsProcessor):
+class SeededDrawProcessor(RowsProcessor):
     """Chooses each token by a number that was drawn for it: where cumulative probability passes it.
 
     Args:
@@ -96,6 +97,10 @@ class SeededDrawProcessor(LogitsProcessor):
         chosen = torch.searchsorted(passed, drawn * passed[:, -1:], right=True)
         chosen = chosen.clamp(max=scores.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with some rows alone."""
+        self.draws = self.draws[rows.to(self.draws.device)]
 
 
 class HalfFinishedCriteria(StoppingCriteria):
@@ -127,7 +132,8 @@ def _with_draws(draws: Tensor, start: int, details: dict[str, Any]) -> dict[str,
     greedy = copy(config)
     greedy.do_sample, greedy.temperature = False, 1.0
     greedy.top_k, greedy.top_p, greedy.min_p = None, None, None
-    chosen = LogitsProcessorList([SeededDrawProcessor(draws, start, config)])
+    allowed = details.get("logits_processor", ())
+    chosen = LogitsProcessorList([*allowed, SeededDrawProcessor(draws, start, config)])
     return {**details, "generation_config": greedy, "logits_processor": chosen}
 
 
@@ -139,6 +145,7 @@ def generate(
     *,
     share: bool = True,
     draws: Tensor | None = None,
+    constraint: RowsProcessor | None = None,
     **details: Any,
 ) -> Tensor:
     """Does what ``model.generate`` does, in less time: the same tokens, and the same random draws.
@@ -155,11 +162,14 @@ def generate(
         share: Whether a prompt that rows share is read once, into a cache of our own.
         draws: Uniform numbers float64 (B, T) by which tokens are drawn, in place of torch's
             generator: then a row's tokens do not depend on the other rows.
+        constraint: Leaves each row the tokens that it may have.
         **details: Passed on; with ``draws``, a ``generation_config`` is among them.
 
     Returns:
         What ``model.generate`` gives.
     """
+    if constraint is not None:
+        details["logits_processor"] = LogitsProcessorList([constraint])
     if draws is not None:
         details = _with_draws(draws, input_ids.shape[1], details)
     config = details.get("generation_config")
@@ -204,8 +214,7 @@ def _stops(model: Any, details: dict[str, Any]) -> Tensor | None:
         return None
     asked = _asked(model, details)
     if any(
-        not isinstance(chooses, SeededDrawProcessor)
-        for chooses in asked.get("logits_processor") or ()
+        not isinstance(chooses, RowsProcessor) for chooses in asked.get("logits_processor") or ()
     ):
         return None  # of another's, it is not known what it keeps of each row
     several = any((asked.get(name) or 1) > 1 for name in ("num_beams", "num_return_sequences"))
@@ -252,7 +261,7 @@ def _in_rounds(
         rows, input_ids = rows[left], made[left]
         cache.batch_select_indices(left)
         for processor in drawn:
-            processor.draws = processor.draws[left.to(processor.draws.device)]
+            processor.keep(left)
 
 
 def _roomy_cache(model: Any) -> DynamicCache | None:
@@ -309,6 +318,7 @@ def answer(
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     completions: list[list[int]] = [[] for _ in ids]
     stops = stop_ids(backbone)
+    forms = Forms(backbone.tokenizer, stops)
     with tqdm(total=len(ids), desc=label, unit="query") as progress:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -320,6 +330,7 @@ def answer(
                 attention_mask=batch["attention_mask"],
                 max_new_tokens=max_new_tokens,
                 **decoding(temperature),
+                constraint=forms.constraint([examples[n].form for n in rows]),
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=stops,
             )

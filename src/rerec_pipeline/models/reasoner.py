@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from rerec_pipeline.models.backbone import Backbone, chat_ids
 from rerec_pipeline.models.choosing import ReasoningCriteria, reason, title_scores, until_box
+from rerec_pipeline.models.forms import Forms
 from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Prompt
@@ -30,6 +31,7 @@ class PolicyReasoner:
         self.max_new_tokens = max_new_tokens
         self._table = TokenBytes(backbone.tokenizer)
         self._stops = set(stop_ids(backbone))
+        self._forms = Forms(backbone.tokenizer, stop_ids(backbone))
 
     def reason(self, prompts: Sequence[Prompt]) -> list[tuple[str, NDArray[np.float64]]]:
         """Reasons about several lists of candidates at once.
@@ -45,7 +47,8 @@ class PolicyReasoner:
             return []
         ids = chat_ids(self.backbone.tokenizer, [prompt.messages for prompt in prompts], True)
         watch = ReasoningCriteria(self._table, prompts)
-        completions = reason(self.backbone, ids, watch, self.max_new_tokens)
+        constraint = self._forms.constraint([prompt.form for prompt in prompts])
+        completions = reason(self.backbone, ids, watch, self.max_new_tokens, constraint)
         return [self._chosen(*row) for row in zip(prompts, ids, completions, strict=True)]
 
     def _chosen(

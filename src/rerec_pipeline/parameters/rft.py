@@ -305,6 +305,8 @@ class RFTParameters(Config):
         optimizer: Optimizer and objective.
         generation: Generation of rollouts and answers.
         share_prompts: Whether the prompt of a group is read once, not for each completion.
+        constrained: Whether rollouts and answers are decoded under the graph's constraint: the form
+            of a trace, in which a candidate has the facts of its evidence alone.
         sft: Supervised training, the control.
         cold_start: Supervised training before all this.
         checkpoint_every: Optimizer steps between checkpoints.
@@ -321,10 +323,20 @@ class RFTParameters(Config):
     optimizer: OptimizerParameters
     generation: GenerationParameters
     share_prompts: bool
+    constrained: bool
     sft: SFTParameters
     cold_start: ColdStartParameters
     checkpoint_every: int = Field(ge=1)
     checkpoint_dir: str
+
+    @model_validator(mode="after")
+    def _constraint_is_ours(self) -> RFTParameters:
+        if self.constrained and self.generation.vllm:
+            raise ValueError(
+                "constrained: vLLM is not given the form of an answer; leave rft.generation.vllm "
+                "at false"
+            )
+        return self
 
     @property
     def teaches_traces(self) -> bool:

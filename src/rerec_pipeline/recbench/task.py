@@ -120,6 +120,7 @@ class Example:
         candidates: All candidates, as item indices in prompt order.
         conditions: The attributes asked for, where known.
         mentioned: Indices of the items that the query names.
+        form: The grammar (Lark) that an answer keeps to; None lets the policy write freely.
     """
 
     query_id: str
@@ -129,6 +130,7 @@ class Example:
     candidates: tuple[int, ...]
     conditions: tuple[Attribute, ...] = ()
     mentioned: frozenset[int] = field(default_factory=frozenset)
+    form: str | None = None
 
 
 def nobody_left() -> bool:
@@ -145,12 +147,14 @@ class Prompt:
         titles: C titles to choose from, as the prompt writes them.
         on_text: Called with each piece of the reasoning as it is written; None where it is not.
         gone: Whether nobody waits for the answer any more; asked at every token.
+        form: The grammar (Lark) that the reasoning keeps to; None lets the policy write freely.
     """
 
     messages: Messages
     titles: Sequence[str]
     on_text: Callable[[str], None] | None = None
     gone: Callable[[], bool] = nobody_left
+    form: str | None = None
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def load_assistant(
             reasoner = RemoteReasoner(url, limit, os.environ.get(POLICY_TOKEN), model)
         elif policy != "graph":
             reasoner = _reasoner(files, parameters, policy, say, _command("rft", params))
-    return Assistant(task, retriever, reasoner)
+    constrained = parameters["rft"].constrained
+    return Assistant(task, retriever, reasoner, constrained=constrained)
 
 
 def _command(pipeline: str, params: str) -> str:

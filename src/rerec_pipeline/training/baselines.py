@@ -110,6 +110,6 @@ class TaskRLOOTrainer(RecTaskTrainer, SharesPrompts, RLOOTrainer):
     ) -> list[list[int]]:
         turn = super()._generate_single_turn
         turns = self._generate_portions(
-            lambda part, draws: turn(part, *details, draws=draws, **more), prompt_ids
+            lambda part, **how: turn(part, *details, **how, **more), prompt_ids
         )
         return [ids for completions in turns for ids in completions]

@@ -21,6 +21,7 @@ FEATURES = Features(
         "candidates": List(Value("int64")),
         "conditions": List(Value("string")),
         "mentioned": List(Value("int64")),
+        "form": Value("string"),
     }
 )
 #: The columns that a data set must have.
@@ -46,6 +47,7 @@ def examples_to_dataset(examples: Iterable[Example]) -> Dataset:
             "candidates": list(example.candidates),
             "conditions": [write_attribute(condition) for condition in example.conditions],
             "mentioned": sorted(example.mentioned),
+            "form": example.form,
         }
         for example in examples
     ]
@@ -88,4 +90,5 @@ def example_from_row(row: Mapping[str, Any]) -> Example:
         candidates=tuple(row["candidates"]),
         conditions=tuple(read_attribute(text) for text in row.get("conditions") or ()),
         mentioned=frozenset(row.get("mentioned") or ()),
+        form=row.get("form"),
     )

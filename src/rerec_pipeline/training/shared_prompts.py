@@ -99,7 +99,8 @@ class SharesPrompts(_RolloutTrainer):
 
     def _generate_single_turn(self, *prompts: Any, **more: Any) -> Any:
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with generating(model, share=self._share_prompts, draws=more.pop("draws", None)):
+        how = {name: more.pop(name, None) for name in ("draws", "constraint")}
+        with generating(model, share=self._share_prompts, **how):
             return super()._generate_single_turn(*prompts, **more)
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:

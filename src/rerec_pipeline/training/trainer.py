@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
 from rerec_pipeline.models.backbone import chat_ids, with_weights_in
+from rerec_pipeline.models.forms import Forms
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Messages, RecTask
 from rerec_pipeline.rerec.curriculum import Curriculum, difficulties
@@ -138,6 +139,8 @@ class RecTaskTrainer(_RolloutTrainer):
             **kwargs,
         )  # fmt: skip
         self.scorer = RolloutScorer(task, whole_reward, TokenBytes(self._tokenizer))
+        self._form_reader = Forms(self._tokenizer, [self._tokenizer.eos_token_id])
+        self._forms: list[str | None] = []  # of the generation that is being made
 
     def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
         # Of several processes each would otherwise hold its gradients twice: 12 GB for 3 B weights.
@@ -171,8 +174,10 @@ class RecTaskTrainer(_RolloutTrainer):
 
     # -- generation: TRL makes all completions of a generation at once, whatever they need --------
 
-    def _portions(self, prompt_ids: list[list[int]]) -> Iterator[tuple[list[list[int]], Any]]:
-        """The prompts of a generation in portions that fit in memory, with their draws.
+    def _portions(
+        self, prompt_ids: list[list[int]]
+    ) -> Iterator[tuple[list[list[int]], dict[str, Any]]]:
+        """The prompts of a generation in portions that fit in memory, and how each is made.
 
         vLLM schedules itself, and draws itself.
         """
@@ -181,7 +186,9 @@ class RecTaskTrainer(_RolloutTrainer):
         drawn = None if self.use_vllm or not self.model.training else self._draws(len(prompt_ids))
         for start in range(0, len(prompt_ids), size):
             part = slice(start, start + size)
-            yield prompt_ids[part], None if drawn is None else drawn[part]
+            constraint = self._form_reader.constraint(self._forms[part])
+            draws = None if drawn is None else drawn[part]
+            yield prompt_ids[part], {"draws": draws, "constraint": constraint}
 
     def _draws(self, count: int) -> torch.Tensor:
         """Uniform numbers float64 (``count``, T) that choose the tokens of this process's rollouts.
@@ -199,7 +206,7 @@ class RecTaskTrainer(_RolloutTrainer):
         """What TRL's generation gives for each portion."""
 
         def make() -> list[T]:
-            return [turn(part, draws=draws) for part, draws in self._portions(prompt_ids)]
+            return [turn(part, **how) for part, how in self._portions(prompt_ids)]
 
         with gathered(self.model, self.accelerator):
             return self._in_precision(make)
@@ -244,11 +251,13 @@ class RecTaskTrainer(_RolloutTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
             rows = GenerationRows(inputs)
+            self._forms = [row.get("form") for row in rows]
             output: dict[str, Any] = super()._generate_and_score_completions(rows)
             self._log_accuracy("eval", rows.scored)
             return output
         batch = self.curriculum.next_batch()
         rows = self._local_rows(batch, len(inputs))
+        self._forms = [row.get("form") for row in rows]
         output = super()._generate_and_score_completions(rows)
         weighted = rows.terms * self.reward_weights.to(rows.terms.device)
         rollouts = Rollouts(rows.scored, rows.terms, weighted, weighted.nansum(dim=1))
@@ -372,7 +381,7 @@ class TaskGRPOTrainer(RecTaskTrainer, SharesPrompts, GRPOTrainer):
     ) -> tuple[list[list[int]], Any]:
         turn = super()._generate_single_turn
         turns = self._generate_portions(
-            lambda part, draws: turn(part, *details, draws=draws, **more), prompt_ids
+            lambda part, **how: turn(part, *details, **how, **more), prompt_ids
         )
         return [ids for completions, _ in turns for ids in completions], turns[-1][1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ibis.expr.types as ir
@@ -26,6 +28,7 @@ from rerec_pipeline.parameters import (
 )
 from rerec_pipeline.pipelines.retrieval.nodes import choose_by_graph
 from rerec_pipeline.pipelines.rft.nodes import select_prompts
+from rerec_pipeline.pipelines.rft.traces import in_form
 from rerec_pipeline.recbench.baselines import choose_near, choose_popular, profile_of
 from rerec_pipeline.recbench.tables import (
     examples_from_table,
@@ -42,6 +45,9 @@ from rerec_pipeline.rerec.reward import Reward
 from rerec_pipeline.training.jobs import Answering
 from rerec_pipeline.training.launching import answer_all
 from rerec_pipeline.training.rollouts import RolloutScorer, ScoredRollouts
+
+#: Of answers that are written freely.
+NO_FORMS: Mapping[str, str] = MappingProxyType({})
 
 #: Columns of a table of answers.
 ANSWERS = {"query_id": "str", "completion": "str", "token_ids": "object", "truncated": "bool"}
@@ -109,12 +115,13 @@ def answer_before(
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
     launch: LaunchParameters,
+    forms: Mapping[str, str] = NO_FORMS,
 ) -> pd.DataFrame:
     """Answers of the backbone as it is before fine-tuning."""
     untrained = load_backbone(
         backbone_record["name_or_path"], backbone.dtype, backbone.template_values
     )
-    limits = (backbone, generation, evaluation, launch)
+    limits = (backbone, generation, evaluation, launch, forms)
     return _answer(untrained, evaluation_prompts, task, *limits, "Answering, before")
 
 
@@ -126,13 +133,14 @@ def answer_cold_started(
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
     launch: LaunchParameters,
+    forms: Mapping[str, str] = NO_FORMS,
 ) -> pd.DataFrame:
     """Answers of the cold-started policy before reinforcement; none without a cold start."""
     asked = evaluation_prompts if start_record["cold_start"] else evaluation_prompts.iloc[:0]
     if asked.empty:
         return pd.DataFrame({name: [] for name in ANSWERS}).astype(ANSWERS)
     started = load_backbone(start_record["name_or_path"], backbone.dtype, backbone.template_values)
-    limits = (backbone, generation, evaluation, launch)
+    limits = (backbone, generation, evaluation, launch, forms)
     return _answer(started, asked, task, *limits, "Answering, cold-started")
 
 
@@ -143,9 +151,10 @@ def answer_after(
     rft: RFTParameters,
     evaluation: EvaluationParameters,
     launch: LaunchParameters,
+    forms: Mapping[str, str] = NO_FORMS,
 ) -> pd.DataFrame:
     """Answers of the fine-tuned policy."""
-    limits = (rft.backbone, rft.generation, evaluation, launch)
+    limits = (rft.backbone, rft.generation, evaluation, launch, forms)
     return _answer(policy, evaluation_prompts, task, *limits, "Answering, after")
 
 
@@ -157,9 +166,10 @@ def _answer(
     generation: GenerationParameters,
     evaluation: EvaluationParameters,
     launch: LaunchParameters,
+    forms: Mapping[str, str],
     label: str,
 ) -> pd.DataFrame:
-    examples = examples_from_table(prompts, task.catalogue)
+    examples = in_form(examples_from_table(prompts, task.catalogue), forms)
     work = Answering(
         policy,
         examples,

@@ -10,6 +10,7 @@ from rerec_pipeline.pipelines.rft.pipeline import ANSWERING, BACKBONE, create_ta
 from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
+traces = LazyModule("rerec_pipeline.pipelines.rft.traces")
 
 
 def create_pipeline() -> Pipeline:
@@ -35,18 +36,25 @@ def _create_answers_pipeline() -> Pipeline:
                 "baseline_choices",
             ),
             node(
+                traces.write_forms,
+                ["evaluation_prompts", "task", "attribute_graph", "params:rft.constrained"],
+                "answer_forms",
+                name="write_answer_forms",
+            ),
+            node(
                 nodes.answer_before,
-                ["evaluation_prompts", "task", *BACKBONE, *ANSWERING],
+                ["evaluation_prompts", "task", *BACKBONE, *ANSWERING, "answer_forms"],
                 "answers_before",
             ),
             node(
                 nodes.answer_cold_started,
-                ["evaluation_prompts", "task", "start_record", *BACKBONE[1:], *ANSWERING],
+                ["evaluation_prompts", "task", "start_record", *BACKBONE[1:], *ANSWERING,
+                 "answer_forms"],
                 "answers_cold_started",
             ),
             node(
                 nodes.answer_after,
-                ["evaluation_prompts", "task", "policy", "params:rft", *ANSWERING],
+                ["evaluation_prompts", "task", "policy", "params:rft", *ANSWERING, "answer_forms"],
                 "answers_after",
             ),
             node(

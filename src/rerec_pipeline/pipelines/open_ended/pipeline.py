@@ -10,6 +10,7 @@ from rerec_pipeline.pipelines.stages import node
 
 nodes = LazyModule("rerec_pipeline.pipelines.open_ended.nodes")
 asking = LazyModule("rerec_pipeline.pipelines.evaluation.nodes")
+traces = LazyModule("rerec_pipeline.pipelines.rft.traces")
 
 _REPORTED = ["published_labels", "splits", "params:open_ended", "params:evaluation"]
 _ASKED = ["open_ended_prompts", "task"]
@@ -21,18 +22,15 @@ def create_baselines_pipeline() -> Pipeline:
         [
             node(
                 nodes.read_published_labels,
-                ["params:data.domain", "params:raw_dir"],
-                "published_labels",
+                ["params:data.domain", "params:raw_dir"], "published_labels",
             ),
             node(
                 nodes.read_recorded,
-                ["params:open_ended", "published_labels"],
-                "open_ended_recorded",
+                ["params:open_ended", "published_labels"], "open_ended_recorded",
             ),
             node(
                 nodes.answer_by_retrieval,
-                ["retrieved", "items", "params:open_ended"],
-                "open_ended_retrieval_answers",
+                ["retrieved", "items", "params:open_ended"], "open_ended_retrieval_answers",
             ),
             node(
                 nodes.score_retrieval,
@@ -46,9 +44,7 @@ def create_baselines_pipeline() -> Pipeline:
                 "open_ended_baselines",
             ),
             node(
-                nodes.plot_open_ended,
-                "open_ended_baselines",
-                "open_ended_baselines_plot",
+                nodes.plot_open_ended, "open_ended_baselines", "open_ended_baselines_plot",
                 name="plot_retrieval_alone",
             ),
         ]
@@ -67,14 +63,18 @@ def create_pipeline() -> Pipeline:
                 "open_ended_prompts",
             ),
             node(
+                traces.write_forms,
+                [*_ASKED, "attribute_graph", "params:rft.constrained"], "open_ended_forms",
+                name="write_open_ended_forms",
+            ),
+            node(
                 asking.answer_before,
-                [*_ASKED, *BACKBONE, *ANSWERING],
-                "open_ended_answers_before",
+                [*_ASKED, *BACKBONE, *ANSWERING, "open_ended_forms"], "open_ended_answers_before",
                 name="answer_before_open_ended", namespace="open_ended",
             ),
             node(
                 asking.answer_after,
-                [*_ASKED, "policy", "params:rft", *ANSWERING],
+                [*_ASKED, "policy", "params:rft", *ANSWERING, "open_ended_forms"],
                 "open_ended_answers_after",
                 name="answer_after_open_ended", namespace="open_ended",
             ),

@@ -50,7 +50,8 @@ def build_assistant(
     policy.model.to(device())  # type: ignore[arg-type]
     length = rft.generation.max_completion_tokens
     reasoner = PolicyReasoner(policy, policy_name(parameters), length)
-    return Assistant(task, retriever.ordered_by(TreeRanker(ranker)), reasoner)
+    ordered = retriever.ordered_by(TreeRanker(ranker))
+    return Assistant(task, ordered, reasoner, constrained=rft.constrained)
 
 
 def recommend(

@@ -28,7 +28,7 @@ from rerec_pipeline.parameters import (
     RewardParameters,
     RFTParameters,
 )
-from rerec_pipeline.pipelines.rft.traces import traced_lessons
+from rerec_pipeline.pipelines.rft.traces import in_form, traced_lessons
 from rerec_pipeline.recbench.heldout import split_fingerprint
 from rerec_pipeline.recbench.splits import SPLITS
 from rerec_pipeline.recbench.tables import (
@@ -179,12 +179,13 @@ def fine_tune(
     rft: RFTParameters,
     seed: int,
     launch: LaunchParameters,
+    training_forms: dict[str, str],
 ) -> tuple[Backbone, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Fine-tunes what there is to start from; gives the policy and the record of its training.
 
     An interrupted run resumes from its last checkpoint if nothing it depends on has changed.
     """
-    examples = examples_from_table(training_prompts, task.catalogue)
+    examples = in_form(examples_from_table(training_prompts, task.catalogue), training_forms)
     tables = (training_prompts, reasoning_traces)
     context = (reward.context.bits, reward.context.embeddings, *reward.context.extra.values())
     followed = (rft, start_record.get("made_by"), *tables, *context, seed)

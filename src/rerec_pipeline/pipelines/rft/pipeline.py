@@ -72,9 +72,14 @@ def create_pipeline() -> Pipeline:
                 "start_record",
             ),
             node(
+                traces.write_forms,
+                ["training_prompts", "task", "attribute_graph", "params:rft.constrained"],
+                "training_forms",
+            ),
+            node(
                 nodes.fine_tune,
                 ["start_record", "training_prompts", "task", "reward", "reasoning_traces",
-                 "params:rft", "params:seed", "params:launch"],
+                 "params:rft", "params:seed", "params:launch", "training_forms"],
                 ["policy", "training_log", "curriculum_log", "training_summary"],
             ),
         ]

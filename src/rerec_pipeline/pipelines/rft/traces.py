@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,26 @@ def write_cold_start_traces(
         else:
             traces = _traces_from_file(Path(cold_start.traces), examples, prompts, task)
     return pd.DataFrame(traces, columns=["query_id", "response"]).astype("str")
+
+
+def write_forms(
+    prompts: pd.DataFrame, task: RecTask, attribute_graph: pd.DataFrame, constrained: bool
+) -> dict[str, str]:
+    """The form that the answer to each prompt keeps to, by query; none where all write freely."""
+    if not constrained:
+        return {}
+    linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
+    # What is drawn of a trace does not matter to its form.
+    writer = TraceWriter(linker, task.wording, ranked=task.wording.order == "graph", seed=0)
+    texts = tqdm(prompts["text"], desc="Writing forms", unit="query")
+    examples = examples_from_table(prompts, task.catalogue)
+    asked = zip(texts, examples, strict=True)
+    return {e.query_id: writer.form(text, e.candidates) for text, e in asked}
+
+
+def in_form(examples: Sequence[Example], forms: Mapping[str, str]) -> list[Example]:
+    """Queries whose answers keep to forms, where there are some."""
+    return [replace(example, form=forms.get(example.query_id)) for example in examples]
 
 
 def start_cold(
