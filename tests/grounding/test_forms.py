@@ -26,7 +26,7 @@ def backbone():
     tokenizer = build_phrase_tokenizer(["Night Train (1991)", "Ember (1994)"], ["Yes. No, never."])
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(tokenizer) + 7, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        vocab_size=len(tokenizer) + 100, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
@@ -143,7 +143,7 @@ def keeps_to(backbone, text, form):
     constraint = Forms(backbone.tokenizer, [end]).constraint([form])
     seen = torch.tensor([[0]])
     for token in [*ids, end]:
-        scores = constraint(seen, torch.zeros(1, len(backbone.tokenizer) + 7))
+        scores = constraint(seen, torch.zeros(1, len(backbone.tokenizer) + 100))
         if scores[0, token] != 0:
             return False
         seen = torch.cat([seen, torch.tensor([[token]])], dim=1)

@@ -169,3 +169,14 @@ def test_candidates_can_be_listed_as_the_graph_ranks_them(started):
     first = ranked["candidate_ids"].str[0] == ranked["truth_id"]
     shares = first.groupby(ranked["split"]).mean()
     assert (shares > 0.4).all()  # at random .05
+
+
+def test_constrained_answers_state_true_facts_and_name_candidates(started):
+    longer = {**CHANGES["rft"], "generation": {"max_completion_tokens": 200}, "constrained": True}
+    run(started, label="constrained", rft=longer)
+    metrics = json.loads((started / "data/08_reporting/metrics.json").read_text())
+    stages = (metrics["before"], metrics["baselines"]["cold_start"], metrics["after"])
+    for stage in stages:
+        assert stage["places"]["off_list"] == 0 and stage["well_formed"] == 1
+        faithful = stage["faithfulness"]
+        assert faithful["facts"] > 0 and faithful["facts_confirmed"] == 1

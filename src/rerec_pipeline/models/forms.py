@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from rerec_pipeline.errors import ReRecError
 from rerec_pipeline.models.rows import RowsProcessor
 from rerec_pipeline.models.token_bytes import TokenBytes
 
@@ -108,17 +109,18 @@ class FormProcessor(RowsProcessor):
         before, self._read = self._read, input_ids.shape[1]
         new = input_ids[:, self._read if before is None else before :].tolist()
         for matcher, row in zip(self._matchers, new, strict=True):
-            if matcher is not None and row and not matcher.is_stopped():
-                matcher.consume_tokens(row)
+            if matcher is None or matcher.is_stopped() or matcher.consume_tokens(row):
+                continue
+            raise ReRecError(f"an answer left its form: {matcher.get_error()}")
         mask = allocate_token_bitmask(len(new), scores.shape[1])
         kept = [(m, n) for n, m in enumerate(self._matchers) if m is not None]
-        going = [(matcher, row) for matcher, row in kept if not matcher.is_stopped()]
-        if going:
-            fill_next_token_bitmask_par(self._executor, going, mask)
+        mask[[row for _, row in kept]] = 0  # also where a model has more rows than there are tokens
+        unfinished = [(matcher, row) for matcher, row in kept if not matcher.is_stopped()]
+        if unfinished:
+            fill_next_token_bitmask_par(self._executor, unfinished, mask)
         allowed = _unpacked(mask, scores.shape[1])
         for matcher, row in kept:
             if matcher.is_stopped():  # nothing can follow but the end
-                allowed[row] = False
                 allowed[row, self._stops] = True
         allowed = allowed.to(scores.device)
         return scores.masked_fill(~allowed, -torch.inf)

@@ -39,7 +39,7 @@ def _create_answers_pipeline() -> Pipeline:
                 traces.write_forms,
                 ["evaluation_prompts", "task", "attribute_graph", "params:rft.constrained"],
                 "answer_forms",
-                name="write_answer_forms",
+                name="write_answer_forms", namespace="evaluation",
             ),
             node(
                 nodes.answer_before,

@@ -65,7 +65,7 @@ def create_pipeline() -> Pipeline:
             node(
                 traces.write_forms,
                 [*_ASKED, "attribute_graph", "params:rft.constrained"], "open_ended_forms",
-                name="write_open_ended_forms",
+                name="write_open_ended_forms", namespace="open_ended",
             ),
             node(
                 asking.answer_before,
