@@ -61,7 +61,7 @@ class Forms:
         # The rollouts of a prompt have the same form: it is read once.
         read = {form: self._matcher(form) for form in forms if form is not None}
         made = [None if form is None else read[form].deep_copy() for form in forms]
-        return FormProcessor(made, self._stops)
+        return FormProcessor(made, self._known.vocab_size, self._stops)
 
     def _matcher(self, form: str) -> LLMatcher:
         matcher = LLMatcher(self._known, LLMatcher.grammar_from_lark(form))
@@ -95,11 +95,13 @@ class FormProcessor(RowsProcessor):
 
     Args:
         matchers: What follows a text of the form of each of B rows; None lets it write freely.
+        tokens: Number of tokens; a model may have further rows of embeddings.
         stops: Ids that end a completion.
     """
 
-    def __init__(self, matchers: Sequence[LLMatcher | None], stops: Sequence[int]):
+    def __init__(self, matchers: Sequence[LLMatcher | None], tokens: int, stops: Sequence[int]):
         self._matchers = list(matchers)
+        self._tokens = tokens
         self._stops = list(stops)
         self._read: int | None = None  # tokens that it has seen; of prompts, all of them
         self._executor = LLExecutor()
@@ -112,15 +114,17 @@ class FormProcessor(RowsProcessor):
             if matcher is None or matcher.is_stopped() or matcher.consume_tokens(row):
                 continue
             raise ReRecError(f"an answer left its form: {matcher.get_error()}")
-        mask = allocate_token_bitmask(len(new), scores.shape[1])
         kept = [(m, n) for n, m in enumerate(self._matchers) if m is not None]
-        mask[[row for _, row in kept]] = 0  # also where a model has more rows than there are tokens
         unfinished = [(matcher, row) for matcher, row in kept if not matcher.is_stopped()]
+        mask = allocate_token_bitmask(len(new), self._tokens)
         if unfinished:
             fill_next_token_bitmask_par(self._executor, unfinished, mask)
-        allowed = _unpacked(mask, scores.shape[1])
+        allowed = torch.ones(scores.shape, dtype=torch.bool)
+        rows = [row for _, row in kept]
+        allowed[rows] = _unpacked(mask[rows], self._tokens, scores.shape[1])
         for matcher, row in kept:
             if matcher.is_stopped():  # nothing can follow but the end
+                allowed[row] = False
                 allowed[row, self._stops] = True
         allowed = allowed.to(scores.device)
         return scores.masked_fill(~allowed, -torch.inf)
@@ -130,7 +134,7 @@ class FormProcessor(RowsProcessor):
         self._matchers = [self._matchers[row] for row in rows.tolist()]
 
 
-def _unpacked(mask: NDArray[np.int32], size: int) -> Tensor:
-    """Bits int32 (B, W) as bool (B, size)."""
-    bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, :size]
-    return torch.from_numpy(bits).bool()
+def _unpacked(mask: NDArray[np.int32], tokens: int, size: int) -> Tensor:
+    """Bits int32 (B, W) of tokens as bool (B, size); what is no token is not allowed."""
+    bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, :tokens]
+    return torch.from_numpy(np.pad(bits, ((0, 0), (0, size - bits.shape[1])))).bool()
