@@ -101,6 +101,7 @@ def test_an_untrained_model_states_true_facts_of_candidates_alone(backbone, link
         assert len(fitting) == 1
         item = next(n for n in candidates if box == f"\\boxed{{{titles[n]}}}")
         assert fitting[0].startswith(f"{titles[item]}:")
+        assert sum(line.startswith(f"{titles[item]}:") for line in lines) == 1
         assert ("directed by Ana Torv" in fitting[0]) == (item == 3)
         assert {line for line in lines if line.startswith("Wanted")} <= wanted
 

@@ -82,8 +82,8 @@ class TraceWriter:
         Returns:
             A grammar (Lark, as llguidance reads it). A text keeps to it that maybe says what is
             wanted (the facts that some candidate's evidence shows), then considers up to two
-            candidates that do not fit, one that fits, and up to two again that do not, each with
-            all of its evidence; and boxes the one that fits.
+            candidates that do not fit, one that fits, and up to two others again that do not, each
+            with all of its evidence; and boxes the one that fits.
         """
         links = self.linker.link(text)
         evidence = gather_evidence(
@@ -93,15 +93,9 @@ class TraceWriter:
             line for item in candidates for line in _say_wanted(self._wanted(links, evidence, item))
         )
         wrong = [self._say_candidate(item, evidence, DOES_NOT_FIT) for item in candidates]
-        right = [
-            f"{_quoted(self._say_candidate(item, evidence, FITS))} WRONG~0..{_OTHERS[1]} "
-            f"{_quoted(self._say_answer(item), end='')}"
-            for item in candidates
-        ]
-        first = "WANTED? " if wanted else ""
-        rules = [f"start: FORM\nFORM: {first}WRONG~0..{_OTHERS[1]} ({' | '.join(right)})"]
-        rules += [f"WANTED: {' | '.join(map(_quoted, wanted))}"] if wanted else []
-        return "\n".join([*rules, f"WRONG: {' | '.join(map(_quoted, wrong))}"])
+        right = [self._say_candidate(item, evidence, FITS) for item in candidates]
+        boxed = [self._say_answer(item) for item in candidates]
+        return _grammar([*wanted], wrong, right, boxed)
 
     def _say_candidate(self, item: int, evidence: Evidence, verdict: str) -> str:
         facts = "; ".join(evidence.of_items.get(item, ()))
@@ -140,6 +134,30 @@ def _say_wanted(facts: Sequence[Attribute]) -> list[str]:
     """The line that says what is wanted, if anything is known of it."""
     said = dict.fromkeys(say_fact(*fact) for fact in facts)
     return [f"Wanted: {'; '.join(said)}."] if said else []
+
+
+def _grammar(
+    wanted: Sequence[str], wrong: Sequence[str], right: Sequence[str], boxed: Sequence[str]
+) -> str:
+    """The grammar of ``TraceWriter.form`` of lines about C candidates."""
+    numbers = range(len(wrong))
+    most = f"~0..{_OTHERS[1]}"
+    rules = [
+        "start: FORM",
+        f"FORM: {'WANTED? ' if wanted else ''}({' | '.join(f'ANSWER{n}' for n in numbers)})",
+        *([f"WANTED: {' | '.join(map(_quoted, wanted))}"] if wanted else []),
+    ]
+    for n in numbers:
+        # Whoever fits is not said not to fit.
+        others = " | ".join(f"WRONG{other}" for other in numbers if other != n)
+        around = f"OTHERS{n}{most} " if others else ""
+        box = _quoted(boxed[n], end="")
+        rules += [f"OTHERS{n}: {others}"] if others else []
+        rules += [
+            f"WRONG{n}: {_quoted(wrong[n])}",
+            f"ANSWER{n}: {around}{_quoted(right[n])} {around}{box}",
+        ]
+    return "\n".join(rules)
 
 
 def _quoted(line: str, end: str = "\n") -> str:
