@@ -11,7 +11,13 @@ from rerec_pipeline.models.backbone import load_backbone
 from rerec_pipeline.parameters.launch import LaunchParameters
 from rerec_pipeline.parameters.rft import ColdStartParameters
 from rerec_pipeline.pipelines.rft import nodes
-from rerec_pipeline.pipelines.rft.traces import start_cold, write_cold_start_traces
+from rerec_pipeline.pipelines.rft.traces import (
+    in_form,
+    start_cold,
+    write_cold_start_traces,
+    write_forms,
+)
+from rerec_pipeline.recbench.tables import examples_from_table
 from tests.pipelines.conftest import copy_project, run
 from tests.training.test_trainer import rft_parameters
 
@@ -83,6 +89,29 @@ class TestWhatIsTaught:
         project = copy_project(tmp_path / "project")
         with pytest.raises(BadParameterError, match=r"rft\.cold_start\.traces: there is no file"):
             run(project, "rft", rft={"cold_start": {"traces": "nowhere.jsonl"}})
+
+
+class TestForms:
+    def test_each_prompt_has_one_that_its_right_answer_does_not_change(self, world_tables, task):
+        prompts = world_tables[1]["prompts"].head(12).reset_index(drop=True)
+        graph = world_tables[1]["attribute_graph"]
+        forms = write_forms(prompts, task, graph, constrained=True)
+        assert [*forms] == prompts["query_id"].tolist()
+        others = prompts.assign(
+            truth_id=[
+                next(c for c in listed if c != truth)
+                for listed, truth in zip(prompts["candidate_ids"], prompts["truth_id"], strict=True)
+            ]
+        )
+        assert write_forms(others, task, graph, constrained=True) == forms
+        asked = in_form(examples_from_table(prompts, task.catalogue), forms)
+        assert [example.form for example in asked] == [*forms.values()]
+        boxes = [f"boxed{{{task.catalogue.titles[i]}}}" for i in asked[0].candidates]
+        assert all(json.dumps(box, ensure_ascii=False)[1:-1] in asked[0].form for box in boxes)
+
+    def test_without_the_constraint_there_are_none(self, world_tables, task):
+        _, tables = world_tables
+        assert write_forms(tables["prompts"], task, tables["attribute_graph"], False) == {}
 
 
 class PullThePlug(TrainerCallback):
@@ -171,6 +200,7 @@ def test_candidates_can_be_listed_as_the_graph_ranks_them(started):
     assert (shares > 0.4).all()  # at random .05
 
 
+@pytest.mark.slow
 def test_constrained_answers_state_true_facts_and_name_candidates(started):
     longer = {**CHANGES["rft"], "generation": {"max_completion_tokens": 200}, "constrained": True}
     run(started, label="constrained", rft=longer)

@@ -116,19 +116,22 @@ class TestAtOnce:
     def test_completions_are_made_in_portions_and_stay_in_order(
         self, monkeypatch, batch_size, vllm, sizes
     ):
-        asked, drawn = [], []
+        asked, drawn, constrained = [], [], []
 
-        def generate(self, prompt_ids, images, fields, group, draws):
+        def generate(self, prompt_ids, images, fields, group, draws, constraint):
             asked.append(len(prompt_ids))
+            constrained.extend(constraint)
             drawn.append(draws)
             return [[ids[0] * 10] for ids in prompt_ids], None
 
         monkeypatch.setattr(SharesPrompts, "_generate_single_turn", generate)
         trainer = self.bare(max_concurrent_completions=batch_size)
         trainer.use_vllm = vllm
+        trainer._forms = [f"form {n}" for n in range(7)]
+        trainer._form_reader = SimpleNamespace(constraint=list)
         made, logprobs = trainer._generate_single_turn([[n] for n in range(7)], None, {}, 4)
         assert made == [[10 * n] for n in range(7)] and logprobs is None
-        assert asked == sizes
+        assert asked == sizes and constrained == trainer._forms
         if vllm:
             assert drawn == [None]
         else:
