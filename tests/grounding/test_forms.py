@@ -132,6 +132,8 @@ def test_an_assistant_that_is_constrained_states_true_facts(backbone, catalogue,
     told = []
     answer = asked.ask(REQUEST, candidates=[0, 3], on_text=told.append)
     assert "Fits." in answer.reasoning and "".join(told).strip() == answer.reasoning
+    fitting = next(n for n in answer.reasoning.split("\n") if n.endswith(" Fits."))
+    assert fitting.startswith(f"{answer.items[0].title}:") and answer.items[0].score > 0.99
     assert answer.facts and {fact.status for fact in answer.facts} == {"confirmed"}
     free = Assistant(RecTask(catalogue, wording), retriever, reasoner, 4).ask(REQUEST)
     assert "Fits." not in free.reasoning

@@ -63,6 +63,20 @@ class Forms:
         made = [None if form is None else read[form].deep_copy() for form in forms]
         return FormProcessor(made, self._known.vocab_size, self._stops)
 
+    def allows(self, form: str, head: Sequence[int], endings: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether a text of a form that begins with some tokens can go on with each ending, (E,).
+
+        Args:
+            form: A grammar.
+            head: Tokens of the beginning.
+            endings: E texts.
+        """
+        matcher = self._matcher(form)
+        if not matcher.consume_tokens(list(head)):
+            return np.zeros(len(endings), dtype=bool)
+        encoded = [self._tokenizer.encode(text, add_special_tokens=False) for text in endings]
+        return np.array([matcher.validate_tokens(ids) == len(ids) for ids in encoded])
+
     def _matcher(self, form: str) -> LLMatcher:
         matcher = LLMatcher(self._known, LLMatcher.grammar_from_lark(form))
         if matcher.is_error():

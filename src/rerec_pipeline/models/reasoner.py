@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from rerec_pipeline.models.backbone import Backbone, chat_ids
-from rerec_pipeline.models.choosing import ReasoningCriteria, reason, title_scores, until_box
+from rerec_pipeline.models.choosing import BOX, ReasoningCriteria, reason, title_scores, until_box
 from rerec_pipeline.models.forms import Forms
 from rerec_pipeline.models.generation import stop_ids
 from rerec_pipeline.models.token_bytes import TokenBytes
 from rerec_pipeline.recbench.task import Prompt
+
+#: How much less the log-probability of a title is than that of the one which a form allows.
+_RULED_OUT = 40.0
 
 
 class PolicyReasoner:
@@ -59,4 +62,20 @@ class PolicyReasoner:
         text = self._table.read(head).text.strip()
         if prompt.gone():
             return text, np.full(len(prompt.titles), 1 / len(prompt.titles))
-        return text, softmax(title_scores(self.backbone, [*ids, *head], prompt.titles))
+        scores = title_scores(self.backbone, [*ids, *head], prompt.titles)
+        return text, softmax(scores if prompt.form is None else self._kept(prompt, head, scores))
+
+    def _kept(
+        self, prompt: Prompt, head: Sequence[int], scores: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Scores (C,) with the title that the form allows first; the others keep their order.
+
+        A reasoning that was cut off allows none yet, and rules none out.
+        """
+        assert prompt.form is not None
+        boxes = [f"{BOX}{title}}}" for title in prompt.titles]
+        allowed = self._forms.allows(prompt.form, head, boxes)
+        if not allowed.any():
+            return scores
+        behind = scores.max() - scores[allowed].max() + _RULED_OUT
+        return np.where(allowed, scores, scores - behind)
