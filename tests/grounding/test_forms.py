@@ -92,7 +92,7 @@ def test_an_untrained_model_states_true_facts_of_candidates_alone(backbone, link
     wording = WORDING.model_copy(update={"evidence": evidence, "evidence_words": 300})
     writer = TraceWriter(linker, wording, ranked=True, seed=0)
     candidates = [2, 3, 5, 6]
-    form = writer.form(REQUEST, candidates)
+    form = writer.form(linker.link(REQUEST), candidates)
     titles = linker.catalogue.titles
     wanted = {writer.write(REQUEST, candidates, item).split("\n")[0] for item in candidates}
     for text in written_long(backbone, form, 6):
@@ -120,7 +120,8 @@ def test_every_trace_keeps_to_the_form_of_its_request(backbone, linker):
             for text in (REQUEST, "A film with Mara Lind and Otto Beck, please.", "Surprise me."):
                 for truth in (3, 5):
                     trace = writer.write(text, [2, 3, 5, 6], truth)
-                    assert keeps_to(backbone, trace, writer.form(text, [2, 3, 5, 6])), trace
+                    form = writer.form(linker.link(text), [2, 3, 5, 6])
+                    assert keeps_to(backbone, trace, form), trace
 
 
 def test_an_assistant_that_is_constrained_states_true_facts(backbone, catalogue, retriever):

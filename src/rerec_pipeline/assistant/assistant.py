@@ -19,7 +19,7 @@ from rerec_pipeline.errors import BadInputError
 from rerec_pipeline.grounding.links import Claim, Status
 from rerec_pipeline.grounding.retrieval import Retriever
 from rerec_pipeline.grounding.signals import Asked
-from rerec_pipeline.grounding.traces import TraceWriter
+from rerec_pipeline.grounding.traces import FormWriter
 from rerec_pipeline.grounding.wording import gather_evidence, say_claim, say_reason, say_statement
 from rerec_pipeline.recbench.task import Prompt, RecTask, nobody_left
 
@@ -120,7 +120,7 @@ class Assistant:
         reasoner: The policy; None lets retrieval alone answer.
         list_size: Number of candidates that the retriever finds for the policy.
         shown_reasons: Most reasons given for an item.
-        constrained: Whether the policy is to keep to the form of a trace (``TraceWriter.form``).
+        constrained: Whether the policy is to keep to the form of a trace (``FormWriter``).
         span: Called with the name of each step (link, retrieve, reason, check); the step runs
             inside the context manager that it returns. What that yields, unless None, gets the
             step's result by ``set_outputs``.
@@ -135,16 +135,13 @@ class Assistant:
     span: Callable[[str], AbstractContextManager[Any]] = lambda _: nullcontext()
     _raw_ids: list[str] = field(init=False, repr=False)
     _index: dict[str, int] = field(init=False, repr=False)
-    _traces: TraceWriter = field(init=False, repr=False)
+    _forms: FormWriter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_id = {item: raw for raw, item in self.task.catalogue.id_of_raw.items()}
         self._raw_ids = [by_id[item] for item in self.task.catalogue.item_ids]
         self._index = {raw: n for n, raw in enumerate(self._raw_ids)}
-        # What is drawn of a trace does not matter to its form.
-        wording = self.task.wording
-        ranked = wording.order == "graph"
-        self._traces = TraceWriter(self.retriever.linker, wording, ranked, seed=0)
+        self._forms = FormWriter(self.retriever.linker, self.task.wording)
 
     def index_of(self, raw_id: str) -> int:
         """Index of the item with this id in the data set; a KeyError if there is none."""
@@ -255,7 +252,7 @@ class Assistant:
         )  # fmt: skip
         messages = self.task.messages(request.text, listed, request.history, evidence)
         choices = [titles[item] for item in listed]
-        form = self._traces.form(request.text, listed) if self.constrained else None
+        form = self._forms.form(asked.links, listed) if self.constrained else None
         return Prompt(messages, choices, request.on_text, request.gone, form)
 
     def _item(self, asked: Asked, item: int, score: float) -> Item:

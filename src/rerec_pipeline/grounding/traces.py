@@ -1,12 +1,12 @@
-"""Writes traces: short, true reasoning about a request whose right answer is known.
+"""Writes traces, short and true reasoning about requests with known answers, and their forms.
 
 A policy learns from traces before reinforcement. A trace says what is wanted, then gives two or
 three candidates, each with the evidence that a prompt shows and a verdict, and ends in the answer.
 A trace contains the right answer, so traces are written for training queries and fabricated
 requests only. Their evidence comes from the request and the graph alone.
 
-The form of an answer is the set of all traces about a request, whichever candidate is right: what
-a policy may write that is to state no fact which the evidence does not have.
+The form of an answer is the set of all traces about a request, whichever candidate is right: all
+that a policy may write if it is to state no fact beyond the evidence.
 """
 
 from __future__ import annotations
@@ -30,53 +30,27 @@ _OTHERS = (1, 2)
 _REMEMBERED = 2
 
 
-class TraceWriter:
-    """Writes traces.
+class FormWriter:
+    """Writes the forms of answers.
 
     Args:
         linker: Links requests to the catalogue and its facts.
         wording: How much evidence prompts show.
-        ranked: Whether prompts list candidates as the graph ranks them. If so, a trace considers
-            the wrong candidates that are listed first, otherwise those with the most evidence.
-        seed: Seed of the draw of how many wrong candidates a trace considers.
     """
 
-    def __init__(self, linker: Linker, wording: PromptWording, ranked: bool, seed: int):
+    def __init__(self, linker: Linker, wording: PromptWording):
         self.linker, self.facts = linker, linker.facts
         self.titles = linker.catalogue.titles
         self.most_facts = wording.evidence or _REMEMBERED
-        self.most_words, self.ranked = wording.evidence_words, ranked
-        self._rng = np.random.default_rng(seed)
+        self.most_words = wording.evidence_words
 
-    def write(self, text: str, candidates: Sequence[int], truth: int) -> str:
-        """Writes one trace.
-
-        Args:
-            text: What the user says.
-            candidates: Item indices as the prompt lists them.
-            truth: The right one of them.
-
-        Returns:
-            Lines of text; the last one is the right answer in a box.
-        """
-        links = self.linker.link(text)
-        evidence = gather_evidence(
-            links, self.facts, candidates, self.titles, self.most_facts, self.most_words
-        )
-        wanted = self._wanted(links, evidence, truth)
-        lines = [*_say_wanted(wanted)]
-        for item in self._considered(links, wanted, candidates, truth):
-            verdict = FITS if item == truth else DOES_NOT_FIT
-            lines.append(self._say_candidate(item, evidence, verdict))
-        return "\n".join([*lines, self._say_answer(truth)])
-
-    def form(self, text: str, candidates: Sequence[int]) -> str:
-        r"""The form of an answer: all that ``write`` may say, whichever candidate is right.
+    def form(self, links: Links, candidates: Sequence[int]) -> str:
+        r"""The form of an answer: every trace about a request, whichever candidate is right.
 
         The request and the graph alone decide it, as they decide evidence.
 
         Args:
-            text: What the user says.
+            links: What the request is about.
             candidates: C item indices, at least one.
 
         Returns:
@@ -85,10 +59,7 @@ class TraceWriter:
             candidates that do not fit, one that fits, and up to two others again that do not, each
             with all of its evidence; and boxes the one that fits.
         """
-        links = self.linker.link(text)
-        evidence = gather_evidence(
-            links, self.facts, candidates, self.titles, self.most_facts, self.most_words
-        )
+        evidence = self._evidence(links, candidates)
         wanted = dict.fromkeys(
             line for item in candidates for line in _say_wanted(self._wanted(links, evidence, item))
         )
@@ -96,6 +67,10 @@ class TraceWriter:
         right = [self._say_candidate(item, evidence, FITS) for item in candidates]
         boxed = [self._say_answer(item) for item in candidates]
         return _grammar([*wanted], wrong, right, boxed)
+
+    def _evidence(self, links: Links, candidates: Sequence[int]) -> Evidence:
+        limits = (self.most_facts, self.most_words)
+        return gather_evidence(links, self.facts, candidates, self.titles, *limits)
 
     def _say_candidate(self, item: int, evidence: Evidence, verdict: str) -> str:
         facts = "; ".join(evidence.of_items.get(item, ()))
@@ -110,6 +85,43 @@ class TraceWriter:
         shown = evidence.of_items.get(truth, ())
         reasons = [r for r in explain(links, truth, self.facts) if r.aspect != "refuted"]
         return [reason.fact for reason in reasons if say_reason(reason, self.titles) in shown]
+
+
+class TraceWriter(FormWriter):
+    """Writes traces.
+
+    Args:
+        linker: Links requests to the catalogue and its facts.
+        wording: How much evidence prompts show.
+        ranked: Whether prompts list candidates as the graph ranks them. If so, a trace considers
+            the wrong candidates that are listed first, otherwise those with the most evidence.
+        seed: Seed of the draw of how many wrong candidates a trace considers.
+    """
+
+    def __init__(self, linker: Linker, wording: PromptWording, ranked: bool, seed: int):
+        super().__init__(linker, wording)
+        self.ranked = ranked
+        self._rng = np.random.default_rng(seed)
+
+    def write(self, text: str, candidates: Sequence[int], truth: int) -> str:
+        """Writes one trace.
+
+        Args:
+            text: What the user says.
+            candidates: Item indices as the prompt lists them.
+            truth: The right one of them.
+
+        Returns:
+            Lines of text; the last one is the right answer in a box.
+        """
+        links = self.linker.link(text)
+        evidence = self._evidence(links, candidates)
+        wanted = self._wanted(links, evidence, truth)
+        lines = _say_wanted(wanted)
+        for item in self._considered(links, wanted, candidates, truth):
+            verdict = FITS if item == truth else DOES_NOT_FIT
+            lines.append(self._say_candidate(item, evidence, verdict))
+        return "\n".join([*lines, self._say_answer(truth)])
 
     def _considered(
         self, links: Links, wanted: Sequence[Attribute], candidates: Sequence[int], truth: int
@@ -139,7 +151,7 @@ def _say_wanted(facts: Sequence[Attribute]) -> list[str]:
 def _grammar(
     wanted: Sequence[str], wrong: Sequence[str], right: Sequence[str], boxed: Sequence[str]
 ) -> str:
-    """The grammar of ``TraceWriter.form`` of lines about C candidates."""
+    """The grammar of ``FormWriter.form`` of lines about C candidates."""
     numbers = range(len(wrong))
     most = f"~0..{_OTHERS[1]}"
     rules = [

@@ -59,7 +59,7 @@ class Forms:
         if not any(forms):
             return None
         # The rollouts of a prompt have the same form: it is read once.
-        read = {form: self._matcher(form) for form in forms if form is not None}
+        read = {form: self._matcher(form) for form in {*filter(None, forms)}}
         made = [None if form is None else read[form].deep_copy() for form in forms]
         return FormProcessor(made, self._known.vocab_size, self._stops)
 

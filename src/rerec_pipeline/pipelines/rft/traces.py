@@ -16,7 +16,7 @@ from rerec_pipeline.configs import Habits
 from rerec_pipeline.errors import BadParameterError
 from rerec_pipeline.grounding.facts import Facts
 from rerec_pipeline.grounding.linking import Linker
-from rerec_pipeline.grounding.traces import TraceWriter
+from rerec_pipeline.grounding.traces import FormWriter, TraceWriter
 from rerec_pipeline.models.backbone import merged, save_backbone
 from rerec_pipeline.models.devices import free_memory
 from rerec_pipeline.parameters import (
@@ -134,12 +134,11 @@ def write_forms(
     if not constrained:
         return {}
     linker = Linker(task.catalogue, Facts.of_table(attribute_graph, task.catalogue))
-    # What is drawn of a trace does not matter to its form.
-    writer = TraceWriter(linker, task.wording, ranked=task.wording.order == "graph", seed=0)
+    writer = FormWriter(linker, task.wording)
     texts = tqdm(prompts["text"], desc="Writing forms", unit="query")
     examples = examples_from_table(prompts, task.catalogue)
     asked = zip(texts, examples, strict=True)
-    return {e.query_id: writer.form(text, e.candidates) for text, e in asked}
+    return {e.query_id: writer.form(linker.link(text), e.candidates) for text, e in asked}
 
 
 def in_form(examples: Sequence[Example], forms: Mapping[str, str]) -> list[Example]:
